@@ -1,0 +1,50 @@
+/* dict.h - a hash table of names, keyed by SipHash-1-3 with a random key, that grows and shrinks a few
+ * buckets at a time, and can be scanned by a cursor while it does.
+ *
+ * Nodes are embedded in what they name and belong to the caller. Scanning promises what SCAN promises:
+ * whatever is there from the first call to the last is seen at least once. */
+#ifndef BROKER_ENGINE_DICT_H
+#define BROKER_ENGINE_DICT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "log/bytes.h"
+#include "log/err.h"
+
+struct dict_node {
+    struct dict_node *next;
+    uint64_t hash;
+};
+
+struct dict {
+    struct dict_node **tables[2];  /* [1] is the one being filled while rehash >= 0 */
+    size_t caps[2];                /* powers of two, or 0 */
+    size_t n;
+    int64_t rehash;                /* next bucket of [0] to move; -1: not resizing */
+    const uint8_t *hash_key;       /* 16 bytes, borrowed */
+    struct slice (*key)(const struct dict_node *); /* the node's name */
+};
+
+uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n); /* SipHash-1-3 */
+
+void dict_init(struct dict *d, const uint8_t hash_key[16], struct slice (*key)(const struct dict_node *));
+void dict_fini(struct dict *d); /* not the nodes */
+
+struct dict_node *dict_find(struct dict *d, struct slice name);
+
+/* Makes room so that the next dict_add cannot fail. Errors: ERR_NOMEM. */
+must_check int dict_reserve(struct dict *d, struct err *e);
+void dict_add(struct dict *d, struct dict_node *node, struct slice name); /* the name must not be there */
+void dict_remove(struct dict *d, struct dict_node *node);
+
+/* Calls `each` for the nodes of one bucket (and its counterparts while resizing); returns the next cursor, 0 at
+ * the end. `each` may remove the node that it was given. */
+uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, struct dict_node *), void *ctx);
+
+/* A node chosen with the random number r, or NULL if the dict is empty. */
+struct dict_node *dict_random(struct dict *d, uint64_t r);
+
+/* Moves up to n buckets if a resize is under way; called once a round. */
+void dict_step(struct dict *d, size_t n);
+
+#endif

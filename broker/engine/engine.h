@@ -1,0 +1,116 @@
+/* engine.h - the one order: executes commands against the state, appends their effects to the log.
+ *
+ * One thread. It touches no socket and no clock of its own: the host brings requests and the time, and
+ * carries output away. A round is what happens between engine_round_begin and engine_round_end: all its
+ * records are one batch (more if they grow large), and its replies wait for that batch.
+ *
+ *     engine_round_begin(e)                          reads the clock once
+ *       engine_execute(e, c, argv, argc)   ...       any number, from any client
+ *     engine_round_end(e)                            expiry slice, log_commit
+ *
+ * then the host sends each client's output up to gate_open(&c->gate, log_released_lsn, log_durable_lsn). */
+#ifndef BROKER_ENGINE_ENGINE_H
+#define BROKER_ENGINE_ENGINE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "broker/config.h"
+#include "broker/engine/client.h"
+#include "broker/engine/command.h"
+#include "broker/engine/state.h"
+#include "log/err.h"
+#include "log/log.h"
+
+struct io;
+struct blocking; /* who waits for which key; engine/blocking.c */
+struct watching; /* who watches which key; engine/transaction.c */
+
+/* What the engine asks of the layer around it. Every function may be called inside engine_execute; none
+ * calls back into the engine. */
+struct engine_host {
+    void *ctx;
+    /* `c` got output, or is no longer blocked, outside an engine_execute of its own. */
+    void (*wake)(void *ctx, struct client *c);
+    /* SHUTDOWN: stop as on SIGTERM. */
+    void (*shutdown)(void *ctx);
+    /* A setting changed by CONFIG SET, for what the host holds copies of (maxclients, timeout, log level). */
+    void (*config_changed)(void *ctx, const char *key);
+};
+
+struct engine_stats {
+    uint64_t n_commands, n_connections, n_rejected_connections, n_expired_keys, n_errors;
+    uint64_t n_unexpected_errors, bytes_in, bytes_out, keyspace_hits, keyspace_misses;
+    uint64_t n_evicted_clients, n_output_limit_closed, n_query_limit_closed;
+};
+
+struct engine {
+    struct config *config;       /* borrowed */
+    struct io *io;               /* borrowed: clock and randomness only */
+    struct log *log;             /* borrowed */
+    struct engine_host host;
+    struct state state;
+    uint64_t clock;              /* hybrid, this round's: ms << 16 | counter; never goes back */
+    uint64_t now_ms;             /* clock >> 16 */
+    uint64_t started_ms;
+    uint64_t rng[2];             /* for RANDOMKEY and the like; never in a record's way */
+    uint64_t next_client_id;
+    struct client *clients;      /* list */
+    size_t n_clients;
+    struct blocking *blocking;
+    struct watching *watching;
+    bool waits_written;          /* a reply of this round needs only `written`: no inline sync then */
+    bool executing_multi;        /* inside EXEC */
+    struct engine_stats stats;
+};
+
+/* Memory only; log_open is called after it with engine_replay and the engine as ctx, then engine_start.
+ * Errors: ERR_NOMEM, ERR_IO (no randomness). */
+must_check int engine_init(struct engine *e, struct config *config, struct io *io,
+                           const struct engine_host *host, struct err *err);
+void engine_fini(struct engine *e);
+
+/* A log_replay_fn; ctx is the engine. */
+int engine_replay(void *ctx, const struct log_record *r, struct err *e);
+
+/* The log is open: takes it, sets the clock to no less than last_clock, seals the name table. */
+must_check int engine_start(struct engine *e, struct log *log, const struct log_recovery *info, struct err *err);
+
+void engine_client_init(struct engine *e, struct client *c);  /* joins the list of clients */
+void engine_client_fini(struct engine *e, struct client *c);  /* leaves everything; frees what it holds */
+
+void engine_round_begin(struct engine *e);
+/* Executes one request; the reply, if it does not block, is in c->out with its mark in c->gate.
+ * argc >= 1. Must not be called while c->blocked. */
+void engine_execute(struct engine *e, struct client *c, const struct slice *argv, size_t argc);
+void engine_round_end(struct engine *e);
+
+/* Milliseconds of the engine's clock at which engine_round_begin/end should run next even without
+ * requests: blocked clients' time-outs, expiry. UINT64_MAX: never. */
+uint64_t engine_next_deadline_ms(const struct engine *e);
+
+/* ---- for commands ---- */
+
+/* Adds a record. The caller fills the returned bytes, then calls the matching apply function of state.h.
+ * The command's engine_execute has reserved room: arguments' bytes + ENGINE_RESERVE_ARG each +
+ * ENGINE_RESERVE. Raises c->need_* by the class (c may be NULL: a record of the engine's own). */
+enum { ENGINE_RESERVE = 1024, ENGINE_RESERVE_ARG = 32 };
+uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class, size_t len,
+                       uint64_t *out_lsn);
+
+/* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
+ * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */
+struct object *engine_lookup(struct engine *e, struct client *c, struct slice key);
+
+/* The same for a command about to write the key: an expired object is removed by a record first. */
+struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key);
+
+/* Deletes a name by a record (REASON_*). */
+void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason);
+
+/* To be called after each change of a key: marks watchers dirty, wakes readers that block on it. */
+void engine_key_changed(struct engine *e, int db, struct slice key);
+
+/* A read over the whole keyspace (DBSIZE, KEYS, SCAN, ...): waits for all always-class effects. */
+void engine_need_all(struct engine *e, struct client *c);
+
+#endif

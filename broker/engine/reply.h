@@ -1,0 +1,31 @@
+/* reply.h - writes replies into a client's output, in the protocol version that it speaks.
+ *
+ * Aggregates are announced with their length first; the elements follow as replies of their own. */
+#ifndef BROKER_ENGINE_REPLY_H
+#define BROKER_ENGINE_REPLY_H
+#include "broker/engine/client.h"
+
+void reply_simple(struct client *c, const char *text);           /* +text */
+void reply_ok(struct client *c);
+/* -text; the text includes its prefix ("ERR ..."). CR and LF in it become blanks, it is cut at 1,024 bytes. */
+void reply_error(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void reply_int(struct client *c, int64_t v);
+void reply_u64(struct client *c, uint64_t v);                    /* as a : number, may exceed INT64_MAX */
+void reply_bulk(struct client *c, const void *p, size_t n);
+void reply_str(struct client *c, const char *text);              /* bulk of a C string */
+void reply_id(struct client *c, struct id id);                   /* bulk "<ms>-<seq>" */
+void reply_u64_bulk(struct client *c, uint64_t v);               /* bulk of its decimal digits */
+void reply_null(struct client *c);                               /* RESP2 $-1, RESP3 _ */
+void reply_null_array(struct client *c);                         /* RESP2 *-1, RESP3 _ */
+void reply_array(struct client *c, size_t n);
+void reply_map(struct client *c, size_t n_pairs);                /* RESP2: an array of 2n */
+void reply_set(struct client *c, size_t n);                      /* RESP2: an array */
+void reply_push(struct client *c, size_t n);                     /* RESP2: an array */
+void reply_bool(struct client *c, bool v);                       /* RESP2: 1 or 0 */
+void reply_double(struct client *c, double v);                   /* RESP2: bulk */
+void reply_verbatim(struct client *c, const void *p, size_t n);  /* RESP2: bulk; RESP3: =txt: */
+
+/* Whether the reply that began at `pos` (outbuf_end before it) is an error. */
+bool reply_is_error_at(const struct client *c, uint64_t pos);
+
+#endif

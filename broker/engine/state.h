@@ -1,0 +1,90 @@
+/* state.h - what the log says: names, objects, streams. Changed only by the apply functions, which replay and
+ * commands both call; they read no clock, no configuration and no hash order.
+ *
+ * An object has one name; a name maps to at most one object. Databases are separate namespaces. */
+#ifndef BROKER_ENGINE_STATE_H
+#define BROKER_ENGINE_STATE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "broker/config.h"
+#include "broker/engine/dict.h"
+#include "log/err.h"
+#include "log/id.h"
+#include "log/log.h"
+#include "log/stream.h"
+
+struct idmp; /* idempotence map of a stream; engine/idmp.h. NULL until used */
+
+enum object_type { OBJECT_STREAM = 1 };
+
+struct object {
+    struct dict_node node;       /* in its database's dictionary, by name; must be first */
+    struct object *oid_next;     /* chain in the table by oid */
+    uint64_t oid;
+    uint64_t rev;                /* LSN of the record that bound the name (create, rename, expiry) */
+    uint64_t expiry_ms;          /* 0: none */
+    uint64_t always_lsn;         /* LSN of the last always-class effect on it; 0: none */
+    size_t expiry_slot;          /* place in the database's expiry heap; SIZE_MAX: none */
+    uint16_t slot;               /* of 16,384, CRC16 of the name's hash tag */
+    uint8_t type;
+    uint8_t db;
+    struct slice name;           /* owned, follows the object in memory or separately after a rename */
+};
+
+struct stream {
+    struct object object;        /* must be first */
+    struct stream_index index;
+    struct id last_id;
+    struct id max_deleted;       /* max-deleted-entry-id */
+    uint64_t entries_added;
+    struct idmp *idmp;
+    uint32_t idmp_duration_s, idmp_maxsize; /* 0: the configuration's */
+    uint64_t iids_added, iids_duplicates;
+};
+
+struct state_db {
+    struct dict names;           /* name -> struct object */
+    struct object **expiries;    /* heap by expiry_ms */
+    size_t n_expiries, cap_expiries;
+};
+
+struct state {
+    struct state_db dbs[CONFIG_DATABASES];
+    struct object **by_oid;      /* hash table of chains, cap a power of two */
+    size_t n_objects, cap_by_oid;
+    uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
+    uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
+    uint8_t hash_key[16];        /* SipHash, random for each process */
+};
+
+void state_init(struct state *s, const uint8_t hash_key[16]);
+void state_fini(struct state *s);
+
+/* Applies one record of a replay. Errors: ERR_CORRUPT (names what does not fit), ERR_NOMEM. Records of types
+ * that the engine does not own (RECORD_SKIP) are ignored. */
+must_check int state_apply(struct state *s, const struct log_record *r, struct err *e);
+
+/* Lookups; NULL if there is none. Expiry is not looked at. */
+struct object *state_find(const struct state *s, int db, struct slice name);
+struct object *state_find_oid(const struct state *s, uint64_t oid);
+
+/* The effects, one function for each record type. Memory for them must be had beforehand: a function that
+ * can run out of memory says so, and is called before the record is appended or not at all. */
+must_check int state_reserve_stream(struct state *s, struct slice name, struct stream **out, struct err *e);
+void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
+void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry);
+bool state_delete_entry(struct state *s, struct stream *st, struct id id);
+uint64_t state_trim(struct state *s, struct stream *st, struct id first);
+void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added, struct id max_deleted);
+must_check int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
+                          uint64_t lsn, struct err *e);
+void state_unbind(struct state *s, struct object *o);
+void state_flush(struct state *s, int db); /* -1: all databases */
+
+/* LSN-independent hash of the whole logical state, the sum of the objects' hashes modulo 2^128; two halves,
+ * low first. O(everything): in slices it is engine/digest.c's. */
+void state_digest_object(const struct object *o, uint64_t clock, uint64_t sum[2]);
+void state_digest(const struct state *s, uint64_t clock, uint64_t sum[2]);
+
+#endif

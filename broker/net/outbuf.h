@@ -1,0 +1,57 @@
+/* outbuf.h - bytes on their way to one client: a chain of chunks, appended at the tail, written at the head.
+ *
+ * Positions are counted in bytes since the buffer was made, so that the gate can say "up to here". Memory
+ * is taken as needed and given back when the buffer is empty; running out of it is remembered in `failed`
+ * (the connection is then closed) instead of being checked at every reply. */
+#ifndef BROKER_NET_OUTBUF_H
+#define BROKER_NET_OUTBUF_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct outbuf_chunk;
+
+struct outbuf {
+    struct outbuf_chunk *head, *tail;
+    uint8_t *at, *end;      /* free part of the tail; both NULL while there is no tail */
+    uint64_t base;          /* position of tail's first byte */
+    uint64_t read_pos;      /* bytes given away so far */
+    size_t memory;          /* bytes of chunks held */
+    bool failed;            /* memory ran out: what was appended since is not there */
+};
+
+void outbuf_init(struct outbuf *b);
+void outbuf_fini(struct outbuf *b);
+
+/* A place for n contiguous bytes; the caller writes up to n and says how many with outbuf_advance. Never NULL:
+ * after `failed` it is scratch space for n <= OUTBUF_SCRATCH, and outbuf_append does nothing. */
+enum { OUTBUF_CHUNK = 16 << 10, OUTBUF_SCRATCH = 512 };
+uint8_t *outbuf_grow(struct outbuf *b, size_t n);
+
+static inline uint8_t *outbuf_reserve(struct outbuf *b, size_t n)
+{
+    return (size_t)(b->end - b->at) >= n && b->at != NULL ? b->at : outbuf_grow(b, n);
+}
+
+static inline void outbuf_advance(struct outbuf *b, uint8_t *end)
+{
+    if (!b->failed)
+        b->at = end;
+}
+
+void outbuf_append(struct outbuf *b, const void *p, size_t n);
+
+/* Position behind the last byte. */
+uint64_t outbuf_end(const struct outbuf *b);
+
+/* Drops everything behind `pos` (a position of outbuf_end). */
+void outbuf_truncate(struct outbuf *b, uint64_t pos);
+
+/* Points iov at unread bytes below `limit`, at most n_iov pieces; returns how many pieces. */
+int outbuf_peek(const struct outbuf *b, uint64_t limit, struct iovec *iov, int n_iov);
+
+/* The n bytes at the head have been sent. */
+void outbuf_consume(struct outbuf *b, size_t n);
+
+#endif

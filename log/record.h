@@ -1,0 +1,31 @@
+/* record.h - the kinds of records in the log, and how their bodies lie.
+ *
+ * A record is `varint length, u8 type, body` (length counts type and body); its LSN is implied by its
+ * place. Bodies are effects: absolute values, absolute times, IDs as assigned. `oid` is the LSN of the
+ * record that created the object and is never reused. `str` is `varint length, bytes`; `id` is two
+ * varints (ms, seq); everything else that is not marked is a varint. docs/format.md has the same list
+ * with the reasons. A number is never changed or reused; types of RECORD_IGNORABLE and above may be
+ * skipped by a reader that does not know them. */
+#ifndef LOG_RECORD_H
+#define LOG_RECORD_H
+
+enum record_type {
+    RECORD_SKIP = 1,        /* next_lsn: the LSNs up to it were given to nobody that can be trusted */
+    RECORD_STREAM = 2,      /* db, str key: a new empty stream with that name; its oid is this LSN */
+    RECORD_ENTRY = 3,       /* oid, entry (see log/entry.h) */
+    RECORD_ENTRY_IDMP = 4,  /* oid, str producer, str iid, entry: with the producer's idempotence ID */
+    RECORD_DELETE = 5,      /* oid, n, n times id: those entries are gone */
+    RECORD_TRIM = 6,        /* oid, id first: all entries below `first` are gone */
+    RECORD_SETID = 7,       /* oid, id last, entries_added, id max_deleted */
+    RECORD_NAME = 8,        /* db, str key, oid, expiry_ms (0: none): the object's one name from now on.
+                             * Another object of that name is gone, the object's former name too. */
+    RECORD_UNNAME = 9,      /* db, str key, u8 reason, rev (LSN of the record that bound it): gone. Does
+                             * nothing if the name is bound by another record by now. */
+    RECORD_FLUSH = 10,      /* db + 1, or 0 for all: every name of it is gone */
+    RECORD_IDMP_CONFIG = 11, /* oid, duration_s, maxsize: set, and the map emptied */
+    RECORD_IGNORABLE = 0x80
+};
+
+enum record_reason { REASON_DEL = 0, REASON_EXPIRE = 1, REASON_EVICT = 2 };
+
+#endif

@@ -1,0 +1,67 @@
+/* stream.h - which entries a stream has: an ordered index of pointers to entries in the log's arena.
+ *
+ * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the IDs
+ * of the entries themselves, so the index costs 8 bytes an entry. A deleted entry leaves its chunk at
+ * once, an empty chunk leaves the array: what the index holds is what the stream holds. */
+#ifndef LOG_STREAM_H
+#define LOG_STREAM_H
+#include "log/err.h"
+#include "log/id.h"
+
+enum { STREAM_CHUNK = 1024 }; /* entries */
+
+struct stream_chunk {
+    uint32_t first, n, cap; /* live pointers are at[first .. first + n) */
+    const uint8_t *at[];
+};
+
+struct stream_index {
+    struct stream_chunk **chunks; /* live ones are [first, first + n) */
+    size_t first, n, cap;
+    uint64_t n_entries;
+};
+
+/* A place between or at entries; valid until the index changes. */
+struct stream_pos {
+    size_t chunk;  /* from the index's first one */
+    uint32_t i;    /* from the chunk's first one */
+};
+
+void stream_index_init(struct stream_index *x);
+void stream_index_fini(struct stream_index *x);
+
+/* Makes room for one more entry, so that the next append cannot fail. Errors: ERR_NOMEM. */
+must_check int stream_index_reserve(struct stream_index *x, struct err *e);
+
+/* Adds an entry whose ID is larger than all; `entry` stays where it is while the index lives. */
+void stream_index_append(struct stream_index *x, const uint8_t *entry);
+
+/* Removes the entry with exactly this ID; false if there is none. */
+bool stream_index_delete(struct stream_index *x, struct id id);
+
+/* Removes all entries below `first`; returns how many. */
+uint64_t stream_index_trim(struct stream_index *x, struct id first);
+
+/* The first entry with an ID >= id (may be the end). */
+struct stream_pos stream_index_seek(const struct stream_index *x, struct id id);
+
+/* The position of the n-th entry, 0 <= n <= n_entries. */
+struct stream_pos stream_index_nth(const struct stream_index *x, uint64_t n);
+
+/* The entry at a position, NULL at the end. */
+const uint8_t *stream_index_at(const struct stream_index *x, struct stream_pos pos);
+
+/* Moves one entry on or back; stream_index_prev is false at the first entry, with pos unchanged. */
+void stream_index_next(const struct stream_index *x, struct stream_pos *pos);
+bool stream_index_prev(const struct stream_index *x, struct stream_pos *pos);
+
+/* How many entries lie in [from, to). */
+uint64_t stream_index_between(const struct stream_index *x, struct stream_pos from, struct stream_pos to);
+
+/* Bytes that the index itself takes. */
+size_t stream_index_bytes(const struct stream_index *x);
+
+/* Walks everything; NULL, or the name of the first invariant found broken. */
+const char *stream_index_check(const struct stream_index *x);
+
+#endif
