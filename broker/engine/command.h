@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include "log/bytes.h"
 
 struct client;
@@ -54,6 +55,11 @@ struct command {
     const char *summary;         /* one line, our words */
     const char *syntax;          /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
     const struct command *subcommands; /* ends with a NULL name; NULL if none */
+    /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW UPDATE"; several keys with
+     * a treatment of their own each: "RW ACCESS DELETE;OW UPDATE". NULL: told from CMD_WRITE and CMD_READONLY. */
+    const char *key_flags;
+    const char *key_word;        /* keys follow this word up to the middle of what is left: "STREAMS" */
+    const char *tips;            /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
 };
 
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
@@ -69,6 +75,12 @@ const struct command *command_find_sub(const struct command *container, struct s
 /* All top-level commands, in table order, for COMMAND and the documentation. */
 size_t command_count(void);
 const struct command *command_at(size_t i);
+
+/* The handler of every HELP subcommand: what the table says about the container argv[0]. */
+command_handler command_help;
+
+/* Prints docs/protocol.md. */
+void command_print_docs(FILE *f);
 
 /* Positions of keys in argv, for COMMAND GETKEYS; see command_get_keys. */
 size_t command_keys(const struct command *command, const struct slice *argv, size_t argc, size_t *out);

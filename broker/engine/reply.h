@@ -5,6 +5,8 @@
 #define BROKER_ENGINE_REPLY_H
 #include "broker/engine/client.h"
 
+struct command;
+
 void reply_simple(struct client *c, const char *text);           /* +text */
 void reply_ok(struct client *c);
 /* -text; the text includes its prefix ("ERR ..."). CR and LF in it become blanks, it is cut at 1,024 bytes. */
@@ -24,6 +26,18 @@ void reply_push(struct client *c, size_t n);                     /* RESP2: an ar
 void reply_bool(struct client *c, bool v);                       /* RESP2: 1 or 0 */
 void reply_double(struct client *c, double v);                   /* RESP2: bulk */
 void reply_verbatim(struct client *c, const void *p, size_t n);  /* RESP2: bulk; RESP3: =txt: */
+
+/* The errors that the engine gives before a command runs; the texts are Redis's. argv[0] is what was sent. */
+void reply_unknown_command(struct client *c, const struct slice *argv, size_t argc);
+void reply_unknown_subcommand(struct client *c, const struct command *container, struct slice name);
+void reply_wrong_arity(struct client *c, const struct command *command);
+void reply_noauth(struct client *c);  /* -NOAUTH Authentication required. */
+
+/* Errors that many commands share. */
+void reply_syntax_error(struct client *c);  /* -ERR syntax error */
+void reply_not_integer(struct client *c);   /* -ERR value is not an integer or out of range */
+void reply_wrong_type(struct client *c);    /* -WRONGTYPE ... */
+void reply_no_such_key(struct client *c);   /* -ERR no such key */
 
 /* Whether the reply that began at `pos` (outbuf_end before it) is an error. */
 bool reply_is_error_at(const struct client *c, uint64_t pos);
