@@ -19,6 +19,7 @@ struct stream_index {
     struct stream_chunk **chunks; /* live ones are [first, first + n) */
     size_t first, n, cap;
     uint64_t n_entries;
+    struct stream_chunk *spare; /* an empty chunk that the next append may need, or NULL */
 };
 
 /* A place between or at entries; valid until the index changes. */
