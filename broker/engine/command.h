@@ -13,7 +13,7 @@ struct engine;
 enum command_flag {
     CMD_WRITE = 1 << 0,
     CMD_READONLY = 1 << 1,
-    CMD_DENYOOM = 1 << 2,       /* takes disk space: refused with -DISKFULL when the disk is full */
+    CMD_DENYOOM = 1 << 2, /* takes disk space: refused with -DISKFULL when the disk is full */
     CMD_ADMIN = 1 << 3,
     CMD_NOSCRIPT = 1 << 4,
     CMD_BLOCKING = 1 << 5,
@@ -24,47 +24,58 @@ enum command_flag {
     CMD_NO_MULTI = 1 << 10,     /* refused inside MULTI */
     CMD_MOVABLE_KEYS = 1 << 11, /* key positions come from get_keys */
     CMD_PUBSUB = 1 << 12,
-    CMD_NOW = 1 << 13,          /* runs at once inside MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
-    CMD_NO_TOUCH_KEYS = 1 << 14 /* neither reads nor writes the keyspace: its reply waits for nothing */
+    CMD_NOW = 1 << 13, /* runs at once inside MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
+    CMD_NO_TOUCH_KEYS =
+        1 << 14 /* neither reads nor writes the keyspace: its reply waits for nothing */
 };
 
 enum command_category { /* ACL categories beyond those that follow from flags */
-    CAT_KEYSPACE = 1 << 0, CAT_STRING = 1 << 1, CAT_HASH = 1 << 2, CAT_LIST = 1 << 3, CAT_STREAM = 1 << 4,
-    CAT_PUBSUB = 1 << 5, CAT_CONNECTION = 1 << 6, CAT_TRANSACTION = 1 << 7, CAT_DANGEROUS = 1 << 8,
-    CAT_SCRIPTING = 1 << 9
+                        CAT_KEYSPACE = 1 << 0,
+                        CAT_STRING = 1 << 1,
+                        CAT_HASH = 1 << 2,
+                        CAT_LIST = 1 << 3,
+                        CAT_STREAM = 1 << 4,
+                        CAT_PUBSUB = 1 << 5,
+                        CAT_CONNECTION = 1 << 6,
+                        CAT_TRANSACTION = 1 << 7,
+                        CAT_DANGEROUS = 1 << 8,
+                        CAT_SCRIPTING = 1 << 9
 };
 
 /* argv[0] is the command's name as sent; argv and its bytes are borrowed for the call. Replies exactly once,
  * or blocks (engine/blocking.h). Checks everything before its first effect. */
-typedef void command_handler(struct engine *e, struct client *c, const struct slice *argv, size_t argc);
+typedef void command_handler(struct engine *e, struct client *c, const struct slice *argv,
+                             size_t argc);
 
 /* Writes the positions of the keys in argv into out (room for argc); returns how many, or 0 if the
  * arguments make no sense. */
 typedef size_t command_get_keys(const struct slice *argv, size_t argc, size_t *out);
 
 struct command {
-    const char *name;            /* lower case; "xinfo|stream" for a subcommand */
-    command_handler *handler;    /* NULL for a container whose subcommands have them */
-    int arity;                   /* argc exactly, or at least -arity; the container word counts */
+    const char *name;         /* lower case; "xinfo|stream" for a subcommand */
+    command_handler *handler; /* NULL for a container whose subcommands have them */
+    int arity;                /* argc exactly, or at least -arity; the container word counts */
     unsigned flags, categories;
-    int first_key, last_key, key_step; /* 0: no keys; last_key may be negative, counted from the end */
-    command_get_keys *get_keys;  /* with CMD_MOVABLE_KEYS */
-    const char *group;           /* "stream", "generic", "connection", "server", "transactions", "beck" */
-    const char *since;           /* Redis's version, or "beck 0.1" */
+    int first_key, last_key,
+        key_step;               /* 0: no keys; last_key may be negative, counted from the end */
+    command_get_keys *get_keys; /* with CMD_MOVABLE_KEYS */
+    const char *group; /* "stream", "generic", "connection", "server", "transactions", "beck" */
+    const char *since; /* Redis's version, or "beck 0.1" */
     const char *complexity;
-    const char *summary;         /* one line, our words */
-    const char *syntax;          /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
+    const char *summary; /* one line, our words */
+    const char
+        *syntax; /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
     const struct command *subcommands; /* ends with a NULL name; NULL if none */
     /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW UPDATE"; several keys with
      * a treatment of their own each: "RW ACCESS DELETE;OW UPDATE". NULL: told from CMD_WRITE and CMD_READONLY. */
     const char *key_flags;
-    const char *key_word;        /* keys follow this word up to the middle of what is left: "STREAMS" */
-    const char *tips;            /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
+    const char *key_word; /* keys follow this word up to the middle of what is left: "STREAMS" */
+    const char *tips;     /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
 };
 
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
-extern const struct command connection_commands[], server_commands[], key_commands[], stream_commands[],
-    transaction_commands[], beck_commands[];
+extern const struct command connection_commands[], server_commands[], key_commands[],
+    stream_commands[], transaction_commands[], beck_commands[];
 
 /* The command of that name in any case, or NULL. Constant time; called once for each request. */
 const struct command *command_find(struct slice name);
@@ -83,6 +94,7 @@ command_handler command_help;
 void command_print_docs(FILE *f);
 
 /* Positions of keys in argv, for COMMAND GETKEYS; see command_get_keys. */
-size_t command_keys(const struct command *command, const struct slice *argv, size_t argc, size_t *out);
+size_t command_keys(const struct command *command, const struct slice *argv, size_t argc,
+                    size_t *out);
 
 #endif
