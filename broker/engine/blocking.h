@@ -54,8 +54,8 @@ void blocking_ready_all(struct blocking *b, int db);
 /* Serves the waiters of ready keys until no key is ready. Called after each command and after EXEC. */
 void blocking_serve(struct blocking *b);
 
-/* Whether blocking_serve would have something to do: one load, for the end of each command. */
-static inline bool blocking_has_ready(const struct blocking *b);
+/* Whether blocking_serve would have something to do. */
+bool blocking_has_ready(const struct blocking *b);
 
 /* Replies null to those whose deadline is at or before now_ms, in order of deadline; returns how many. */
 size_t blocking_expire(struct blocking *b, uint64_t now_ms);
@@ -74,17 +74,6 @@ size_t blocking_n_clients(const struct blocking *b);
 size_t blocking_n_keys(const struct blocking *b);
 
 /* Walks everything; NULL, or the name of the first invariant found broken. */
-const char *blocking_check(const struct blocking *b);
-
-/* ---- what the inline function above needs to see ---- */
-struct blocking_key;
-struct blocking_ready_list {
-    struct blocking_key *first, *last;
-};
-static inline bool blocking_has_ready(const struct blocking *b)
-{
-    return ((const struct blocking_ready_list *)(const void *)b)->first !=
-           NULL; /* its first member */
-}
+const char *blocking_check(struct blocking *b);
 
 #endif
