@@ -63,9 +63,12 @@ must_check int config_parse_args(struct config *c, int argc, char **argv, struct
 /* Checks what single values cannot show: a listener beyond loopback without password, and the like. */
 must_check int config_check(const struct config *c, struct err *e);
 
-/* CONFIG SET of one key. Errors: ERR_USAGE with Redis's text for a bad value; unknown or immutable keys too.
- * *out_changed may be NULL. Applies at once to *c; the broker reads it from there. */
+/* CONFIG SET of one key. Applies at once to *c; the broker reads it from there. Errors: ERR_USAGE for an unknown
+ * key, an immutable one or a bad value; its text is what follows "ERR " in Redis's reply, whole. ERR_NOMEM. */
 must_check int config_set(struct config *c, struct slice key, struct slice value, struct err *e);
+
+/* The same for argc / 2 pairs of key and value: all of them, or none and an error. */
+must_check int config_set_all(struct config *c, const struct slice *argv, size_t argc, struct err *e);
 
 /* Calls `each` for every key that matches the glob (with CONFIG GET's Redis names and values too: `save`
  * "", `appendonly` yes, `appendfsync` after the class of streams, `databases`, ...). */
