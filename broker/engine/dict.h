@@ -16,11 +16,15 @@ struct dict_node {
     uint64_t hash;
 };
 
-struct dict {
+enum { DICT_CAP_MIN = 4 };
+
+struct dict {                      /* must not move: it points into itself */
     struct dict_node **tables[2];  /* [1] is the one being filled while rehash >= 0 */
     size_t caps[2];                /* powers of two, or 0 */
     size_t n;
     int64_t rehash;                /* next bucket of [0] to move; -1: not resizing */
+    bool scanning;                 /* inside dict_scan: no bucket moves */
+    struct dict_node *first[DICT_CAP_MIN]; /* the smallest table, so that an empty dict needs no memory */
     const uint8_t *hash_key;       /* 16 bytes, borrowed */
     struct slice (*key)(const struct dict_node *); /* the node's name */
 };
@@ -30,21 +34,26 @@ uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n); /* SipHash-1
 void dict_init(struct dict *d, const uint8_t hash_key[16], struct slice (*key)(const struct dict_node *));
 void dict_fini(struct dict *d); /* not the nodes */
 
-struct dict_node *dict_find(struct dict *d, struct slice name);
+/* The node of that name, or NULL. */
+struct dict_node *dict_find(const struct dict *d, struct slice name);
 
-/* Makes room so that the next dict_add cannot fail. Errors: ERR_NOMEM. */
-must_check int dict_reserve(struct dict *d, struct err *e);
-void dict_add(struct dict *d, struct dict_node *node, struct slice name); /* the name must not be there */
+/* Adds a node; the name must not be there. Cannot fail: where there is no memory for a larger table, chains
+ * get longer until there is. */
+void dict_add(struct dict *d, struct dict_node *node, struct slice name);
 void dict_remove(struct dict *d, struct dict_node *node);
 
 /* Calls `each` for the nodes of one bucket (and its counterparts while resizing); returns the next cursor, 0 at
- * the end. `each` may remove the node that it was given. */
+ * the end. Cursors are below 2^48; any number is accepted. `each` may remove the node that it was given, and
+ * must not add any. */
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, struct dict_node *), void *ctx);
 
 /* A node chosen with the random number r, or NULL if the dict is empty. */
-struct dict_node *dict_random(struct dict *d, uint64_t r);
+struct dict_node *dict_random(const struct dict *d, uint64_t r);
 
 /* Moves up to n buckets if a resize is under way; called once a round. */
 void dict_step(struct dict *d, size_t n);
+
+/* Walks everything; NULL, or the name of the first invariant found broken. */
+const char *dict_check(const struct dict *d);
 
 #endif

@@ -58,8 +58,12 @@ struct engine {
     size_t n_clients;
     struct blocking *blocking;
     struct watching *watching;
+    struct digest *digest;       /* made in slices for BECK DIGEST, or NULL; engine/digest.c */
     bool waits_written;          /* a reply of this round needs only `written`: no inline sync then */
+    bool waits_durable;          /* a reply of this round needs `durable` */
     bool executing_multi;        /* inside EXEC */
+    bool failed;                 /* the log failed: nothing is executed any more */
+    uint64_t round_written, round_durable; /* the watermarks when the round began */
     struct engine_stats stats;
 };
 
@@ -88,6 +92,10 @@ void engine_round_end(struct engine *e);
  * requests: blocked clients' time-outs, expiry. UINT64_MAX: never. */
 uint64_t engine_next_deadline_ms(const struct engine *e);
 
+/* Ends a reply to `c` that was made outside an engine_execute of its own (a blocked client served): marks it at
+ * the gate and wakes the host. A blocking_done. */
+void engine_reply_done(struct engine *e, struct client *c);
+
 /* ---- for commands ---- */
 
 /* Adds a record. The caller fills the returned bytes, then calls the matching apply function of state.h.
@@ -97,6 +105,11 @@ enum { ENGINE_RESERVE = 1024, ENGINE_RESERVE_ARG = 32 };
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class, size_t len,
                        uint64_t *out_lsn);
 
+/* The same for an effect on an object (a new one as well, right before it is added): the class is that of its
+ * type by the configuration, and o->always_lsn is kept. What commands use wherever they have an object. */
+uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, uint8_t type, size_t len,
+                          uint64_t *out_lsn);
+
 /* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key);
@@ -104,8 +117,19 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
 /* The same for a command about to write the key: an expired object is removed by a record first. */
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key);
 
-/* Deletes a name by a record (REASON_*). */
+/* Deletes a name by a record (REASON_*) and calls engine_key_changed. */
 void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason);
+
+/* Gives o this name and expiry by a record; an object that has the name is gone. The caller calls
+ * engine_key_changed. Errors: ERR_NOMEM, with nothing changed. */
+must_check int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
+                           uint64_t expiry_ms, struct err *err);
+
+/* Removes every key of the database (-1: of all) by a record, with all that follows for who watches or waits. */
+void engine_flush(struct engine *e, struct client *c, int db);
+
+/* 64 random bits; never to decide what a record says. */
+uint64_t engine_random(struct engine *e);
 
 /* To be called after each change of a key: marks watchers dirty, wakes readers that block on it. */
 void engine_key_changed(struct engine *e, int db, struct slice key);

@@ -14,13 +14,14 @@
 #include "log/log.h"
 #include "log/stream.h"
 
+struct digest; /* engine/digest.h */
 struct idmp; /* idempotence map of a stream; engine/idmp.h. NULL until used */
 
 enum object_type { OBJECT_STREAM = 1 };
 
 struct object {
     struct dict_node node;       /* in its database's dictionary, by name; must be first */
-    struct object *oid_next;     /* chain in the table by oid */
+    struct dict_node oid_node;   /* in the table by oid */
     uint64_t oid;
     uint64_t rev;                /* LSN of the record that bound the name (create, rename, expiry) */
     uint64_t expiry_ms;          /* 0: none */
@@ -29,6 +30,8 @@ struct object {
     uint16_t slot;               /* of 16,384, CRC16 of the name's hash tag */
     uint8_t type;
     uint8_t db;
+    uint32_t generation;         /* its database's when it was bound; another one now: flushed since */
+    uint32_t digested;           /* number of the last digest that has it (engine/digest.h) */
     struct slice name;           /* owned, follows the object in memory or separately after a rename */
 };
 
@@ -47,12 +50,23 @@ struct state_db {
     struct dict names;           /* name -> struct object */
     struct object **expiries;    /* heap by expiry_ms */
     size_t n_expiries, cap_expiries;
+    uint32_t generation;         /* +1 with each flush */
+};
+
+/* What has no name any more and waits for its memory to be given back, a little at a time. */
+struct state_grave {
+    struct state_grave *next;
+    struct dict names;           /* of a flushed database, as it was */
+    uint64_t cursor;             /* of a scan that takes the objects out */
 };
 
 struct state {
     struct state_db dbs[CONFIG_DATABASES];
-    struct object **by_oid;      /* hash table of chains, cap a power of two */
-    size_t n_objects, cap_by_oid;
+    struct dict oids;            /* by oid; flushed ones too, until they are freed */
+    size_t n_objects;            /* that have a name */
+    struct object *dropped;      /* list by node.next: to be freed */
+    struct state_grave *graves;
+    struct digest *digest;       /* the one being made of a pinned version, or NULL */
     uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
     uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
     uint8_t hash_key[16];        /* SipHash, random for each process */
@@ -77,14 +91,29 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
 bool state_delete_entry(struct state *s, struct stream *st, struct id id);
 uint64_t state_trim(struct state *s, struct stream *st, struct id first);
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added, struct id max_deleted);
+/* Binds o to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
+ * with ERR_NOMEM (nothing has changed then), engine_bind calls it first. */
 must_check int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
                           uint64_t lsn, struct err *e);
+/* After these two an object is gone for every lookup; its memory goes with later calls of state_reap. */
 void state_unbind(struct state *s, struct object *o);
 void state_flush(struct state *s, int db); /* -1: all databases */
 
-/* LSN-independent hash of the whole logical state, the sum of the objects' hashes modulo 2^128; two halves,
- * low first. O(everything): in slices it is engine/digest.c's. */
-void state_digest_object(const struct object *o, uint64_t clock, uint64_t sum[2]);
+/* Frees what was dropped, about `budget` entries or objects of it; false when nothing is left to free. */
+bool state_reap(struct state *s, size_t budget);
+
+/* The object of db that expires first, or NULL. */
+static inline struct object *state_next_expiry(const struct state *s, int db)
+{
+    const struct state_db *d = &s->dbs[db];
+    return d->n_expiries > 0 ? d->expiries[0] : NULL;
+}
+
+/* Walks everything; NULL, or the name of the first invariant found broken. */
+const char *state_check(const struct state *s);
+
+/* Hash of the whole logical state at that hybrid clock, the sum of the objects' hashes modulo 2^128; two halves,
+ * low first. O(everything); engine/digest.c has it in slices too. */
 void state_digest(const struct state *s, uint64_t clock, uint64_t sum[2]);
 
 #endif
