@@ -185,8 +185,6 @@ static struct blocking_key *blocking_key_get(struct blocking *b, int db, struct 
 
     if (k != NULL)
         return k;
-    if (dict_reserve(&b->dbs[db], e) != OK)
-        return NULL;
     k = malloc(sizeof *k + name.n);
     if (k == NULL) {
         err_ignore(err_set(e, ERR_NOMEM, "a key to wait for")); /* NULL tells it */

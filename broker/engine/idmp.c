@@ -197,32 +197,22 @@ static int idmp_new(const uint8_t hash_key[16], struct idmp **out, struct err *e
     return OK;
 }
 
-/* The producer, with room for one more iid; a new one is in the dictionary only after idmp_commit. */
-static int idmp_producer_get(struct idmp *m, struct slice name, struct idmp_producer **out,
-                             struct err *e)
+/* The producer; a new one is in the dictionary only after idmp_commit. NULL if memory ran out. */
+static struct idmp_producer *idmp_producer_get(struct idmp *m, struct slice name)
 {
     struct idmp_producer *p = idmp_producer_find(m, name);
-    int rc;
 
-    if (p == NULL) {
-        rc = dict_reserve(&m->producers, e);
-        if (rc != OK)
-            return rc;
-        p = malloc(sizeof *p + name.n);
-        if (p == NULL)
-            return err_set(e, ERR_NOMEM, "idempotence map: a producer");
-        *p = (struct idmp_producer){ .len = name.n };
-        if (name.n > 0)
-            memcpy(p->name, name.p, name.n);
-        dict_init(&p->iids, m->hash_key, idmp_item_iid);
-        idmp_list_init(&p->items);
-    }
-    rc = dict_reserve(&p->iids, e);
-    if (rc != OK && !p->known)
-        idmp_producer_free(p);
-    if (rc == OK)
-        *out = p;
-    return rc;
+    if (p != NULL)
+        return p;
+    p = malloc(sizeof *p + name.n);
+    if (p == NULL)
+        return NULL;
+    *p = (struct idmp_producer){ .len = name.n };
+    if (name.n > 0)
+        memcpy(p->name, name.p, name.n);
+    dict_init(&p->iids, m->hash_key, idmp_item_iid);
+    idmp_list_init(&p->items);
+    return p;
 }
 
 /* Forgets (producer, iid) if it is there, which only a log that was not written by the commands can show. */
@@ -238,7 +228,6 @@ static void idmp_forget_same(struct idmp *m, struct slice producer, struct slice
 int idmp_prepare(struct stream *st, const uint8_t hash_key[16], struct slice producer,
                  struct slice iid, uint64_t now_ms, struct idmp_item **out, struct err *e)
 {
-    struct idmp_producer *p;
     struct idmp_item *item;
     int rc;
 
@@ -252,12 +241,11 @@ int idmp_prepare(struct stream *st, const uint8_t hash_key[16], struct slice pro
     item = malloc(sizeof *item + iid.n);
     if (item == NULL)
         return err_set(e, ERR_NOMEM, "idempotence map: an ID");
-    rc = idmp_producer_get(st->idmp, producer, &p, e);
-    if (rc != OK) {
+    *item = (struct idmp_item){ .owner = idmp_producer_get(st->idmp, producer), .len = iid.n };
+    if (item->owner == NULL) {
         free(item);
-        return rc;
+        return err_set(e, ERR_NOMEM, "idempotence map: a producer");
     }
-    *item = (struct idmp_item){ .owner = p, .len = iid.n };
     if (iid.n > 0)
         memcpy(item->iid, iid.p, iid.n);
     *out = item;
