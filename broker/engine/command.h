@@ -25,21 +25,21 @@ enum command_flag {
     CMD_MOVABLE_KEYS = 1 << 11, /* key positions come from get_keys */
     CMD_PUBSUB = 1 << 12,
     CMD_NOW = 1 << 13, /* runs at once inside MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
-    CMD_NO_TOUCH_KEYS =
-        1 << 14 /* neither reads nor writes the keyspace: its reply waits for nothing */
+    CMD_NO_TOUCH_KEYS = 1 << 14 /* no keyspace in it: its reply waits for nothing */
 };
 
-enum command_category { /* ACL categories beyond those that follow from flags */
-                        CAT_KEYSPACE = 1 << 0,
-                        CAT_STRING = 1 << 1,
-                        CAT_HASH = 1 << 2,
-                        CAT_LIST = 1 << 3,
-                        CAT_STREAM = 1 << 4,
-                        CAT_PUBSUB = 1 << 5,
-                        CAT_CONNECTION = 1 << 6,
-                        CAT_TRANSACTION = 1 << 7,
-                        CAT_DANGEROUS = 1 << 8,
-                        CAT_SCRIPTING = 1 << 9
+/* ACL categories beyond those that follow from flags */
+enum command_category {
+    CAT_KEYSPACE = 1 << 0,
+    CAT_STRING = 1 << 1,
+    CAT_HASH = 1 << 2,
+    CAT_LIST = 1 << 3,
+    CAT_STREAM = 1 << 4,
+    CAT_PUBSUB = 1 << 5,
+    CAT_CONNECTION = 1 << 6,
+    CAT_TRANSACTION = 1 << 7,
+    CAT_DANGEROUS = 1 << 8,
+    CAT_SCRIPTING = 1 << 9
 };
 
 /* argv[0] is the command's name as sent; argv and its bytes are borrowed for the call. Replies exactly once,
@@ -56,15 +56,15 @@ struct command {
     command_handler *handler; /* NULL for a container whose subcommands have them */
     int arity;                /* argc exactly, or at least -arity; the container word counts */
     unsigned flags, categories;
-    int first_key, last_key,
-        key_step;               /* 0: no keys; last_key may be negative, counted from the end */
+    /* 0: no keys; last_key may be negative, counted from the end */
+    int first_key, last_key, key_step;
     command_get_keys *get_keys; /* with CMD_MOVABLE_KEYS */
     const char *group; /* "stream", "generic", "connection", "server", "transactions", "beck" */
     const char *since; /* Redis's version, or "beck 0.1" */
     const char *complexity;
     const char *summary; /* one line, our words */
-    const char
-        *syntax; /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
+    /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
+    const char *syntax;
     const struct command *subcommands; /* ends with a NULL name; NULL if none */
     /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW UPDATE"; several keys with
      * a treatment of their own each: "RW ACCESS DELETE;OW UPDATE". NULL: told from CMD_WRITE and CMD_READONLY. */
