@@ -1,0 +1,83 @@
+/*
+ * args.c - reading the arguments of a command. Arguments come from outside: nothing here believes anything
+ * about them.
+ */
+#include "broker/engine/args.h"
+#include <stdlib.h>
+
+/* The digits of a positive number without a leading zero. */
+static bool args_digits(struct slice text, uint64_t *out)
+{
+    if (text.n == 0 || text.n > 20 || (text.p[0] == '0' && text.n > 1))
+        return false;
+    uint64_t v = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        uint64_t digit = (uint64_t)text.p[i] - '0';
+        if (digit > 9 || v > (UINT64_MAX - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *out = v;
+    return true;
+}
+
+bool args_i64(struct slice text, int64_t *out)
+{
+    bool negative = text.n > 0 && text.p[0] == '-';
+    uint64_t v;
+
+    if (!negative) {
+        if (!args_digits(text, &v) || v > INT64_MAX)
+            return false;
+        *out = (int64_t)v;
+        return true;
+    }
+    if (!args_digits(slice_of(text.p + 1, text.n - 1), &v) || v == 0 || v > (uint64_t)INT64_MAX + 1)
+        return false;
+    *out = (int64_t)(0 - v);
+    return true;
+}
+
+bool args_i64_in(struct slice text, int64_t min, int64_t max, int64_t *out)
+{
+    int64_t v;
+
+    if (!args_i64(text, &v) || v < min || v > max)
+        return false;
+    *out = v;
+    return true;
+}
+
+bool args_word(struct slice arg, const char *word)
+{
+    if (arg.n != strlen(word))
+        return false;
+    for (size_t i = 0; i < arg.n; i++) {
+        uint8_t b = arg.p[i];
+        if (b >= 'A' && b <= 'Z')
+            b = (uint8_t)(b + 'a' - 'A');
+        if (b != (uint8_t)word[i])
+            return false;
+    }
+    return true;
+}
+
+bool args_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (text.p[i] < '!' || text.p[i] > '~')
+            return false;
+    return true;
+}
+
+char *args_copy(struct slice text)
+{
+    char *copy = malloc(text.n + 1);
+
+    if (copy == NULL)
+        return NULL;
+    if (text.n > 0)
+        memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    return copy;
+}
