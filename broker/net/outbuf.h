@@ -10,15 +10,21 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-struct outbuf_chunk;
+struct outbuf_chunk {
+    struct outbuf_chunk *next;
+    uint64_t base; /* position of data[0] */
+    size_t n;      /* bytes in it; not kept up to date for the tail */
+    size_t cap;
+    uint8_t data[];
+};
 
 struct outbuf {
     struct outbuf_chunk *head, *tail;
-    uint8_t *at, *end;      /* free part of the tail; both NULL while there is no tail */
-    uint64_t base;          /* position of tail's first byte */
-    uint64_t read_pos;      /* bytes given away so far */
-    size_t memory;          /* bytes of chunks held */
-    bool failed;            /* memory ran out: what was appended since is not there */
+    uint8_t *at, *end; /* free part of the tail; both NULL while there is no tail */
+    uint64_t base;     /* position of tail's first byte, or of the end while there is no tail */
+    uint64_t read_pos; /* bytes given away so far */
+    size_t memory;     /* bytes of chunks held */
+    bool failed;       /* memory ran out: what was appended since is not there */
 };
 
 void outbuf_init(struct outbuf *b);
@@ -43,9 +49,18 @@ static inline void outbuf_advance(struct outbuf *b, uint8_t *end)
 void outbuf_append(struct outbuf *b, const void *p, size_t n);
 
 /* Position behind the last byte. */
-uint64_t outbuf_end(const struct outbuf *b);
+static inline uint64_t outbuf_end(const struct outbuf *b)
+{
+    return b->tail == NULL ? b->base : b->base + (uint64_t)(b->at - b->tail->data);
+}
 
-/* Drops everything behind `pos` (a position of outbuf_end). */
+/* Bytes not yet sent. */
+static inline uint64_t outbuf_size(const struct outbuf *b)
+{
+    return outbuf_end(b) - b->read_pos;
+}
+
+/* Drops everything behind `pos`, which outbuf_end returned once and which has not been sent beyond. */
 void outbuf_truncate(struct outbuf *b, uint64_t pos);
 
 /* Points iov at unread bytes below `limit`, at most n_iov pieces; returns how many pieces. */
