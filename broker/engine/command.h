@@ -25,7 +25,9 @@ enum command_flag {
     CMD_MOVABLE_KEYS = 1 << 11, /* key positions come from get_keys */
     CMD_PUBSUB = 1 << 12,
     CMD_NOW = 1 << 13, /* runs at once inside MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
-    CMD_NO_TOUCH_KEYS = 1 << 14 /* no keyspace in it: its reply waits for nothing */
+    CMD_NO_TOUCH_KEYS = 1 << 14, /* no keyspace in it: its reply waits for nothing */
+    CMD_ALLOW_BUSY = 1 << 15,
+    CMD_NO_ASYNC_LOADING = 1 << 16
 };
 
 /* ACL categories beyond those that follow from flags */
@@ -39,7 +41,8 @@ enum command_category {
     CAT_CONNECTION = 1 << 6,
     CAT_TRANSACTION = 1 << 7,
     CAT_DANGEROUS = 1 << 8,
-    CAT_SCRIPTING = 1 << 9
+    CAT_SCRIPTING = 1 << 9,
+    CAT_ADMIN = 1 << 10
 };
 
 /* argv[0] is the command's name as sent; argv and its bytes are borrowed for the call. Replies exactly once,

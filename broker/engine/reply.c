@@ -292,8 +292,8 @@ void reply_verbatim(struct client *c, const void *p, size_t n)
     outbuf_append(&c->out, "\r\n", 2);
 }
 
-/* Redis repeats what was sent up to its first zero byte. */
-static int reply_echo_n(struct slice s, size_t max)
+/* For "%.*s", which, as Redis does, also stops at the first zero byte. */
+static int reply_cut_n(struct slice s, size_t max)
 {
     return (int)(s.n < max ? s.n : max);
 }
@@ -306,9 +306,9 @@ void reply_unknown_command(struct client *c, const struct slice *argv, size_t ar
     args[0] = '\0';
     for (size_t i = 1; i < argc && n < REPLY_ECHO_MAX; i++)
         n += (size_t)snprintf(args + n, sizeof args - n, "'%.*s' ",
-                              reply_echo_n(argv[i], REPLY_ECHO_MAX - n), (const char *)argv[i].p);
+                              reply_cut_n(argv[i], REPLY_ECHO_MAX - n), (const char *)argv[i].p);
     reply_error(c, "ERR unknown command '%.*s', with args beginning with: %s",
-                reply_echo_n(argv[0], REPLY_ECHO_MAX), (const char *)argv[0].p, args);
+                reply_cut_n(argv[0], REPLY_ECHO_MAX), (const char *)argv[0].p, args);
 }
 
 static void reply_upper(char *out, size_t cap, const char *name)
@@ -320,13 +320,24 @@ static void reply_upper(char *out, size_t cap, const char *name)
     out[i] = '\0';
 }
 
-void reply_unknown_subcommand(struct client *c, const struct command *container, struct slice name)
+static void reply_try_help(struct client *c, const char *what, const struct command *container,
+                           struct slice name)
 {
     char upper[64];
 
     reply_upper(upper, sizeof upper, container->name);
-    reply_error(c, "ERR unknown subcommand '%.*s'. Try %s HELP.",
-                reply_echo_n(name, REPLY_ECHO_MAX), (const char *)name.p, upper);
+    reply_error(c, "ERR %s '%.*s'. Try %s HELP.", what, reply_cut_n(name, REPLY_ECHO_MAX),
+                (const char *)name.p, upper);
+}
+
+void reply_unknown_subcommand(struct client *c, const struct command *container, struct slice name)
+{
+    reply_try_help(c, "unknown subcommand", container, name);
+}
+
+void reply_subcommand_syntax(struct client *c, const struct command *container, struct slice name)
+{
+    reply_try_help(c, "unknown subcommand or wrong number of arguments for", container, name);
 }
 
 void reply_wrong_arity(struct client *c, const struct command *command)

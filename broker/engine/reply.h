@@ -27,9 +27,16 @@ void reply_bool(struct client *c, bool v);                      /* RESP2: 1 or 0
 void reply_double(struct client *c, double v);                  /* RESP2: bulk */
 void reply_verbatim(struct client *c, const void *p, size_t n); /* RESP2: bulk; RESP3: =txt: */
 
+/* How much of `s` an error repeats, for "%.*s". */
+static inline int reply_echo_n(struct slice s)
+{
+    return (int)(s.n < 1024 ? s.n : 1024);
+}
+
 /* The errors that the engine gives before a command runs; the texts are Redis's. argv[0] is what was sent. */
 void reply_unknown_command(struct client *c, const struct slice *argv, size_t argc);
 void reply_unknown_subcommand(struct client *c, const struct command *container, struct slice name);
+void reply_subcommand_syntax(struct client *c, const struct command *container, struct slice name);
 void reply_wrong_arity(struct client *c, const struct command *command);
 void reply_noauth(struct client *c); /* -NOAUTH Authentication required. */
 
