@@ -27,7 +27,8 @@ enum command_flag {
     CMD_NOW = 1 << 13, /* runs at once inside MULTI: EXEC, DISCARD, MULTI, WATCH, QUIT, RESET */
     CMD_NO_TOUCH_KEYS = 1 << 14, /* no keyspace in it: its reply waits for nothing */
     CMD_ALLOW_BUSY = 1 << 15,
-    CMD_NO_ASYNC_LOADING = 1 << 16
+    CMD_NO_ASYNC_LOADING = 1 << 16,
+    CMD_SKIP_SLOWLOG = 1 << 17
 };
 
 /* ACL categories beyond those that follow from flags */
