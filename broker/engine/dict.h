@@ -34,6 +34,9 @@ uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n); /* SipHash-1
 void dict_init(struct dict *d, const uint8_t hash_key[16], struct slice (*key)(const struct dict_node *));
 void dict_fini(struct dict *d); /* not the nodes */
 
+/* Moves all of `from` into `to`, which is not initialised yet; `from` is empty then. */
+void dict_take(struct dict *to, struct dict *from);
+
 /* The node of that name, or NULL. */
 struct dict_node *dict_find(const struct dict *d, struct slice name);
 
@@ -50,7 +53,7 @@ uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, stru
 /* A node chosen with the random number r, or NULL if the dict is empty. */
 struct dict_node *dict_random(const struct dict *d, uint64_t r);
 
-/* Moves up to n buckets if a resize is under way; called once a round. */
+/* Moves up to n buckets if a resize is under way or due; called once a round. */
 void dict_step(struct dict *d, size_t n);
 
 /* Walks everything; NULL, or the name of the first invariant found broken. */

@@ -20,14 +20,14 @@ struct state;
  * inside EXEC, at once; else `c` waits while the hash is made in slices. */
 void digest_command(struct engine *e, struct client *c, bool sync);
 
-/* Does a slice of the work, about `budget` entries; true if there is more to do. Called between rounds. */
+/* Does a slice of the work, about `budget` entries; true if there is more to do. Called at the end of rounds. */
 bool digest_step(struct engine *e, size_t budget);
 
-/* What state.c tells before it changes an object while a digest is made of what was. */
+/* What state.c tells before it changes an object while a digest is made of what was. Dropping one is no change:
+ * state_reap frees nothing meanwhile. */
 enum digest_change {
-    DIGEST_APPEND, /* an entry with a larger ID than all comes, and the header changes */
-    DIGEST_CHANGE, /* anything else changes but the object goes on */
-    DIGEST_FREE    /* a dropped object is about to be freed */
+    DIGEST_HEADER, /* an entry with a larger ID than all comes, or anything changes but the entries */
+    DIGEST_REMOVE  /* entries go */
 };
 void digest_before(struct digest *d, struct object *o, enum digest_change change);
 

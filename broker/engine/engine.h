@@ -58,11 +58,13 @@ struct engine {
     size_t n_clients;
     struct blocking *blocking;
     struct watching *watching;
-    struct digest *digest;       /* made in slices for BECK DIGEST, or NULL; engine/digest.c */
     bool waits_written;          /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;          /* a reply of this round needs `durable` */
     bool executing_multi;        /* inside EXEC */
     bool failed;                 /* the log failed: nothing is executed any more */
+    size_t n_digest_waits;       /* clients that wait for BECK DIGEST */
+    bool busy;                   /* the last round left work behind: run another one soon */
+    uint64_t expire_again_ms;    /* no expiry before: there was no room to log it */
     uint64_t round_written, round_durable; /* the watermarks when the round began */
     struct engine_stats stats;
 };
@@ -79,7 +81,8 @@ int engine_replay(void *ctx, const struct log_record *r, struct err *e);
 /* The log is open: takes it, sets the clock to no less than last_clock, seals the name table. */
 must_check int engine_start(struct engine *e, struct log *log, const struct log_recovery *info, struct err *err);
 
-void engine_client_init(struct engine *e, struct client *c);  /* joins the list of clients */
+/* Fills in all of `c`, which joins the list of clients; the host sets addresses and fd afterwards. */
+void engine_client_init(struct engine *e, struct client *c);
 void engine_client_fini(struct engine *e, struct client *c);  /* leaves everything; frees what it holds */
 
 void engine_round_begin(struct engine *e);
@@ -99,8 +102,8 @@ void engine_reply_done(struct engine *e, struct client *c);
 /* ---- for commands ---- */
 
 /* Adds a record. The caller fills the returned bytes, then calls the matching apply function of state.h.
- * The command's engine_execute has reserved room: arguments' bytes + ENGINE_RESERVE_ARG each +
- * ENGINE_RESERVE. Raises c->need_* by the class (c may be NULL: a record of the engine's own). */
+ * The command's engine_execute has reserved room: the arguments' bytes, keys twice, +
+ * ENGINE_RESERVE_ARG each + ENGINE_RESERVE. Raises c->need_* by the class (c may be NULL: a record of the engine's own). */
 enum { ENGINE_RESERVE = 1024, ENGINE_RESERVE_ARG = 32 };
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class, size_t len,
                        uint64_t *out_lsn);
@@ -127,6 +130,21 @@ must_check int engine_bind(struct engine *e, struct client *c, struct object *o,
 
 /* Removes every key of the database (-1: of all) by a record, with all that follows for who watches or waits. */
 void engine_flush(struct engine *e, struct client *c, int db);
+
+/* Calls a command's handler, which replies or blocks: for EXEC and for what runs commands of its own. */
+void engine_call(struct engine *e, struct client *c, const struct command *command, const struct slice *argv,
+                 size_t argc);
+
+/* How many bytes a command with these arguments may add to the log, and making room for so many. The latter
+ * replies with an error and returns false where there is none; nothing has happened then. */
+size_t engine_bound(const struct command *command, const struct slice *argv, size_t argc);
+bool engine_reserve(struct engine *e, struct client *c, size_t bytes);
+
+/* Whether o has expired by the engine's clock: it is then still in the state, but no reader sees it. */
+static inline bool engine_is_expired(const struct engine *e, const struct object *o)
+{
+    return o->expiry_ms != 0 && o->expiry_ms <= e->now_ms;
+}
 
 /* 64 random bits; never to decide what a record says. */
 uint64_t engine_random(struct engine *e);

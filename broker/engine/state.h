@@ -15,6 +15,7 @@
 #include "log/stream.h"
 
 struct digest; /* engine/digest.h */
+struct idmp_item;
 struct idmp; /* idempotence map of a stream; engine/idmp.h. NULL until used */
 
 enum object_type { OBJECT_STREAM = 1 };
@@ -66,6 +67,7 @@ struct state {
     size_t n_objects;            /* that have a name */
     struct object *dropped;      /* list by node.next: to be freed */
     struct state_grave *graves;
+    uint32_t digest_number;      /* of the last digest made in slices; see digest.c */
     struct digest *digest;       /* the one being made of a pinned version, or NULL */
     uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
     uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
@@ -86,11 +88,16 @@ struct object *state_find_oid(const struct state *s, uint64_t oid);
 /* The effects, one function for each record type. Memory for them must be had beforehand: a function that
  * can run out of memory says so, and is called before the record is appended or not at all. */
 must_check int state_reserve_stream(struct state *s, struct slice name, struct stream **out, struct err *e);
+void state_discard_stream(struct stream *st); /* a reserved one that was not added */
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
+/* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows. */
 void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry);
 bool state_delete_entry(struct state *s, struct stream *st, struct id id);
 uint64_t state_trim(struct state *s, struct stream *st, struct id first);
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added, struct id max_deleted);
+must_check int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer, struct slice iid,
+                                  uint64_t now_ms, struct idmp_item **out, struct err *e); /* see idmp_prepare */
+void state_set_idmp(struct state *s, struct stream *st, uint32_t duration_s, uint32_t maxsize);
 /* Binds o to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
  * with ERR_NOMEM (nothing has changed then), engine_bind calls it first. */
 must_check int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
@@ -113,7 +120,7 @@ static inline struct object *state_next_expiry(const struct state *s, int db)
 const char *state_check(const struct state *s);
 
 /* Hash of the whole logical state at that hybrid clock, the sum of the objects' hashes modulo 2^128; two halves,
- * low first. O(everything); engine/digest.c has it in slices too. */
-void state_digest(const struct state *s, uint64_t clock, uint64_t sum[2]);
+ * low first. O(everything); engine/digest.c has it in slices too. Errors: ERR_NOMEM. */
+must_check int state_digest(const struct state *s, uint64_t clock, uint64_t sum[2], struct err *e);
 
 #endif

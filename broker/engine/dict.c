@@ -1,0 +1,277 @@
+/*
+ * dict.c - a hash table that resizes a few buckets at a time and can be scanned meanwhile.
+ *
+ * A bucket is chosen by the *highest* bits of the hash. So a table is in the order of its hashes, bucket i
+ * of a table corresponds to buckets 2i and 2i + 1 of one twice as large, and a scan is a walk along the
+ * line of hashes: its cursor is the hash below which everything has been seen, whatever the tables
+ * look like by now. A bucket that begins below the cursor is seen again as a whole, never missed.
+ *
+ *   hashes   0 ............................................. 2^64
+ *   cap 4    |     0     |     1     |     2     |     3     |
+ *   cap 8    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
+ *
+ * It grows to twice the size when it is full (one node a bucket) and shrinks to half when seven eighths
+ * are empty; every add and remove moves a bucket or two, so that a resize has ended before the next one
+ * is due. The smallest table is inside the struct.
+ *
+ *   D1  A node is in tables[1] if its bucket of tables[0] is below `rehash`, else in tables[0].
+ *   D2  A node's hash is that of its name, so a name is compared only where all 64 bits are equal.
+ *   D3  n is the number of nodes; tables[1] is there exactly while rehash >= 0.
+ */
+#include "broker/engine/dict.h"
+#include <assert.h>
+#include <stdlib.h>
+#include "broker/engine/siphash.h"
+
+enum {
+    DICT_MOVES = 2,  /* buckets that an add or a remove moves */
+    DICT_SHRINK = 8, /* fewer than cap / DICT_SHRINK nodes: too large */
+    DICT_CURSOR_SHIFT =
+        16 /* a cursor is the hash's upper 48 bits: a number that every client can hold */
+};
+
+uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n)
+{
+    return siphash13(key, p, n);
+}
+
+static inline size_t dict_bucket(uint64_t hash, size_t cap)
+{
+    return (size_t)(hash >> (64 - (unsigned)__builtin_ctzll(cap)));
+}
+
+/* Where the bucket behind i begins on the line of hashes; 0 at the end of the line. */
+static inline uint64_t dict_bucket_end(size_t i, size_t cap)
+{
+    return (uint64_t)(i + 1) << (64 - (unsigned)__builtin_ctzll(cap));
+}
+
+void dict_init(struct dict *d, const uint8_t hash_key[16],
+               struct slice (*key)(const struct dict_node *))
+{
+    *d = (struct dict){ .rehash = -1, .hash_key = hash_key, .key = key };
+    d->tables[0] = d->first;
+    d->caps[0] = DICT_CAP_MIN;
+}
+
+static void dict_free_table(struct dict *d, struct dict_node **table)
+{
+    if (table != d->first)
+        free(table);
+}
+
+void dict_fini(struct dict *d)
+{
+    dict_free_table(d, d->tables[0]);
+    dict_free_table(d, d->tables[1]);
+}
+
+void dict_take(struct dict *to, struct dict *from)
+{
+    *to = *from;
+    for (int t = 0; t < 2; t++)
+        if (to->tables[t] == from->first)
+            to->tables[t] = to->first;
+    dict_init(from, to->hash_key, to->key);
+}
+
+/* The chain that holds, or would hold, nodes of this hash (D1). */
+static inline struct dict_node **dict_chain(const struct dict *d, uint64_t hash)
+{
+    size_t i = dict_bucket(hash, d->caps[0]);
+
+    if (d->rehash >= 0 && i < (size_t)d->rehash)
+        return (struct dict_node **)&d->tables[1][dict_bucket(hash, d->caps[1])];
+    return (struct dict_node **)&d->tables[0][i];
+}
+
+struct dict_node *dict_find(const struct dict *d, struct slice name)
+{
+    uint64_t hash = siphash13(d->hash_key, name.p, name.n);
+
+    for (struct dict_node *node = *dict_chain(d, hash); node != NULL; node = node->next)
+        if (node->hash == hash && slice_equal(d->key(node), name))
+            return node;
+    return NULL;
+}
+
+/* Moves bucket `rehash` to the other table; ends the resize behind the last one. */
+static void dict_move(struct dict *d)
+{
+    struct dict_node *node = d->tables[0][d->rehash];
+
+    d->tables[0][d->rehash++] = NULL;
+    while (node != NULL) {
+        struct dict_node *next = node->next;
+        struct dict_node **chain = &d->tables[1][dict_bucket(node->hash, d->caps[1])];
+        node->next = *chain;
+        *chain = node;
+        node = next;
+    }
+    if ((size_t)d->rehash < d->caps[0])
+        return;
+    dict_free_table(d, d->tables[0]);
+    d->tables[0] = d->tables[1];
+    d->caps[0] = d->caps[1];
+    d->tables[1] = NULL;
+    d->caps[1] = 0;
+    d->rehash = -1;
+}
+
+static void dict_resize(struct dict *d, size_t cap)
+{
+    struct dict_node **table;
+
+    if (cap == DICT_CAP_MIN) {
+        memset(d->first, 0, sizeof d->first);
+        table = d->first;
+    } else {
+        table = calloc(cap, sizeof *table);
+    }
+    if (table == NULL)
+        return; /* later, then */
+    d->tables[1] = table;
+    d->caps[1] = cap;
+    d->rehash = 0;
+}
+
+void dict_step(struct dict *d, size_t n)
+{
+    if (d->rehash < 0 && d->n > d->caps[0])
+        dict_resize(d, d->caps[0] * 2);
+    else if (d->rehash < 0 && d->caps[0] > DICT_CAP_MIN && d->n < d->caps[0] / DICT_SHRINK)
+        dict_resize(d, d->caps[0] / 2);
+    for (; n > 0 && d->rehash >= 0; n--)
+        dict_move(d);
+}
+
+/* After each change: goes on with a resize, or begins one where it is due. */
+static void dict_adapt(struct dict *d)
+{
+    if (!d->scanning)
+        dict_step(d, DICT_MOVES);
+}
+
+void dict_add(struct dict *d, struct dict_node *node, struct slice name)
+{
+    struct dict_node **chain;
+
+    assert(!d->scanning);
+    node->hash = siphash13(d->hash_key, name.p, name.n);
+    chain = dict_chain(d, node->hash);
+    node->next = *chain;
+    *chain = node;
+    d->n++;
+    dict_adapt(d);
+}
+
+void dict_remove(struct dict *d, struct dict_node *node)
+{
+    struct dict_node **at = dict_chain(d, node->hash);
+
+    while (*at != node) {
+        assert(*at != NULL); /* D1: it is in this chain */
+        at = &(*at)->next;
+    }
+    *at = node->next;
+    d->n--;
+    dict_adapt(d);
+}
+
+static void dict_visit(struct dict_node *node, void (*each)(void *, struct dict_node *), void *ctx)
+{
+    while (node != NULL) {
+        struct dict_node *next = node->next;
+        each(ctx, node);
+        node = next;
+    }
+}
+
+/* Whatever lies in [from, end) of the hashes, `end` 0 for their end, and in the same buckets of `table`. */
+static void dict_scan_range(struct dict_node **table, size_t cap, uint64_t from, uint64_t end,
+                            void (*each)(void *, struct dict_node *), void *ctx)
+{
+    size_t last = dict_bucket(end - 1, cap);
+
+    for (size_t i = dict_bucket(from, cap); i <= last; i++)
+        dict_visit(table[i], each, ctx);
+}
+
+uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *, struct dict_node *),
+                   void *ctx)
+{
+    uint64_t from = cursor << DICT_CURSOR_SHIFT;
+    size_t cap = d->caps[0];
+    uint64_t end;
+
+    if (d->rehash >= 0 && d->caps[1] < cap)
+        cap = d->caps[1];
+    end = dict_bucket_end(dict_bucket(from, cap), cap);
+    d->scanning = true;
+    dict_scan_range(d->tables[0], d->caps[0], from, end, each, ctx);
+    if (d->rehash >= 0)
+        dict_scan_range(d->tables[1], d->caps[1], from, end, each, ctx);
+    d->scanning = false;
+    return end >> DICT_CURSOR_SHIFT;
+}
+
+/* The r-th node of a chain, counted around it. */
+static struct dict_node *dict_pick(struct dict_node *chain, uint64_t r)
+{
+    size_t n = 0;
+
+    for (struct dict_node *node = chain; node != NULL; node = node->next)
+        n++;
+    for (r %= n; r > 0; r--)
+        chain = chain->next;
+    return chain;
+}
+
+struct dict_node *dict_random(const struct dict *d, uint64_t r)
+{
+    enum { STEPS = 1 << 16 }; /* tried at random before the table is searched in order */
+    struct dict_node *chain;
+
+    if (d->n == 0)
+        return NULL;
+    for (size_t i = 0; i < STEPS; i++) {
+        r = r * 6364136223846793005u + 1442695040888963407u;
+        chain = *dict_chain(d, r ^ r >> 32);
+        if (chain != NULL)
+            return dict_pick(chain, r >> 40);
+    }
+    for (size_t t = 0; t < 2; t++)
+        for (size_t i = 0; i < d->caps[t]; i++)
+            if (d->tables[t][i] != NULL)
+                return d->tables[t][i];
+    return NULL;
+}
+
+static const char *dict_check_table(const struct dict *d, int t, size_t *n)
+{
+    for (size_t i = 0; i < d->caps[t]; i++)
+        for (const struct dict_node *node = d->tables[t][i]; node != NULL; node = node->next) {
+            struct slice name = d->key(node);
+            if (node->hash != siphash13(d->hash_key, name.p, name.n))
+                return "D2: a hash is not its name's";
+            bool moved = d->rehash >= 0 && dict_bucket(node->hash, d->caps[0]) < (size_t)d->rehash;
+            if (dict_bucket(node->hash, d->caps[t]) != i || moved != (t == 1))
+                return "D1: a node is in the wrong bucket";
+            ++*n;
+        }
+    return NULL;
+}
+
+const char *dict_check(const struct dict *d)
+{
+    size_t n = 0;
+    const char *broken = NULL;
+
+    if ((d->rehash >= 0) != (d->tables[1] != NULL))
+        return "D3: a second table without a resize, or a resize without one";
+    for (int t = 0; t < 2 && broken == NULL; t++)
+        broken = dict_check_table(d, t, &n);
+    if (broken == NULL && n != d->n)
+        broken = "D3: n is not the number of nodes";
+    return broken;
+}

@@ -1,0 +1,564 @@
+/*
+ * engine.c - the one order in which everything happens.
+ *
+ * A request is looked up, checked (arity, authentication, a transaction that is open, a full disk), room for
+ * its effects is made in the log, and its handler runs. The handler reads the state, decides, appends records
+ * and applies them; it replies into the client's output. Then the reply is marked at the gate with what it
+ * has to wait for:
+ *
+ *   written   the last LSN there is: whoever saw the state may have seen all of it
+ *   durable   always-class effects that the reply tells of: an object's own for a hit, the last removal of a name
+ *             for a miss, all of them for a look at the whole keyspace, its own for a write
+ *
+ * Time is read once a round. The clock is hybrid, milliseconds << 16 | counter: a round is later than the one
+ * before even if the wall clock stands still or goes back. A key expires for readers by that clock at once; it
+ * leaves the state by a record only, when a command writes it or when the heap of expiries comes to it.
+ *
+ * What may take long is done in slices at the end of a round: expiry, giving memory back, resizing tables,
+ * the digest. engine_next_deadline_ms asks for another round while something is left.
+ *
+ *   E1  The clock never goes back, within a process or across a restart.
+ *   E2  Between two log_commits lie whole commands; an EXEC is one command.
+ *   E3  A command has room in the log for all of its records before its first effect.
+ *   E4  Nothing in a record comes from engine_random, a hash order or the configuration alone.
+ */
+#include "broker/engine/engine.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include "broker/engine/blocking.h"
+#include "broker/engine/digest.h"
+#include "broker/engine/reply.h"
+#include "broker/engine/transaction.h"
+#include "log/io.h"
+#include "log/record.h"
+
+enum {
+    ENGINE_EXPIRE_SLICE = 64,    /* keys a round */
+    ENGINE_REAP_SLICE = 20000,   /* entries or objects freed a round */
+    ENGINE_DICT_SLICE = 256,     /* buckets a round */
+    ENGINE_DIGEST_SLICE = 20000, /* entries hashed a round */
+    ENGINE_RETRY_MS = 100,       /* after expiry found no room in the log */
+    ENGINE_RECORD = 64,          /* what a record of the engine's own takes beside the name in it */
+    ENGINE_CLOCK_BITS = 16,
+};
+
+static const uint64_t ENGINE_MS_MAX = (1ull << 48) - 1;
+
+/* ---- life ---- */
+
+int engine_init(struct engine *e, struct config *config, struct io *io,
+                const struct engine_host *host, struct err *err)
+{
+    uint8_t hash_key[16];
+    int rc;
+
+    *e = (struct engine){ .config = config, .io = io, .host = *host };
+    if (io->random(io, hash_key, sizeof hash_key) != 0 ||
+        io->random(io, e->rng, sizeof e->rng) != 0)
+        return err_sys(err, ERR_IO, "read randomness");
+    state_init(&e->state, hash_key);
+    rc = watching_new(e->state.hash_key, &e->watching, err);
+    if (rc == OK)
+        rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
+    if (rc != OK)
+        engine_fini(e);
+    return rc;
+}
+
+void engine_fini(struct engine *e)
+{
+    digest_free(e->state.digest);
+    e->state.digest = NULL;
+    blocking_free(e->blocking);
+    watching_free(e->watching);
+    state_fini(&e->state);
+    e->blocking = NULL;
+    e->watching = NULL;
+}
+
+int engine_replay(void *ctx, const struct log_record *r, struct err *e)
+{
+    struct engine *engine = ctx;
+
+    if (r->clock > engine->clock)
+        engine->clock = r->clock;
+    return state_apply(&engine->state, r, e);
+}
+
+/* E1: later than all before, and no earlier than the wall clock. */
+static void engine_advance_clock(struct engine *e)
+{
+    uint64_t wall_ms = e->io->wall_ms(e->io);
+
+    if (wall_ms > ENGINE_MS_MAX)
+        wall_ms = ENGINE_MS_MAX;
+    e->clock++;
+    if (e->clock < wall_ms << ENGINE_CLOCK_BITS)
+        e->clock = wall_ms << ENGINE_CLOCK_BITS;
+    e->now_ms = e->clock >> ENGINE_CLOCK_BITS;
+}
+
+int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,
+                 struct err *err)
+{
+    (void)err;
+    e->log = log;
+    if (info->last_clock > e->clock)
+        e->clock = info->last_clock;
+    engine_advance_clock(e);
+    e->started_ms = e->now_ms;
+    return OK;
+}
+
+void engine_client_init(struct engine *e, struct client *c)
+{
+    *c = (struct client){ .engine = e, .id = ++e->next_client_id, .proto = 2, .fd = -1 };
+    outbuf_init(&c->out);
+    gate_init(&c->gate);
+    c->authenticated = e->config->requirepass == NULL || e->config->requirepass[0] == '\0';
+    c->created_ms = e->now_ms;
+    c->active_ms = e->now_ms;
+    c->next = e->clients;
+    if (c->next != NULL)
+        c->next->prev = c;
+    e->clients = c;
+    e->n_clients++;
+}
+
+void engine_client_fini(struct engine *e, struct client *c)
+{
+    blocking_client_gone(e->blocking, c);
+    transaction_discard(e, c);
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        e->clients = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    e->n_clients--;
+    outbuf_fini(&c->out);
+    gate_fini(&c->gate);
+    free(c->name);
+    free(c->lib_name);
+    free(c->lib_ver);
+}
+
+/* ---- the end of a reply ---- */
+
+static inline void engine_raise(uint64_t *need, uint64_t lsn)
+{
+    if (*need < lsn)
+        *need = lsn;
+}
+
+/* The reply from `start` on is complete: it gets its mark, unless the client wants none. */
+static void engine_mark(struct engine *e, struct client *c, uint64_t start)
+{
+    if (c->reply_off || c->reply_skip)
+        outbuf_truncate(&c->out, start);
+    if (outbuf_end(&c->out) == start)
+        return;
+    if (c->need_durable > e->round_durable)
+        e->waits_durable = true;
+    else if (c->need_written > e->round_written)
+        e->waits_written = true;
+    gate_mark(&c->gate, outbuf_end(&c->out), c->need_written, c->need_durable);
+}
+
+/* Where the part of the output begins that has no mark yet. */
+static uint64_t engine_marked_end(const struct client *c)
+{
+    const struct gate *g = &c->gate;
+    return g->n > 0 ? g->marks[(g->first + g->n - 1) & (g->cap - 1)].end : g->open_end;
+}
+
+void engine_reply_done(struct engine *e, struct client *c)
+{
+    engine_raise(&c->need_written, log_last_lsn(e->log));
+    engine_mark(e, c, engine_marked_end(c));
+    c->need_written = 0;
+    c->need_durable = 0;
+    if (e->host.wake != NULL)
+        e->host.wake(e->host.ctx, c);
+}
+
+/* ---- executing ---- */
+
+size_t engine_bound(const struct command *command, const struct slice *argv, size_t argc)
+{
+    size_t bytes = ENGINE_RESERVE + ENGINE_RESERVE_ARG * argc;
+    int last = command->last_key < 0 ? (int)argc + command->last_key : command->last_key;
+
+    for (size_t i = 0; i < argc; i++)
+        bytes += argv[i].n;
+    for (int i = command->first_key; i > 0 && i <= last && (size_t)i < argc; i += command->key_step)
+        bytes += argv[i].n; /* one that has expired is named by a record of its own */
+    return bytes;
+}
+
+bool engine_reserve(struct engine *e, struct client *c, size_t bytes)
+{
+    struct err err = { 0 };
+    int rc = log_reserve(e->log, bytes, &err);
+
+    if (rc == ERR_TOO_BIG && log_open_bytes(e->log) > 0) {
+        log_commit(e->log, false); /* E2: what is open are whole commands */
+        rc = log_reserve(e->log, bytes, &err);
+    }
+    if (rc == ERR_TOO_BIG)
+        reply_error(
+            c, "ERR the request may need %zu bytes of log, more than max-batch-bytes (%" PRIu64 ")",
+            bytes, e->config->max_batch_bytes);
+    else if (rc == ERR_FULL)
+        reply_error(c, "DISKFULL no room left on disk: %s", err.text);
+    else if (rc == ERR_NOMEM)
+        reply_error(c, "OOM not enough memory for the request");
+    else if (rc != OK)
+        reply_error(c, "IOERR the log failed: %s", err.text);
+    return rc == OK;
+}
+
+void engine_call(struct engine *e, struct client *c, const struct command *command,
+                 const struct slice *argv, size_t argc)
+{
+    uint64_t start = outbuf_end(&c->out);
+
+    c->n_commands++;
+    c->last_command = command;
+    e->stats.n_commands++;
+    command->handler(e, c, argv, argc);
+    if (reply_is_error_at(c, start))
+        e->stats.n_errors++;
+}
+
+/* A request is refused before it ran: an open transaction cannot succeed any more. */
+static void engine_refused(struct engine *e, struct client *c)
+{
+    e->stats.n_errors++;
+    if (c->in_multi)
+        c->multi_failed = true;
+}
+
+/* Refuses what was asked for; an EXEC names the reason in an error of its own. */
+static void engine_refuse(struct engine *e, struct client *c, const struct command *command,
+                          const char *code, const char *why)
+{
+    if (command->handler == transaction_exec)
+        transaction_refuse(e, c, why);
+    else
+        reply_error(c, "%s %s", code, why);
+}
+
+/* The command that argv asks for; NULL after an error reply. */
+static const struct command *engine_find(struct engine *e, struct client *c,
+                                         const struct slice *argv, size_t argc)
+{
+    const struct command *command = command_find(argv[0]);
+
+    if (command == NULL) {
+        reply_unknown_command(c, argv, argc);
+        return NULL;
+    }
+    if (command->subcommands != NULL && argc > 1) {
+        const struct command *container = command;
+        command = command_find_sub(container, argv[1]);
+        if (command == NULL) {
+            reply_unknown_subcommand(c, container, argv[1]);
+            return NULL;
+        }
+    }
+    if (command->arity > 0 ? argc == (size_t)command->arity : argc >= (size_t)-command->arity)
+        return command;
+    if (command->handler == transaction_exec)
+        transaction_refuse(e, c, "wrong number of arguments for 'exec' command");
+    else
+        reply_wrong_arity(c, command);
+    return NULL;
+}
+
+static bool engine_takes_space(const struct client *c, const struct command *command)
+{
+    return (command->flags & CMD_DENYOOM) != 0 ||
+           (command->handler == transaction_exec && transaction_takes_space(c));
+}
+
+/* Whether the client may run the command now; false after an error reply. */
+static bool engine_allows(struct engine *e, struct client *c, const struct command *command)
+{
+    if (!c->authenticated && !(command->flags & CMD_NO_AUTH)) {
+        engine_refuse(e, c, command, "NOAUTH", "Authentication required.");
+        return false;
+    }
+    if (c->in_multi && (command->flags & CMD_NO_MULTI)) {
+        reply_error(c, "ERR Command not allowed inside a transaction");
+        return false;
+    }
+    if (command->flags & CMD_NO_TOUCH_KEYS && !(command->flags & CMD_NOW))
+        return true;
+    if (e->failed) {
+        engine_refuse(e, c, command, "IOERR", "the log failed; the server is going down");
+        return false;
+    }
+    if (engine_takes_space(c, command) && log_is_full(e->log)) {
+        engine_refuse(e, c, command, "DISKFULL",
+                      "no room left on disk: only what reads or frees space is possible");
+        return false;
+    }
+    return true;
+}
+
+/* Between commands: an open batch that has grown large goes to the log. */
+static inline void engine_commit_if_large(struct engine *e)
+{
+    if (log_open_bytes(e->log) > LOG_BATCH_BYTES_SOFT)
+        log_commit(e->log, false);
+}
+
+static void engine_run(struct engine *e, struct client *c, const struct command *command,
+                       const struct slice *argv, size_t argc)
+{
+    if (command->flags & CMD_WRITE && !engine_reserve(e, c, engine_bound(command, argv, argc))) {
+        e->stats.n_errors++;
+        return;
+    }
+    engine_call(e, c, command, argv, argc);
+    if (!(command->flags & CMD_NO_TOUCH_KEYS))
+        engine_raise(&c->need_written, log_last_lsn(e->log));
+}
+
+void engine_execute(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    uint64_t start = outbuf_end(&c->out);
+    const struct command *command;
+
+    assert(argc >= 1);
+    assert(c->blocked == NULL);
+    c->need_written = 0;
+    c->need_durable = 0;
+    c->active_ms = e->now_ms;
+    command = engine_find(e, c, argv, argc);
+    if (command == NULL || !engine_allows(e, c, command))
+        engine_refused(e, c);
+    else if (c->in_multi && !(command->flags & CMD_NOW))
+        transaction_queue(e, c, command, argv, argc);
+    else
+        engine_run(e, c, command, argv, argc);
+    engine_mark(e, c, start);
+    c->reply_skip = c->reply_skip_next;
+    c->reply_skip_next = false;
+    if (blocking_has_ready(e->blocking))
+        blocking_serve(e->blocking);
+    engine_commit_if_large(e);
+}
+
+/* ---- rounds ---- */
+
+void engine_round_begin(struct engine *e)
+{
+    engine_advance_clock(e);
+    log_set_clock(e->log, e->clock);
+    e->round_written = log_released_lsn(e->log);
+    e->round_durable = log_durable_lsn(e->log);
+    e->waits_written = false;
+    e->waits_durable = false;
+    e->failed = log_failure(e->log, NULL) != OK;
+    blocking_expire(e->blocking, e->now_ms);
+}
+
+/* Removes keys whose time has come, up to a slice of them. */
+static void engine_expire(struct engine *e)
+{
+    size_t left = ENGINE_EXPIRE_SLICE;
+
+    if (e->failed || e->expire_again_ms > e->now_ms)
+        return;
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        struct object *o;
+        while ((o = state_next_expiry(&e->state, db)) != NULL && engine_is_expired(e, o)) {
+            if (left-- == 0)
+                return;
+            if (log_reserve(e->log, o->name.n + ENGINE_RECORD, NULL) != OK) {
+                e->expire_again_ms = e->now_ms + ENGINE_RETRY_MS;
+                return;
+            }
+            engine_unname(e, NULL, o, REASON_EXPIRE);
+            engine_commit_if_large(e);
+        }
+    }
+}
+
+static void engine_step_dicts(struct engine *e)
+{
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        dict_step(&e->state.dbs[db].names, ENGINE_DICT_SLICE);
+    dict_step(&e->state.oids, ENGINE_DICT_SLICE);
+}
+
+void engine_round_end(struct engine *e)
+{
+    engine_expire(e);
+    e->busy = digest_step(e, ENGINE_DIGEST_SLICE);
+    if (blocking_has_ready(e->blocking))
+        blocking_serve(e->blocking);
+    e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
+    engine_step_dicts(e);
+    log_commit(e->log, e->waits_durable && !e->waits_written);
+}
+
+uint64_t engine_next_deadline_ms(const struct engine *e)
+{
+    uint64_t next = blocking_next_deadline_ms(e->blocking);
+
+    if (e->busy)
+        return e->now_ms;
+    if (e->failed)
+        return next;
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        const struct object *o = state_next_expiry(&e->state, db);
+        uint64_t at = o == NULL ? UINT64_MAX : o->expiry_ms;
+        if (at < e->expire_again_ms)
+            at = e->expire_again_ms;
+        if (at < next)
+            next = at;
+    }
+    return next;
+}
+
+/* ---- for commands ---- */
+
+static enum log_class engine_class(const struct engine *e, const struct object *o)
+{
+    assert(o->type == OBJECT_STREAM);
+    return (enum log_class)e->config->stream_durability;
+}
+
+uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class,
+                       size_t len, uint64_t *out_lsn)
+{
+    uint8_t *body = log_append(e->log, type, class, len, out_lsn);
+
+    if (class == LOG_ALWAYS) {
+        e->state.highest_always = *out_lsn;
+        if (c != NULL)
+            engine_raise(&c->need_durable, *out_lsn);
+    }
+    if (c != NULL)
+        engine_raise(&c->need_written, *out_lsn);
+    return body;
+}
+
+uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, uint8_t type,
+                          size_t len, uint64_t *out_lsn)
+{
+    enum log_class class = engine_class(e, o);
+    uint8_t *body = engine_append(e, c, type, class, len, out_lsn);
+
+    if (class == LOG_ALWAYS)
+        o->always_lsn = *out_lsn;
+    return body;
+}
+
+struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
+{
+    struct object *o = state_find(&e->state, c->db, key);
+
+    if (o != NULL)
+        engine_raise(&c->need_durable, o->always_lsn); /* that it expires too is told by a record */
+    if (o != NULL && !engine_is_expired(e, o)) {
+        e->stats.keyspace_hits++;
+        return o;
+    }
+    engine_raise(&c->need_durable, e->state.last_always_unbind);
+    e->stats.keyspace_misses++;
+    return NULL;
+}
+
+struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key)
+{
+    struct object *o = state_find(&e->state, c->db, key);
+
+    if (o == NULL) {
+        engine_raise(&c->need_durable, e->state.last_always_unbind);
+        return NULL;
+    }
+    engine_raise(&c->need_durable, o->always_lsn);
+    if (!engine_is_expired(e, o))
+        return o;
+    engine_unname(e, c, o, REASON_EXPIRE);
+    return NULL;
+}
+
+void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason)
+{
+    size_t len = varint_size(o->db) + slice_size(o->name) + 1 + varint_size(o->rev);
+    enum log_class class = engine_class(e, o);
+    uint64_t lsn;
+    uint8_t *p = engine_append(e, c, RECORD_UNNAME, class, len, &lsn);
+
+    p = slice_put(varint_put(p, o->db), o->name);
+    *p++ = (uint8_t)reason;
+    varint_put(p, o->rev);
+    if (class == LOG_ALWAYS)
+        e->state.last_always_unbind = lsn;
+    if (reason == REASON_EXPIRE)
+        e->stats.n_expired_keys++;
+    state_unbind(&e->state, o); /* its memory stays until the round's end */
+    engine_key_changed(e, o->db, o->name);
+}
+
+int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
+                uint64_t expiry_ms, struct err *err)
+{
+    size_t len =
+        varint_size((uint64_t)db) + slice_size(name) + varint_size(o->oid) + varint_size(expiry_ms);
+    bool renamed = db != o->db || !slice_equal(name, o->name);
+    uint64_t lsn = log_last_lsn(e->log) + 1; /* what the record will get */
+    uint8_t *p;
+    int rc = state_bind(&e->state, o, db, name, expiry_ms, lsn, err);
+
+    if (rc != OK)
+        return rc;
+    p = engine_append_to(e, c, o, RECORD_NAME, len, &lsn);
+    assert(lsn == o->rev);
+    p = slice_put(varint_put(p, (uint64_t)db), name);
+    varint_put(varint_put(p, o->oid), expiry_ms);
+    if (renamed && o->always_lsn == lsn)
+        e->state.last_always_unbind = lsn; /* the former name, and whoever had the new one */
+    return OK;
+}
+
+void engine_flush(struct engine *e, struct client *c, int db)
+{
+    enum log_class class = (enum log_class)e->config->stream_durability;
+    uint64_t lsn;
+    uint8_t *p = engine_append(e, c, RECORD_FLUSH, class, varint_size((uint64_t)(db + 1)), &lsn);
+
+    varint_put(p, (uint64_t)(db + 1));
+    if (class == LOG_ALWAYS)
+        e->state.last_always_unbind = lsn;
+    transaction_flush(e, db);
+    state_flush(&e->state, db);
+    blocking_ready_all(e->blocking, db);
+}
+
+void engine_key_changed(struct engine *e, int db, struct slice key)
+{
+    transaction_key_changed(e, db, key);
+    blocking_ready(e->blocking, db, key);
+}
+
+void engine_need_all(struct engine *e, struct client *c)
+{
+    engine_raise(&c->need_durable, e->state.highest_always);
+}
+
+/* splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c), on the first word. */
+uint64_t engine_random(struct engine *e)
+{
+    uint64_t z = e->rng[0] += 0x9e3779b97f4a7c15;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return (z ^ z >> 31) + e->rng[1];
+}

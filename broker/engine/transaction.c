@@ -1,0 +1,396 @@
+/*
+ * transaction.c - MULTI, EXEC and WATCH.
+ *
+ * Between MULTI and EXEC commands are only copied; they were looked up and checked for arity and permission
+ * when they came. EXEC adds up what they may write at most and has the log make room for it before
+ * the first one runs, so that it can refuse as a whole but never stop half way. While it runs nothing is
+ * committed, hence its records are in one batch.
+ *
+ * A watched key is a node with a list of those who watch it; a client has a list of what it watches.
+ *
+ *   keys: "a" --> watch of client 1 --> watch of client 3
+ *         "b" --> watch of client 1
+ *
+ * Every change of a key says so (engine_key_changed) and makes its watchers dirty. A key that expires
+ * changes when its clock runs out, even if the record that removes it comes later: EXEC looks itself. A
+ * key that had expired before WATCH counts as missing, so its removal changes nothing.
+ *
+ *   T1  A watched key's list is not empty; each watch is in its key's list and in its client's.
+ *   T2  n_queued commands are in `queued`, queued_bytes is what their arguments take.
+ */
+#include "broker/engine/transaction.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include "broker/engine/engine.h"
+#include "broker/engine/reply.h"
+
+enum { TRANSACTION_QUEUE_FIRST = 16 };
+
+struct watched {
+    struct dict_node node; /* must be first */
+    struct watch *first;
+    struct slice name; /* lies behind the struct */
+};
+
+struct watch {
+    struct watch *client_next;
+    struct watch *key_next, **key_at; /* what points to this one */
+    struct watched *key;
+    struct client *client;
+    int db;
+    bool expired; /* it was when WATCH came */
+};
+
+struct watching {
+    struct dict dbs[CONFIG_DATABASES];
+    size_t n; /* watches */
+};
+
+static struct watched *watched_of_node(const struct dict_node *node)
+{
+    return (struct watched *)(uintptr_t)node; /* node is its first member */
+}
+
+static struct slice watched_key(const struct dict_node *node)
+{
+    return watched_of_node(node)->name;
+}
+
+int watching_new(const uint8_t hash_key[16], struct watching **out, struct err *e)
+{
+    struct watching *w = calloc(1, sizeof *w);
+
+    if (w == NULL)
+        return err_set(e, ERR_NOMEM, "make the table of watched keys");
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        dict_init(&w->dbs[db], hash_key, watched_key);
+    *out = w;
+    return OK;
+}
+
+void watching_free(struct watching *w)
+{
+    if (w == NULL)
+        return;
+    assert(w->n == 0);
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        dict_fini(&w->dbs[db]);
+    free(w);
+}
+
+/* ---- watching ---- */
+
+/* The node of a key, made if it is not there. */
+static struct watched *watched_get(struct watching *w, int db, struct slice key)
+{
+    struct watched *k = watched_of_node(dict_find(&w->dbs[db], key));
+
+    if (k != NULL)
+        return k;
+    k = malloc(sizeof *k + key.n);
+    if (k == NULL)
+        return NULL;
+    k->first = NULL;
+    if (key.n > 0)
+        memcpy(k + 1, key.p, key.n);
+    k->name = slice_of(k + 1, key.n);
+    dict_add(&w->dbs[db], &k->node, k->name);
+    return k;
+}
+
+static bool transaction_watches(const struct client *c, struct slice key)
+{
+    for (const struct watch *w = c->watches; w != NULL; w = w->client_next)
+        if (w->db == c->db && slice_equal(w->key->name, key))
+            return true;
+    return false;
+}
+
+int transaction_watch(struct engine *e, struct client *c, struct slice key, struct err *err)
+{
+    struct watch *w;
+    const struct object *o = state_find(&e->state, c->db, key);
+
+    if (transaction_watches(c, key))
+        return OK;
+    w = malloc(sizeof *w);
+    if (w == NULL)
+        return err_set(err, ERR_NOMEM, "watch a key");
+    w->key = watched_get(e->watching, c->db, key);
+    if (w->key == NULL) {
+        free(w);
+        return err_set(err, ERR_NOMEM, "watch a key");
+    }
+    w->client = c;
+    w->db = c->db;
+    w->expired = o != NULL && engine_is_expired(e, o);
+    w->client_next = c->watches;
+    c->watches = w;
+    w->key_next = w->key->first;
+    w->key_at = &w->key->first;
+    if (w->key_next != NULL)
+        w->key_next->key_at = &w->key_next;
+    w->key->first = w;
+    e->watching->n++;
+    return OK;
+}
+
+static void watch_free(struct watching *all, struct watch *w)
+{
+    *w->key_at = w->key_next;
+    if (w->key_next != NULL)
+        w->key_next->key_at = w->key_at;
+    if (w->key->first == NULL) {
+        dict_remove(&all->dbs[w->db], &w->key->node);
+        free(w->key);
+    }
+    free(w);
+    all->n--;
+}
+
+void transaction_unwatch(struct engine *e, struct client *c)
+{
+    while (c->watches != NULL) {
+        struct watch *w = c->watches;
+        c->watches = w->client_next;
+        watch_free(e->watching, w);
+    }
+    c->multi_dirty = false;
+}
+
+/* The key was changed, or removed. */
+size_t transaction_n_watched(const struct client *c)
+{
+    size_t n = 0;
+
+    for (const struct watch *w = c->watches; w != NULL; w = w->client_next)
+        n++;
+    return n;
+}
+
+static void watched_touch(struct watched *k, bool removed)
+{
+    for (struct watch *w = k->first; w != NULL; w = w->key_next) {
+        if (w->expired && removed)
+            w->expired = false;
+        else
+            w->client->multi_dirty = true;
+    }
+}
+
+void transaction_key_changed(struct engine *e, int db, struct slice key)
+{
+    struct watched *k;
+
+    if (e->watching->n == 0)
+        return;
+    k = watched_of_node(dict_find(&e->watching->dbs[db], key));
+    if (k != NULL)
+        watched_touch(k, state_find(&e->state, db, key) == NULL);
+}
+
+struct transaction_flushed {
+    const struct state *state;
+    int db;
+};
+
+static void transaction_flush_node(void *ctx, struct dict_node *node)
+{
+    const struct transaction_flushed *flushed = ctx;
+    struct watched *k = watched_of_node(node);
+
+    if (state_find(flushed->state, flushed->db, k->name) != NULL)
+        watched_touch(k, true);
+}
+
+void transaction_flush(struct engine *e, int db)
+{
+    struct transaction_flushed flushed = { &e->state, 0 };
+
+    if (e->watching->n == 0)
+        return;
+    for (; flushed.db < CONFIG_DATABASES; flushed.db++) {
+        uint64_t cursor = 0;
+        if (db >= 0 && flushed.db != db)
+            continue;
+        do
+            cursor =
+                dict_scan(&e->watching->dbs[flushed.db], cursor, transaction_flush_node, &flushed);
+        while (cursor != 0);
+    }
+}
+
+/* Whether a watched key has expired since, with or without a record that says so. */
+static bool transaction_expired(const struct engine *e, const struct client *c)
+{
+    for (const struct watch *w = c->watches; w != NULL; w = w->client_next) {
+        const struct object *o = state_find(&e->state, w->db, w->key->name);
+        if (!w->expired && o != NULL && engine_is_expired(e, o))
+            return true;
+    }
+    return false;
+}
+
+/* ---- the queue ---- */
+
+static void transaction_forget_queue(struct client *c)
+{
+    for (size_t i = 0; i < c->n_queued; i++)
+        free(c->queued[i].argv);
+    free(c->queued);
+    c->queued = NULL;
+    c->n_queued = 0;
+    c->cap_queued = 0;
+    c->queued_bytes = 0;
+}
+
+void transaction_discard(struct engine *e, struct client *c)
+{
+    transaction_forget_queue(c);
+    transaction_unwatch(e, c);
+    c->in_multi = false;
+    c->multi_failed = false;
+}
+
+bool transaction_takes_space(const struct client *c)
+{
+    for (size_t i = 0; i < c->n_queued; i++)
+        if (c->queued[i].command->flags & CMD_DENYOOM)
+            return true;
+    return false;
+}
+
+static bool transaction_grow_queue(struct client *c)
+{
+    size_t cap = c->cap_queued == 0 ? TRANSACTION_QUEUE_FIRST : c->cap_queued * 2;
+    struct client_queued *queued;
+
+    if (c->n_queued < c->cap_queued)
+        return true;
+    queued = realloc(c->queued, cap * sizeof *queued);
+    if (queued == NULL)
+        return false;
+    c->queued = queued;
+    c->cap_queued = cap;
+    return true;
+}
+
+/* One allocation with the slices first and their bytes behind them. */
+static struct slice *transaction_copy(const struct slice *argv, size_t argc, size_t bytes)
+{
+    struct slice *copy = malloc(argc * sizeof *copy + bytes);
+    uint8_t *p;
+
+    if (copy == NULL)
+        return NULL;
+    p = (uint8_t *)(copy + argc);
+    for (size_t i = 0; i < argc; i++) {
+        copy[i] = slice_of(p, argv[i].n);
+        if (argv[i].n > 0)
+            memcpy(p, argv[i].p, argv[i].n);
+        p += argv[i].n;
+    }
+    return copy;
+}
+
+static size_t transaction_bytes(const struct slice *argv, size_t argc)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < argc; i++)
+        bytes += argv[i].n;
+    return bytes;
+}
+
+void transaction_queue(struct engine *e, struct client *c, const struct command *command,
+                       const struct slice *argv, size_t argc)
+{
+    size_t bytes = transaction_bytes(argv, argc);
+    struct slice *copy = NULL;
+
+    if (c->multi_failed) {
+        reply_simple(c, "QUEUED"); /* EXEC will refuse: nothing needs to be kept */
+        return;
+    }
+    if (c->n_queued >= CLIENT_MULTI_MAX) {
+        reply_error(c, "ERR too many commands in a transaction: the limit is %d", CLIENT_MULTI_MAX);
+    } else if (bytes > e->config->max_batch_bytes ||
+               c->queued_bytes > e->config->max_batch_bytes - bytes) {
+        reply_error(c, "ERR the transaction is larger than max-batch-bytes (%" PRIu64 ")",
+                    e->config->max_batch_bytes);
+    } else {
+        if (transaction_grow_queue(c))
+            copy = transaction_copy(argv, argc, bytes);
+        if (copy == NULL)
+            reply_error(c, "OOM no memory to queue the command");
+    }
+    if (copy == NULL) {
+        transaction_forget_queue(c);
+        c->multi_failed = true;
+        return;
+    }
+    c->queued[c->n_queued++] = (struct client_queued){ command, copy, argc };
+    c->queued_bytes += bytes;
+    reply_simple(c, "QUEUED");
+}
+
+/* ---- EXEC ---- */
+
+static size_t transaction_bound(const struct client *c)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < c->n_queued; i++) {
+        const struct client_queued *q = &c->queued[i];
+        if (q->command->flags & CMD_WRITE)
+            bytes += engine_bound(q->command, q->argv, q->argc);
+    }
+    return bytes;
+}
+
+static void transaction_run(struct engine *e, struct client *c)
+{
+    e->executing_multi = true;
+    c->in_exec = true;
+    reply_array(c, c->n_queued);
+    for (size_t i = 0; i < c->n_queued; i++) {
+        const struct client_queued *q = &c->queued[i];
+        engine_call(e, c, q->command, q->argv, q->argc);
+    }
+    c->in_exec = false;
+    e->executing_multi = false;
+}
+
+void transaction_refuse(struct engine *e, struct client *c, const char *why)
+{
+    reply_error(c, "EXECABORT Transaction discarded because of: %s", why);
+    transaction_discard(e, c);
+}
+
+void transaction_exec(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    size_t bound;
+
+    (void)argv;
+    (void)argc;
+    if (!c->in_multi) {
+        reply_error(c, "ERR EXEC without MULTI");
+        return;
+    }
+
+    if (transaction_expired(e, c))
+        c->multi_dirty = true;
+    if (c->multi_failed) {
+        reply_error(c, "EXECABORT Transaction discarded because of previous errors.");
+    } else if (c->multi_dirty) {
+        engine_need_all(e, c); /* it tells that somebody changed something */
+        reply_null_array(c);
+    } else {
+        bound = transaction_bound(c);
+        transaction_unwatch(e, c); /* what it changes itself is no matter */
+        if (bound == 0 || engine_reserve(e, c, bound))
+            transaction_run(e, c);
+    }
+    transaction_discard(e, c);
+}
