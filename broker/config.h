@@ -13,43 +13,48 @@
 
 enum { CONFIG_BINDS_MAX = 16, CONFIG_DATABASES = 16 };
 
-enum config_log_level { CONFIG_LOG_DEBUG, CONFIG_LOG_VERBOSE, CONFIG_LOG_NOTICE, CONFIG_LOG_WARNING };
+enum config_log_level {
+    CONFIG_LOG_DEBUG,
+    CONFIG_LOG_VERBOSE,
+    CONFIG_LOG_NOTICE,
+    CONFIG_LOG_WARNING
+};
 
-struct config_client_limit { /* client-output-buffer-limit, one class of clients */
+struct config_client_limit {                 /* client-output-buffer-limit, one class of clients */
     uint64_t hard_bytes, soft_bytes, soft_s; /* 0: no limit */
 };
 
 struct config {
     /* listening */
-    int64_t port;                    /* 7878; 0 takes a free one */
-    char *bind[CONFIG_BINDS_MAX];    /* default "127.0.0.1" and "::1" where there is one */
+    int64_t port;                 /* 7878; 0 takes a free one */
+    char *bind[CONFIG_BINDS_MAX]; /* default "127.0.0.1" and "::1" where there is one */
     size_t n_bind;
-    char *unixsocket;                /* NULL: none */
-    int64_t unixsocketperm;          /* 0700 */
+    char *unixsocket;       /* NULL: none */
+    int64_t unixsocketperm; /* 0700 */
     int64_t tcp_backlog, tcp_keepalive_s;
-    bool protected_mode;             /* refuse listeners beyond loopback while there is no password */
-    char *requirepass;               /* NULL or "": none */
+    bool protected_mode; /* refuse listeners beyond loopback while there is no password */
+    char *requirepass;   /* NULL or "": none */
     /* clients */
-    int64_t maxclients;              /* 10,000, lowered to what the descriptor limit allows */
-    int64_t timeout_s;               /* close idle clients; 0: never */
-    uint64_t query_buffer_limit;     /* client-query-buffer-limit, 1 GiB: unparsed input of one client */
+    int64_t maxclients;          /* 10,000, lowered to what the descriptor limit allows */
+    int64_t timeout_s;           /* close idle clients; 0: never */
+    uint64_t query_buffer_limit; /* client-query-buffer-limit, 1gb: one client's unparsed input */
     struct config_client_limit output_normal, output_pubsub;
     /* the log */
-    char *dir;                       /* ./beck-data */
-    int64_t stream_durability;       /* enum log_class; always */
-    int64_t cache_durability;        /* enum log_class; interval */
-    int64_t interval_ms;             /* T of `interval`: 1000 */
-    uint64_t segment_bytes;          /* size of a WAL file: 16mb */
-    uint64_t max_batch_bytes;        /* 256mb */
-    uint64_t max_bulk_len;           /* proto-max-bulk-len: 64mb, at most 512mb */
+    char *dir;                 /* ./beck-data */
+    int64_t stream_durability; /* enum log_class; always */
+    int64_t cache_durability;  /* enum log_class; interval */
+    int64_t interval_ms;       /* T of `interval`: 1000 */
+    uint64_t segment_bytes;    /* size of a WAL file: 16mb */
+    uint64_t max_batch_bytes;  /* 256mb */
+    uint64_t max_bulk_len;     /* proto-max-bulk-len: 64mb, at most 512mb */
     bool salvage;
     /* streams */
     int64_t stream_node_max_entries; /* 100: what `~` trims to, as Redis's default */
     int64_t idmp_duration_s;         /* stream-idmp-duration: 100 */
     int64_t idmp_maxsize;            /* stream-idmp-maxsize: 100 */
     /* the process */
-    int64_t log_level;               /* enum config_log_level */
-    char *config_file;               /* as given, or NULL */
+    int64_t log_level; /* enum config_log_level */
+    char *config_file; /* as given, or NULL */
 };
 
 /* Fills in the defaults. Errors: ERR_NOMEM. */
@@ -68,7 +73,8 @@ must_check int config_check(const struct config *c, struct err *e);
 must_check int config_set(struct config *c, struct slice key, struct slice value, struct err *e);
 
 /* The same for argc / 2 pairs of key and value: all of them, or none and an error. */
-must_check int config_set_all(struct config *c, const struct slice *argv, size_t argc, struct err *e);
+must_check int config_set_all(struct config *c, const struct slice *argv, size_t argc,
+                              struct err *e);
 
 /* Calls `each` for every key that matches the glob (with CONFIG GET's Redis names and values too: `save`
  * "", `appendonly` yes, `appendfsync` after the class of streams, `databases`, ...). */

@@ -18,8 +18,8 @@ struct gate {
     struct gate_mark *marks; /* ring: live ones are [first, first + n) modulo cap, a power of two */
     uint32_t first, n, cap;
     uint64_t need_written, need_durable; /* running maximum */
-    uint64_t open_end;     /* bytes up to here may leave */
-    bool failed;           /* memory ran out: close the connection */
+    uint64_t open_end;                   /* bytes up to here may leave */
+    bool failed;                         /* memory ran out: close the connection */
 };
 
 void gate_init(struct gate *g);

@@ -1,0 +1,389 @@
+/*
+ * broker.c - puts the parts together, and takes them apart in order.
+ *
+ * Opening: engine (memory only), log (replays into the engine), engine_start, sockets. Nobody can connect
+ * before the state is complete. Running: the loop; see net/connset.c for what a round is. Stopping, by a
+ * signal, SHUTDOWN or broker_stop: the listening sockets close, nothing more is read, what was read is
+ * executed and answered once the log has it, then the loop ends. A client that does not read its answers
+ * delays this by BROKER_STOP_MS at most. Closing syncs the log.
+ *
+ * If the log fails, nothing that waits for it can ever be acknowledged. The clients concerned are told, and
+ * the broker ends at once: what comes after a restart is decided by what the disk really has.
+ */
+#include "broker/broker.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "broker/engine/engine.h"
+#include "broker/logger.h"
+#include "broker/net/connset.h"
+#include "broker/net/listener.h"
+#include "broker/net/loop.h"
+#include "log/io.h"
+#include "log/log.h"
+
+enum {
+    BROKER_STOP_MS = 3000,   /* how long slow readers may delay the end */
+    BROKER_ACCEPT_MAX = 256, /* clients taken at once from one socket */
+    BROKER_ACCEPT_PAUSE_MS = 100
+};
+
+struct broker;
+
+struct broker_acceptor {
+    struct broker *broker;
+    struct listener_socket *socket;
+    struct loop_watch *watch;
+};
+
+struct broker {
+    struct config config;
+    struct io io;
+    struct logger logger;
+    struct engine engine;
+    bool engine_ready;
+    struct log *log;
+    struct loop *loop;
+    struct connset conns;
+    struct listener listener;
+    struct broker_acceptor acceptors[LISTENER_SOCKETS_MAX];
+    struct loop_timer *accept_timer; /* after a pause because the system was short of something */
+    struct loop_timer *stop_timer;
+    atomic_bool stop_asked;
+    bool stopping;
+    struct err failure; /* of the log; OK while there is none */
+};
+
+/* ---- accepting ---- */
+
+static void broker_take_client(struct broker *b, const struct listener_socket *s, int fd)
+{
+    char addr[sizeof((struct client *)0)->addr], laddr[sizeof addr];
+
+    listener_names(&b->listener, fd, s->is_unix, addr, laddr, sizeof addr);
+    if (!s->is_unix)
+        listener_tune(fd, b->config.tcp_keepalive_s);
+    connset_accept(&b->conns, fd, s->is_unix, addr, laddr);
+}
+
+static void broker_listen(struct broker *b, bool on)
+{
+    for (size_t i = 0; i < b->listener.n; i++)
+        loop_watch_read(b->acceptors[i].watch, on);
+}
+
+static void broker_on_accept_again(void *ctx)
+{
+    broker_listen(ctx, true);
+}
+
+static void broker_on_acceptable(void *ctx)
+{
+    struct broker_acceptor *a = ctx;
+    struct broker *b = a->broker;
+    struct err e;
+    int fd;
+
+    for (int i = 0; i < BROKER_ACCEPT_MAX; i++) {
+        switch (listener_accept(&b->listener, a->socket, &fd, &e)) {
+        case LISTENER_ACCEPTED: broker_take_client(b, a->socket, fd); break;
+        case LISTENER_NONE: return;
+        case LISTENER_REFUSED:
+            b->engine.stats.n_rejected_connections++;
+            logger_write(&b->logger, CONFIG_LOG_WARNING, "client refused: %s", e.text);
+            break;
+        case LISTENER_TIRED:
+            logger_write(&b->logger, CONFIG_LOG_WARNING, "no clients accepted for %d ms: %s",
+                         BROKER_ACCEPT_PAUSE_MS, e.text);
+            broker_listen(b, false);
+            loop_timer_set(b->accept_timer, BROKER_ACCEPT_PAUSE_MS);
+            return;
+        }
+    }
+}
+
+static void broker_close_listener(struct broker *b)
+{
+    for (size_t i = 0; i < LISTENER_SOCKETS_MAX; i++) {
+        loop_watch_free(b->acceptors[i].watch);
+        b->acceptors[i].watch = NULL;
+    }
+    listener_close(&b->listener);
+}
+
+static int broker_open_listener(struct broker *b, struct err *e)
+{
+    int rc = listener_open(&b->config, &b->listener, e);
+
+    for (size_t i = 0; rc == OK && i < b->listener.n; i++) {
+        struct broker_acceptor *a = &b->acceptors[i];
+        a->broker = b;
+        a->socket = &b->listener.sockets[i];
+        rc = loop_watch_new(b->loop, a->socket->fd, broker_on_acceptable, NULL, a, &a->watch, e);
+        if (rc == OK)
+            loop_watch_read(a->watch, true);
+    }
+    return rc;
+}
+
+/* ---- stopping ---- */
+
+static void broker_on_stop_time(void *ctx)
+{
+    struct broker *b = ctx;
+
+    logger_write(&b->logger, CONFIG_LOG_WARNING,
+                 "%zu clients have not read their answers and are closed", b->conns.n);
+    loop_stop(b->loop);
+}
+
+static void broker_begin_stop(void *ctx)
+{
+    struct broker *b = ctx;
+
+    if (b->stopping) { /* asked again: whoever does that does not want to wait */
+        loop_stop(b->loop);
+        return;
+    }
+    b->stopping = true;
+    logger_write(&b->logger, CONFIG_LOG_NOTICE, "stopping: %zu clients to answer", b->conns.n);
+    broker_close_listener(b);
+    loop_timer_clear(b->accept_timer);
+    loop_timer_set(b->stop_timer, BROKER_STOP_MS);
+    connset_drain(&b->conns);
+}
+
+void broker_stop(struct broker *b)
+{
+    atomic_store(&b->stop_asked, true);
+    loop_wake(b->loop);
+}
+
+/* After each turn: has the log failed, is everybody answered? */
+static void broker_look_around(struct broker *b)
+{
+    struct err e;
+
+    if (b->failure.code == OK && log_failure(b->log, &e) != OK) {
+        b->failure = e;
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "the log has failed, nothing can be stored: %s", e.text);
+        connset_fail(&b->conns, e.text);
+        loop_stop(b->loop);
+    }
+    if (b->stopping && b->conns.n == 0)
+        loop_stop(b->loop);
+}
+
+/* ---- what the parts call ---- */
+
+static void broker_on_round_end(void *ctx)
+{
+    struct broker *b = ctx;
+
+    connset_round_end(&b->conns);
+    broker_look_around(b);
+}
+
+static void broker_on_wake(void *ctx)
+{
+    struct broker *b = ctx;
+
+    if (atomic_exchange(&b->stop_asked, false) && !b->stopping)
+        broker_begin_stop(b);
+    connset_log_moved(&b->conns);
+    broker_look_around(b);
+}
+
+static void broker_on_progress(void *ctx)
+{
+    struct broker *b = ctx;
+
+    loop_wake(b->loop);
+}
+
+static int broker_on_replay(void *ctx, const struct log_record *r, struct err *e)
+{
+    struct broker *b = ctx;
+
+    return engine_replay(&b->engine, r, e);
+}
+
+static void broker_host_wake(void *ctx, struct client *c)
+{
+    struct broker *b = ctx;
+
+    connset_wake_client(&b->conns, c);
+}
+
+static void broker_host_shutdown(void *ctx)
+{
+    broker_stop(ctx);
+}
+
+static void broker_host_config_changed(void *ctx, const char *key)
+{
+    struct broker *b = ctx;
+
+    /* Nothing is copied: limits are read from the configuration where they apply. */
+    logger_write(&b->logger, CONFIG_LOG_NOTICE, "setting changed: %s", key);
+}
+
+/* ---- beginning and end ---- */
+
+static int broker_open_log(struct broker *b, struct log_recovery *info, struct err *e)
+{
+    const struct log_options options = {
+        .io = &b->io,
+        .dir = b->config.dir,
+        .file_bytes = b->config.segment_bytes,
+        .batch_bytes_max = b->config.max_batch_bytes,
+        .interval_ms = (uint64_t)b->config.interval_ms,
+        .salvage = b->config.salvage,
+        .threads = true,
+        .replay = broker_on_replay,
+        .on_progress = broker_on_progress,
+        .ctx = b,
+    };
+    uint64_t began = b->io.monotonic_ns(&b->io);
+    int rc = log_open(&options, &b->log, info, e);
+
+    if (rc != OK)
+        return rc;
+    logger_write(&b->logger, CONFIG_LOG_NOTICE,
+                 "store %s %s: %llu records in %llu files, %llu bytes read in %llu ms",
+                 b->config.dir,
+                 info->created ? "created"
+                 : info->clean ? "opened"
+                               : "recovered",
+                 (unsigned long long)info->n_records, (unsigned long long)info->n_files,
+                 (unsigned long long)info->bytes,
+                 (unsigned long long)((b->io.monotonic_ns(&b->io) - began) / 1000000));
+    if (info->dropped_bytes > 0)
+        logger_write(
+            &b->logger, CONFIG_LOG_NOTICE,
+            "%llu bytes at the end of the log were not whole and never acknowledged: dropped",
+            (unsigned long long)info->dropped_bytes);
+    if (info->salvaged_bytes > 0)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "%llu damaged bytes were set aside in %s/quarantine",
+                     (unsigned long long)info->salvaged_bytes, b->config.dir);
+    return OK;
+}
+
+static int broker_open_parts(struct broker *b, struct err *e)
+{
+    const struct loop_options loop = { broker_on_round_end, broker_on_wake, b };
+    const struct engine_host host = { b, broker_host_wake, broker_host_shutdown,
+                                      broker_host_config_changed };
+    struct log_recovery info;
+    int rc = loop_new(&loop, &b->loop, e);
+
+    if (rc == OK)
+        rc = engine_init(&b->engine, &b->config, &b->io, &host, e);
+    if (rc != OK)
+        return rc;
+    b->engine_ready = true;
+    rc = broker_open_log(b, &info, e);
+    if (rc == OK)
+        rc = engine_start(&b->engine, b->log, &info, e);
+    if (rc == OK)
+        rc = connset_init(&b->conns, &b->engine, b->loop, &b->logger, e);
+    if (rc == OK)
+        rc = loop_timer_new(b->loop, broker_on_accept_again, b, &b->accept_timer, e);
+    if (rc == OK)
+        rc = loop_timer_new(b->loop, broker_on_stop_time, b, &b->stop_timer, e);
+    return rc == OK ? broker_open_listener(b, e) : rc;
+}
+
+/* Frees everything but the configuration and the log. */
+static void broker_close_parts(struct broker *b)
+{
+    broker_close_listener(b);
+    connset_fini(&b->conns);
+    loop_timer_free(b->accept_timer);
+    loop_timer_free(b->stop_timer);
+    if (b->engine_ready)
+        engine_fini(&b->engine);
+}
+
+int broker_open(const struct config *config, struct broker **out, struct err *e)
+{
+    struct broker *b = calloc(1, sizeof *b);
+    int rc;
+
+    if (b == NULL)
+        return err_set(e, ERR_NOMEM, "broker");
+    b->config = *config;
+    b->listener.spare_fd = -1;
+    atomic_init(&b->stop_asked, false);
+    io_init_real(&b->io);
+    logger_init(&b->logger, &b->io, &b->config.log_level, STDERR_FILENO);
+    rc = broker_open_parts(b, e);
+    if (rc != OK) {
+        struct err later;
+        broker_close_parts(b);
+        err_ignore(log_close(b->log, &later)); /* the first failure is the one to tell */
+        loop_free(b->loop);
+        free(b);
+        return rc;
+    }
+    *out = b;
+    return OK;
+}
+
+int broker_catch_signals(struct broker *b, struct err *e)
+{
+    static const int numbers[] = { 15 /* SIGTERM */, 2 /* SIGINT */ };
+
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        int rc = loop_on_signal(b->loop, numbers[i], broker_begin_stop, b, e);
+        if (rc != OK)
+            return rc;
+    }
+    return OK;
+}
+
+int broker_run(struct broker *b, struct err *e)
+{
+    int rc = loop_run(b->loop, e);
+
+    if (rc == OK && b->failure.code != OK) {
+        *e = b->failure;
+        return ERR_IO;
+    }
+    return rc;
+}
+
+int broker_close(struct broker *b, struct err *e)
+{
+    int rc;
+
+    if (b == NULL)
+        return OK;
+    broker_close_parts(b);
+    if (b->failure.code == OK) {
+        rc = log_close(b->log, e);
+    } else {
+        log_abandon(b->log);
+        rc = OK;
+    }
+    logger_write(&b->logger, CONFIG_LOG_NOTICE, rc == OK ? "stopped" : "stopped: %s", e->text);
+    loop_free(b->loop); /* after the log's threads, which wake it */
+    config_fini(&b->config);
+    free(b);
+    return rc;
+}
+
+uint16_t broker_port(const struct broker *b)
+{
+    return b->listener.port;
+}
+
+const struct config *broker_config(const struct broker *b)
+{
+    return &b->config;
+}
