@@ -262,6 +262,19 @@ uint64_t stream_index_between(const struct stream_index *x, struct stream_pos fr
     return n + to.i - from.i;
 }
 
+uint64_t stream_index_count(const struct stream_index *x, struct stream_pos from,
+                            struct stream_pos to, uint64_t max)
+{
+    uint64_t n = 0;
+
+    if (from.chunk > to.chunk || (from.chunk == to.chunk && from.i >= to.i))
+        return 0;
+    for (size_t i = from.chunk; i < to.chunk && n < max + from.i; i++)
+        n += stream_chunk_get(x, i)->n;
+    n += n < max + from.i ? to.i : 0;
+    return n - from.i < max ? n - from.i : max;
+}
+
 /* ---- removing ---- */
 
 /* Frees n chunks from position i on and closes the gap, from the side where less has to move. */

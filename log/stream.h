@@ -24,8 +24,8 @@ struct stream_index {
 
 /* A place between or at entries; valid until the index changes. */
 struct stream_pos {
-    size_t chunk;  /* from the index's first one */
-    uint32_t i;    /* from the chunk's first one */
+    size_t chunk; /* from the index's first one */
+    uint32_t i;   /* from the chunk's first one */
 };
 
 void stream_index_init(struct stream_index *x);
@@ -57,7 +57,12 @@ void stream_index_next(const struct stream_index *x, struct stream_pos *pos);
 bool stream_index_prev(const struct stream_index *x, struct stream_pos *pos);
 
 /* How many entries lie in [from, to). */
-uint64_t stream_index_between(const struct stream_index *x, struct stream_pos from, struct stream_pos to);
+uint64_t stream_index_between(const struct stream_index *x, struct stream_pos from,
+                              struct stream_pos to);
+
+/* The same, but at most `max`, and without looking further than that. Zero if from lies behind to. */
+uint64_t stream_index_count(const struct stream_index *x, struct stream_pos from,
+                            struct stream_pos to, uint64_t max);
 
 /* Bytes that the index itself takes. */
 size_t stream_index_bytes(const struct stream_index *x);

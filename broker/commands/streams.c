@@ -1,0 +1,412 @@
+/*
+ * streams.c - the table of the stream commands, and what they share.
+ *
+ * The commands are in streams_add.c (XADD), streams_change.c (XTRIM, XDEL, XDELEX, XSETID, XCFGSET),
+ * streams_read.c (XLEN, XRANGE, XREVRANGE, XREAD) and streams_info.c (XINFO).
+ *
+ * A reply of entries is the bulk of what a broker sends, so an entry is written from its bytes in the log's
+ * arena into the output's chunk in one pass: a string costs two comparisons, its length of one to three
+ * digits and a copy. Only strings of more than a few hundred bytes go through outbuf_append, which
+ * may split them over chunks.
+ */
+#include "broker/commands/streams.h"
+#include <assert.h>
+#include "broker/engine/args.h"
+#include "broker/engine/reply.h"
+#include "log/entry.h"
+
+enum {
+    STREAMS_STRING_INLINE = 448, /* bytes of a string that is copied in place */
+    STREAMS_STRING_HEAD = 8,     /* "$448\r\n" and room for the last "\r\n" */
+};
+
+/* ---- lookups ---- */
+
+static bool streams_of(struct client *c, struct object *o, struct stream **out)
+{
+    if (o != NULL && o->type != OBJECT_STREAM) {
+        reply_wrong_type(c);
+        return false;
+    }
+    *out = (struct stream *)(void *)o;
+    return true;
+}
+
+bool streams_find(struct engine *e, struct client *c, struct slice key, struct stream **out)
+{
+    return streams_of(c, engine_lookup(e, c, key), out);
+}
+
+bool streams_find_write(struct engine *e, struct client *c, struct slice key, struct stream **out)
+{
+    return streams_of(c, engine_lookup_write(e, c, key), out);
+}
+
+struct id streams_first_id(const struct stream *st)
+{
+    const uint8_t *entry = stream_index_at(&st->index, (struct stream_pos){ 0, 0 });
+    struct id id = ID_MIN;
+
+    if (entry != NULL)
+        entry_id(entry, &id);
+    return id;
+}
+
+struct id streams_top_id(const struct stream *st)
+{
+    struct stream_pos pos = { st->index.n, 0 };
+    struct id id = ID_MIN;
+
+    if (stream_index_prev(&st->index, &pos))
+        entry_id(stream_index_at(&st->index, pos), &id);
+    return id;
+}
+
+struct streams_span streams_span(const struct stream *st, struct id from, struct id to)
+{
+    struct streams_span span = { { st->index.n, 0 }, { st->index.n, 0 } };
+
+    if (id_cmp(from, st->last_id) <= 0)
+        span.from = stream_index_seek(&st->index, from);
+    if (id_cmp(to, st->last_id) < 0 && id_next(&to))
+        span.to = stream_index_seek(&st->index, to);
+    return span;
+}
+
+/* ---- IDs ---- */
+
+bool streams_parse_id(struct slice text, uint64_t missing_seq, struct id *out)
+{
+    const uint8_t *dash = text.n > 0 ? memchr(text.p, '-', text.n) : NULL;
+    struct id id = { 0, missing_seq };
+    struct slice ms = text;
+
+    if (dash != NULL) {
+        ms.n = (size_t)(dash - text.p);
+        if (!id_parse_u64(slice_of(dash + 1, text.n - ms.n - 1), &id.seq))
+            return false;
+    }
+    if (!id_parse_u64(ms, &id.ms))
+        return false;
+    *out = id;
+    return true;
+}
+
+bool streams_parse_id_or_end(struct slice text, uint64_t missing_seq, struct id *out)
+{
+    if (text.n == 1 && (text.p[0] == '-' || text.p[0] == '+')) {
+        *out = text.p[0] == '-' ? ID_MIN : ID_MAX;
+        return true;
+    }
+    return streams_parse_id(text, missing_seq, out);
+}
+
+void streams_bad_id(struct client *c)
+{
+    reply_error(c, "ERR Invalid stream ID specified as stream command argument");
+}
+
+/* ---- entries as replies ---- */
+
+static inline uint8_t *streams_put_digits(uint8_t *p, size_t n)
+{
+    assert(n < 1000);
+    if (n >= 100)
+        *p++ = (uint8_t)('0' + n / 100);
+    if (n >= 10)
+        *p++ = (uint8_t)('0' + n / 10 % 10);
+    *p++ = (uint8_t)('0' + n % 10);
+    return p;
+}
+
+/* Copies n bytes; the usual short ones without a call. */
+static inline void streams_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (n >= 8 && n <= 16) {
+        memcpy(to + n - 8, from + n - 8, 8);
+        memcpy(to, from, 8);
+    } else if (n >= 4 && n < 8) {
+        memcpy(to + n - 4, from + n - 4, 4);
+        memcpy(to, from, 4);
+    } else if (n > 16) {
+        memcpy(to, from, n);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
+}
+
+void streams_reply_entry(struct client *c, const uint8_t *entry)
+{
+    struct outbuf *b = &c->out;
+    uint64_t n_fields;
+    struct slice s;
+    struct id id;
+
+    entry = entry_id(entry, &id);
+    entry = entry_varint(entry, &n_fields);
+    reply_array(c, 2);
+    reply_id(c, id);
+    reply_array(c, 2 * n_fields);
+    for (uint64_t i = 0; i < 2 * n_fields; i++) {
+        entry = entry_str(entry, &s);
+        if (s.n > STREAMS_STRING_INLINE) {
+            reply_bulk(c, s.p, s.n);
+            continue;
+        }
+        uint8_t *p = outbuf_reserve(b, s.n + STREAMS_STRING_HEAD);
+        *p++ = '$';
+        p = streams_put_digits(p, s.n);
+        memcpy(p, "\r\n", 2);
+        streams_copy(p + 2, s.p, s.n);
+        memcpy(p + 2 + s.n, "\r\n", 2);
+        outbuf_advance(b, p + s.n + 4);
+    }
+}
+
+void streams_reply_entries(struct client *c, const struct stream *st, struct stream_pos from,
+                           uint64_t n)
+{
+    reply_array(c, n);
+    for (; n > 0; n--) {
+        streams_reply_entry(c, stream_index_at(&st->index, from));
+        stream_index_next(&st->index, &from);
+    }
+}
+
+void streams_reply_entries_back(struct client *c, const struct stream *st, struct stream_pos to,
+                                uint64_t n)
+{
+    reply_array(c, n);
+    for (; n > 0 && stream_index_prev(&st->index, &to); n--)
+        streams_reply_entry(c, stream_index_at(&st->index, to));
+    assert(n == 0);
+}
+
+static size_t streams_digits(uint64_t v)
+{
+    size_t n = 1;
+
+    for (; v >= 10; v /= 10)
+        n++;
+    return n;
+}
+
+static size_t streams_string_reply_size(size_t n)
+{
+    return 1 + streams_digits(n) + 2 + n + 2;
+}
+
+size_t streams_entry_reply_size(const uint8_t *entry)
+{
+    uint64_t n_fields;
+    struct slice s;
+    struct id id;
+    size_t n;
+
+    entry = entry_id(entry, &id);
+    entry = entry_varint(entry, &n_fields);
+    n = 4 + streams_string_reply_size(streams_digits(id.ms) + 1 + streams_digits(id.seq)) + 1 +
+        streams_digits(2 * n_fields) + 2;
+    for (uint64_t i = 0; i < 2 * n_fields; i++) {
+        entry = entry_str(entry, &s);
+        n += streams_string_reply_size(s.n);
+    }
+    return n;
+}
+
+/* ---- the table ---- */
+
+#define STREAMS_KEY    .first_key = 1, .last_key = 1, .key_step = 1
+#define STREAMS_SUBKEY .first_key = 2, .last_key = 2, .key_step = 1
+
+static const struct command streams_xinfo_commands[] = {
+    { .name = "xinfo|stream",
+      .handler = streams_xinfo_stream,
+      .arity = -3,
+      .flags = CMD_READONLY,
+      .categories = CAT_STREAM,
+      STREAMS_SUBKEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1); with FULL O(N) with N the number of entries shown",
+      .summary = "Tells about a stream",
+      .syntax = "key [FULL [COUNT count]]",
+      .key_flags = "RO ACCESS" },
+    { .name = "xinfo|groups",
+      .handler = streams_xinfo_groups,
+      .arity = 3,
+      .flags = CMD_READONLY,
+      .categories = CAT_STREAM,
+      STREAMS_SUBKEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1)",
+      .summary = "Lists the consumer groups of a stream",
+      .syntax = "key",
+      .key_flags = "RO ACCESS" },
+    { .name = "xinfo|consumers",
+      .handler = streams_xinfo_consumers,
+      .arity = 4,
+      .flags = CMD_READONLY,
+      .categories = CAT_STREAM,
+      STREAMS_SUBKEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1)",
+      .summary = "Lists the consumers of a group",
+      .syntax = "key group",
+      .key_flags = "RO ACCESS",
+      .tips = "nondeterministic_output" },
+    { .name = "xinfo|help",
+      .handler = command_help,
+      .arity = 2,
+      .flags = CMD_LOADING | CMD_STALE | CMD_NO_TOUCH_KEYS,
+      .categories = CAT_STREAM,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1)",
+      .summary = "This text",
+      .syntax = "" },
+    { .name = NULL },
+};
+
+const struct command stream_commands[] = {
+    { .name = "xadd",
+      .handler = streams_xadd,
+      .arity = -5,
+      .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1); with trimming O(N) with N the number of entries removed",
+      .summary = "Appends an entry to a stream, which is created if it is not there",
+      .syntax =
+          "key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer | IDMP producer iid] "
+          "[<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | ms-* | id> field value [field "
+          "value ...]",
+      .key_flags = "RW UPDATE",
+      .tips = "nondeterministic_output" },
+    { .name = "xcfgset",
+      .handler = streams_xcfgset,
+      .arity = -2,
+      .flags = CMD_WRITE | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "8.6.0",
+      .complexity = "O(1)",
+      .summary = "Sets how long and how many idempotence IDs a stream remembers",
+      .syntax = "key [IDMP-DURATION seconds] [IDMP-MAXSIZE count]",
+      .key_flags = "RW UPDATE" },
+    { .name = "xdel",
+      .handler = streams_xdel,
+      .arity = -3,
+      .flags = CMD_WRITE | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(log N) for each ID",
+      .summary = "Removes entries from a stream; tells how many there were",
+      .syntax = "key id [id ...]",
+      .key_flags = "RW DELETE" },
+    { .name = "xdelex",
+      .handler = streams_xdelex,
+      .arity = -5,
+      .flags = CMD_WRITE | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "8.2.0",
+      .complexity = "O(log N) for each ID",
+      .summary = "Removes entries from a stream; tells for each ID what became of it",
+      .syntax = "key [KEEPREF | DELREF | ACKED] IDS numids id [id ...]",
+      .key_flags = "RW DELETE" },
+    { .name = "xinfo",
+      .arity = -2,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "Depends on subcommand.",
+      .summary = "Commands that tell about streams",
+      .syntax = "",
+      .subcommands = streams_xinfo_commands },
+    { .name = "xlen",
+      .handler = streams_xlen,
+      .arity = 2,
+      .flags = CMD_READONLY | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1)",
+      .summary = "Tells how many entries a stream has",
+      .syntax = "key",
+      .key_flags = "RO" },
+    { .name = "xrange",
+      .handler = streams_xrange,
+      .arity = -4,
+      .flags = CMD_READONLY,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(log N + M) with M the number of entries replied",
+      .summary = "Replies with the entries of a range of IDs",
+      .syntax = "key start end [COUNT count]",
+      .key_flags = "RO ACCESS" },
+    { .name = "xread",
+      .handler = streams_xread,
+      .arity = -4,
+      .flags = CMD_READONLY | CMD_BLOCKING | CMD_MOVABLE_KEYS,
+      .categories = CAT_STREAM,
+      .get_keys = streams_xread_keys,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(log N + M) for each stream with M the number of entries replied",
+      .summary = "Replies with the entries of streams behind the IDs given, or waits for some",
+      .syntax =
+          "[COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] STREAMS key "
+          "[key ...] <id | $ | +> [id ...]",
+      .key_flags = "RO ACCESS",
+      .key_word = "STREAMS" },
+    { .name = "xrevrange",
+      .handler = streams_xrevrange,
+      .arity = -4,
+      .flags = CMD_READONLY,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(log N + M) with M the number of entries replied",
+      .summary = "Replies with the entries of a range of IDs, the last one first",
+      .syntax = "key end start [COUNT count]",
+      .key_flags = "RO ACCESS" },
+    { .name = "xsetid",
+      .handler = streams_xsetid,
+      .arity = -3,
+      .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(1)",
+      .summary = "Sets a stream's last ID, and its counters",
+      .syntax = "key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]",
+      .key_flags = "RW UPDATE" },
+    { .name = "xtrim",
+      .handler = streams_xtrim,
+      .arity = -4,
+      .flags = CMD_WRITE,
+      .categories = CAT_STREAM,
+      STREAMS_KEY,
+      .group = "stream",
+      .since = "5.0.0",
+      .complexity = "O(log N + M) with M the number of entries removed",
+      .summary = "Removes a stream's oldest entries; tells how many",
+      .syntax = "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
+      .key_flags = "RW DELETE",
+      .tips = "nondeterministic_output" },
+    { .name = NULL },
+};

@@ -1,0 +1,598 @@
+/*
+ * streams_change.c - XTRIM, XDEL, XDELEX, XSETID, XCFGSET.
+ *
+ * What `~` and LIMIT leave to the server is decided here and logged as its effect: the ID of the first
+ * entry that stays. Redis trims whole nodes of its radix tree, each of stream-node-max-entries entries
+ * from the stream's first one on; there are no such nodes here, but the counts that clients see are theirs
+ * as long as entries leave at the front only: node k holds the entries added as number k * max and up.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include "broker/commands/streams.h"
+#include "broker/engine/args.h"
+#include "broker/engine/idmp.h"
+#include "broker/engine/reply.h"
+#include "log/entry.h"
+#include "log/record.h"
+
+enum {
+    TRIM_LIMIT_NODES = 100, /* what ~ removes at most without LIMIT, in nodes */
+    TRIM_LIMIT_UNSET = 10000,
+    TRIM_LIMIT_MAX = 1000000,
+    DELETE_IDS_INLINE = 32,
+};
+
+struct delete_item { /* an ID of a request */
+    struct id id;
+    size_t place;
+    bool found;
+};
+
+struct delete_ids { /* in `few` unless there are many */
+    struct delete_item few[DELETE_IDS_INLINE], *items;
+    size_t n;
+};
+
+/* ---- options of trimming ---- */
+
+static int trim_option_by(struct client *c, const struct slice *argv, size_t argc, size_t *i,
+                          enum streams_trim_by by, struct streams_trim *trim)
+{
+    size_t at = *i + 1;
+    int64_t n = 0;
+
+    if (trim->by != STREAMS_TRIM_NONE) {
+        reply_error(c, "ERR syntax error, MAXLEN and MINID options at the same time are not "
+                       "compatible");
+        return -1;
+    }
+    trim->by = by;
+    trim->approx = false;
+    if (argc - at >= 2 && argv[at].n == 1 && (argv[at].p[0] == '~' || argv[at].p[0] == '='))
+        trim->approx = argv[at++].p[0] == '~';
+    if (by == STREAMS_TRIM_MINID && !streams_parse_id_or_end(argv[at], 0, &trim->minid)) {
+        streams_bad_id(c);
+        return -1;
+    }
+    if (by == STREAMS_TRIM_MAXLEN && !args_i64(argv[at], &n)) {
+        reply_not_integer(c);
+        return -1;
+    }
+    if (n < 0) {
+        reply_error(c, "ERR The MAXLEN argument must be >= 0.");
+        return -1;
+    }
+    trim->maxlen = (uint64_t)n;
+    *i = at + 1;
+    return 1;
+}
+
+static int trim_option_limit(struct client *c, struct slice arg, size_t *i,
+                             struct streams_trim *trim)
+{
+    int64_t n;
+
+    if (!args_i64(arg, &n)) {
+        reply_not_integer(c);
+        return -1;
+    }
+    if (n < 0) {
+        reply_error(c, "ERR The LIMIT argument must be >= 0.");
+        return -1;
+    }
+    trim->limit = (uint64_t)n;
+    trim->limit_given = true;
+    *i += 2;
+    return 1;
+}
+
+static bool trim_is_reference_word(struct slice arg)
+{
+    return args_word(arg, "keepref") || args_word(arg, "delref") || args_word(arg, "acked");
+}
+
+static int trim_option_references(struct client *c, size_t *i, bool *given)
+{
+    if (*given) {
+        reply_syntax_error(c);
+        return -1;
+    }
+    *given = true;
+    *i += 1;
+    return 1;
+}
+
+int streams_trim_option(struct client *c, const struct slice *argv, size_t argc, size_t *i,
+                        struct streams_trim *trim, bool *references_given)
+{
+    struct slice arg = argv[*i];
+    bool more = *i + 1 < argc;
+
+    if (more && args_word(arg, "maxlen"))
+        return trim_option_by(c, argv, argc, i, STREAMS_TRIM_MAXLEN, trim);
+    if (more && args_word(arg, "minid"))
+        return trim_option_by(c, argv, argc, i, STREAMS_TRIM_MINID, trim);
+    if (more && args_word(arg, "limit"))
+        return trim_option_limit(c, argv[*i + 1], i, trim);
+    if (trim_is_reference_word(arg))
+        return trim_option_references(c, i, references_given);
+    return 0;
+}
+
+static uint64_t trim_default_limit(const struct engine *e)
+{
+    uint64_t limit = TRIM_LIMIT_NODES * (uint64_t)e->config->stream_node_max_entries;
+
+    if (limit == 0)
+        return TRIM_LIMIT_UNSET;
+    return limit < TRIM_LIMIT_MAX ? limit : TRIM_LIMIT_MAX;
+}
+
+bool streams_trim_check(struct engine *e, struct client *c, struct streams_trim *trim)
+{
+    if (trim->limit_given && trim->by == STREAMS_TRIM_NONE) {
+        reply_error(c, "ERR syntax error, LIMIT cannot be used without specifying a trimming "
+                       "strategy");
+        return false;
+    }
+    if (trim->limit_given && !trim->approx) {
+        reply_error(c, "ERR syntax error, LIMIT cannot be used without the special ~ option");
+        return false;
+    }
+    if (!trim->limit_given && trim->approx)
+        trim->limit = trim_default_limit(e);
+    return true;
+}
+
+/* ---- trimming ---- */
+
+/* How many entries at the front the threshold does not keep. */
+static uint64_t trim_excess(const struct stream *st, const struct streams_trim *trim)
+{
+    struct stream_pos begin = { 0, 0 };
+
+    if (trim->by == STREAMS_TRIM_MAXLEN)
+        return st->index.n_entries > trim->maxlen ? st->index.n_entries - trim->maxlen : 0;
+    if (id_cmp(trim->minid, streams_first_id(st)) <= 0)
+        return 0;
+    return stream_index_between(&st->index, begin, stream_index_seek(&st->index, trim->minid));
+}
+
+/* The part of `excess` that is whole nodes, within the limit. */
+static uint64_t trim_whole_nodes(const struct engine *e, const struct stream *st,
+                                 const struct streams_trim *trim, uint64_t excess)
+{
+    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n_entries = st->index.n_entries;
+    uint64_t removed = 0, next = n_entries;
+
+    if (node > 0)
+        next = node - (st->entries_added - n_entries) % node; /* left of the first node */
+    while (removed < n_entries) {
+        uint64_t n = next < n_entries - removed ? next : n_entries - removed;
+
+        if (n > excess - removed || (trim->limit > 0 && n > trim->limit - removed))
+            break;
+        removed += n;
+        next = node;
+    }
+    return removed;
+}
+
+static void trim_append(struct engine *e, struct client *c, struct stream *st, struct id first)
+{
+    size_t len = varint_size(st->object.oid) + id_size(first);
+    uint64_t lsn;
+    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_TRIM, len, &lsn);
+
+    id_put(varint_put(p, st->object.oid), first);
+    state_trim(&e->state, st, first);
+}
+
+/* Deletes the n_found items that are marked as found. */
+static void delete_append(struct engine *e, struct client *c, struct stream *st,
+                          const struct delete_item *items, size_t n, size_t n_found)
+{
+    size_t len = varint_size(st->object.oid) + varint_size(n_found);
+    uint64_t lsn;
+    uint8_t *p;
+
+    for (size_t i = 0; i < n; i++)
+        len += items[i].found ? id_size(items[i].id) : 0;
+    p = engine_append_to(e, c, &st->object, RECORD_DELETE, len, &lsn);
+    p = varint_put(varint_put(p, st->object.oid), n_found);
+    for (size_t i = 0; i < n; i++) {
+        if (!items[i].found)
+            continue;
+        p = id_put(p, items[i].id);
+        state_delete_entry(&e->state, st, items[i].id);
+    }
+}
+
+/* Trims everything of a stream whose last entry has the largest ID of all: no record can say "below the next". */
+static void trim_all_of_full(struct engine *e, struct client *c, struct stream *st)
+{
+    struct delete_item last = { .id = ID_MAX, .found = true };
+
+    delete_append(e, c, st, &last, 1, 1);
+    trim_append(e, c, st, ID_MAX);
+}
+
+uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
+                      const struct streams_trim *trim)
+{
+    uint64_t n = trim_excess(st, trim), before = st->index.n_entries;
+    struct id first = streams_top_id(st);
+
+    if (n > 0 && trim->approx)
+        n = trim_whole_nodes(e, st, trim, n);
+    if (n == 0)
+        return 0;
+    if (n < before)
+        entry_id(stream_index_at(&st->index, stream_index_nth(&st->index, n)), &first);
+    if (n < before || id_next(&first))
+        trim_append(e, c, st, first);
+    else
+        trim_all_of_full(e, c, st);
+    assert(before - st->index.n_entries == n);
+    return n;
+}
+
+void streams_xtrim(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    struct streams_trim trim = { .by = STREAMS_TRIM_NONE };
+    bool references_given = false;
+    struct stream *st;
+    uint64_t n = 0;
+
+    for (size_t i = 2; i < argc;) {
+        int rc = streams_trim_option(c, argv, argc, &i, &trim, &references_given);
+
+        if (rc == 0)
+            reply_syntax_error(c);
+        if (rc <= 0)
+            return;
+    }
+    if (!streams_trim_check(e, c, &trim))
+        return;
+    if (trim.by == STREAMS_TRIM_NONE) {
+        reply_error(c, "ERR syntax error, XTRIM called without specifying a trimming strategy");
+        return;
+    }
+    if (!streams_find_write(e, c, argv[1], &st))
+        return;
+    if (st != NULL)
+        n = streams_trim(e, c, st, &trim);
+    if (n > 0)
+        engine_key_changed(e, c->db, argv[1]);
+    reply_u64(c, n);
+}
+
+/* ---- deleting ---- */
+
+static void delete_ids_fini(struct delete_ids *d)
+{
+    if (d->items != d->few)
+        free(d->items);
+}
+
+/* Reads n IDs; false if an error has been replied. delete_ids_fini in any case. */
+static bool delete_ids_parse(struct client *c, const struct slice *argv, size_t n,
+                             struct delete_ids *d)
+{
+    d->items = n <= DELETE_IDS_INLINE ? d->few : malloc(n * sizeof d->items[0]);
+    d->n = n;
+    if (d->items == NULL) {
+        reply_error(c, "OOM no memory for %zu IDs", n);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        d->items[i] = (struct delete_item){ .place = i };
+        if (!streams_parse_id(argv[i], 0, &d->items[i].id)) {
+            streams_bad_id(c);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool delete_has(const struct stream *st, struct id id)
+{
+    const uint8_t *entry = stream_index_at(&st->index, stream_index_seek(&st->index, id));
+    struct id found;
+
+    if (entry == NULL)
+        return false;
+    entry_id(entry, &found);
+    return id_cmp(found, id) == 0;
+}
+
+static int delete_cmp(const void *a, const void *b)
+{
+    const struct delete_item *x = a, *y = b;
+    int order = id_cmp(x->id, y->id);
+
+    return order != 0 ? order : x->place < y->place ? -1 : x->place > y->place;
+}
+
+static int delete_cmp_place(const void *a, const void *b)
+{
+    const struct delete_item *x = a, *y = b;
+
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+/* Sorts the items and marks those that the stream has, of equal ones the first; returns how many. */
+static size_t delete_ids_mark(const struct stream *st, struct delete_ids *d)
+{
+    size_t n_found = 0;
+
+    qsort(d->items, d->n, sizeof d->items[0], delete_cmp);
+    for (size_t i = 0; i < d->n; i++) {
+        struct delete_item *item = &d->items[i];
+
+        if (i > 0 && id_cmp(item[-1].id, item->id) == 0)
+            continue;
+        item->found = delete_has(st, item->id);
+        n_found += item->found;
+    }
+    return n_found;
+}
+
+static size_t delete_present(struct engine *e, struct client *c, struct slice key,
+                             struct stream *st, struct delete_ids *d)
+{
+    size_t n_found = delete_ids_mark(st, d);
+
+    if (n_found == 0)
+        return 0;
+    delete_append(e, c, st, d->items, d->n, n_found);
+    engine_key_changed(e, c->db, key);
+    return n_found;
+}
+
+void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    struct delete_ids d;
+    struct stream *st;
+
+    if (!streams_find_write(e, c, argv[1], &st))
+        return;
+    if (st == NULL) {
+        reply_int(c, 0);
+        return;
+    }
+    if (delete_ids_parse(c, argv + 2, argc - 2, &d))
+        reply_u64(c, delete_present(e, c, argv[1], st, &d));
+    delete_ids_fini(&d);
+}
+
+/* Reads [KEEPREF|DELREF|ACKED] IDS n id ... in any order; the IDs are then argv[*at .. *at + *n). */
+static bool xdelex_parse(struct client *c, const struct slice *argv, size_t argc, size_t *at,
+                         size_t *n)
+{
+    bool references_given = false;
+    int64_t count = 0;
+
+    for (size_t i = 2; i < argc;) {
+        if (trim_is_reference_word(argv[i])) {
+            if (trim_option_references(c, &i, &references_given) < 0)
+                return false;
+            continue;
+        }
+        if (count > 0 || !args_word(argv[i], "ids") || i + 1 >= argc) {
+            reply_syntax_error(c);
+            return false;
+        }
+        if (!args_i64_in(argv[i + 1], 1, INT64_MAX, &count)) {
+            reply_error(c, "ERR Number of IDs must be a positive integer");
+            return false;
+        }
+        if ((uint64_t)count > argc - i - 2) {
+            reply_error(c, "ERR The `numids` parameter must match the number of arguments");
+            return false;
+        }
+        *at = i + 2;
+        *n = (size_t)count;
+        i = *at + *n;
+    }
+    if (count == 0)
+        reply_syntax_error(c);
+    return count > 0;
+}
+
+void streams_xdelex(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    struct delete_ids d;
+    struct stream *st;
+    size_t at = 0, n = 0;
+
+    if (!xdelex_parse(c, argv, argc, &at, &n))
+        return;
+    if (!streams_find_write(e, c, argv[1], &st))
+        return;
+    if (delete_ids_parse(c, argv + at, n, &d)) {
+        if (st != NULL)
+            delete_present(e, c, argv[1], st, &d);
+        qsort(d.items, n, sizeof d.items[0], delete_cmp_place);
+        reply_array(c, n);
+        for (size_t i = 0; i < n; i++)
+            reply_int(c, d.items[i].found ? 1 : -1);
+    }
+    delete_ids_fini(&d);
+}
+
+/* ---- XSETID ---- */
+
+struct xsetid {
+    struct id last, max_deleted;
+    int64_t added; /* -1: not given */
+};
+
+static bool xsetid_option(struct client *c, struct slice word, struct slice value, struct xsetid *x)
+{
+    if (args_word(word, "entriesadded")) {
+        if (!args_i64(value, &x->added)) {
+            reply_not_integer(c);
+            return false;
+        }
+        if (x->added < 0)
+            reply_error(c, "ERR entries_added must be positive");
+        return x->added >= 0;
+    }
+    if (!args_word(word, "maxdeletedid")) {
+        reply_syntax_error(c);
+        return false;
+    }
+    if (!streams_parse_id(value, 0, &x->max_deleted)) {
+        streams_bad_id(c);
+        return false;
+    }
+    if (id_cmp(x->last, x->max_deleted) < 0) {
+        reply_error(c, "ERR The ID specified in XSETID is smaller than the provided "
+                       "max_deleted_entry_id");
+        return false;
+    }
+    return true;
+}
+
+static bool xsetid_parse(struct client *c, const struct slice *argv, size_t argc, struct xsetid *x)
+{
+    if (!streams_parse_id(argv[2], 0, &x->last)) {
+        streams_bad_id(c);
+        return false;
+    }
+    for (size_t i = 3; i < argc; i += 2) {
+        if (i + 1 == argc) {
+            reply_syntax_error(c);
+            return false;
+        }
+        if (!xsetid_option(c, argv[i], argv[i + 1], x))
+            return false;
+    }
+    return true;
+}
+
+static bool xsetid_check(struct client *c, const struct xsetid *x, const struct stream *st)
+{
+    if (id_cmp(x->last, st->max_deleted) < 0) {
+        reply_error(c,
+                    "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
+        return false;
+    }
+    if (st->index.n_entries == 0)
+        return true;
+    if (id_cmp(x->last, streams_top_id(st)) < 0) {
+        reply_error(c, "ERR The ID specified in XSETID is smaller than the target stream top item");
+        return false;
+    }
+    if (x->added >= 0 && (uint64_t)x->added < st->index.n_entries) {
+        reply_error(c,
+                    "ERR The entries_added specified in XSETID is smaller than the target stream "
+                    "length");
+        return false;
+    }
+    return true;
+}
+
+void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    struct xsetid x = { .added = -1 };
+    uint64_t added, lsn;
+    struct stream *st;
+    uint8_t *p;
+
+    if (!xsetid_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
+        return;
+    if (st == NULL) {
+        reply_no_such_key(c);
+        return;
+    }
+    if (!xsetid_check(c, &x, st))
+        return;
+    added = x.added >= 0 ? (uint64_t)x.added : st->entries_added;
+    if (id_cmp(x.max_deleted, ID_MIN) == 0)
+        x.max_deleted = st->max_deleted;
+    p = engine_append_to(e, c, &st->object, RECORD_SETID,
+                         varint_size(st->object.oid) + id_size(x.last) + varint_size(added) +
+                             id_size(x.max_deleted),
+                         &lsn);
+    p = varint_put(id_put(varint_put(p, st->object.oid), x.last), added);
+    id_put(p, x.max_deleted);
+    state_set_id(&e->state, st, x.last, added, x.max_deleted);
+    engine_key_changed(e, c->db, argv[1]);
+    reply_ok(c);
+}
+
+/* ---- XCFGSET ---- */
+
+struct xcfgset {
+    int64_t duration_s, maxsize; /* 0: not given */
+};
+
+static bool xcfgset_option(struct client *c, struct slice word, struct slice value,
+                           struct xcfgset *x)
+{
+    bool duration = args_word(word, "idmp-duration");
+    int64_t n, max = duration ? IDMP_DURATION_MAX_S : IDMP_MAXSIZE_MAX;
+
+    if (!args_i64(value, &n)) {
+        reply_not_integer(c);
+        return false;
+    }
+    if (n < 1 || n > max) {
+        reply_error(c, "ERR %s must be between 1 and %d %s",
+                    duration ? "IDMP-DURATION" : "IDMP-MAXSIZE", (int)max,
+                    duration ? "seconds" : "entries");
+        return false;
+    }
+    *(duration ? &x->duration_s : &x->maxsize) = n;
+    return true;
+}
+
+static bool xcfgset_parse(struct client *c, const struct slice *argv, size_t argc,
+                          struct xcfgset *x)
+{
+    if (argc == 2) {
+        reply_error(c, "ERR At least one parameter must be specified");
+        return false;
+    }
+    for (size_t i = 2; i < argc; i += 2) {
+        bool known = args_word(argv[i], "idmp-duration") || args_word(argv[i], "idmp-maxsize");
+
+        if (!known || i + 1 == argc) {
+            reply_syntax_error(c);
+            return false;
+        }
+        if (!xcfgset_option(c, argv[i], argv[i + 1], x))
+            return false;
+    }
+    return true;
+}
+
+/* Settings that are what they were leave the map alone. */
+void streams_xcfgset(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    uint64_t duration_s, maxsize, lsn;
+    struct xcfgset x = { 0, 0 };
+    struct stream *st;
+
+    if (!xcfgset_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
+        return;
+    if (st == NULL) {
+        reply_no_such_key(c);
+        return;
+    }
+    duration_s = streams_idmp_duration_s(e, st);
+    maxsize = streams_idmp_maxsize(e, st);
+    if ((x.duration_s != 0 && (uint64_t)x.duration_s != duration_s) ||
+        (x.maxsize != 0 && (uint64_t)x.maxsize != maxsize)) {
+        duration_s = x.duration_s != 0 ? (uint64_t)x.duration_s : duration_s;
+        maxsize = x.maxsize != 0 ? (uint64_t)x.maxsize : maxsize;
+        size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
+        uint8_t *p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
+        varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);
+        state_set_idmp(&e->state, st, (uint32_t)duration_s, (uint32_t)maxsize);
+        engine_key_changed(e, c->db, argv[1]);
+    }
+    reply_ok(c);
+}
