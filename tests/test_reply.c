@@ -36,7 +36,7 @@ static void client_start(struct client *c, int proto)
 
 #define replies(c, call, want)                                        \
     do {                                                              \
-        char got[4096];                                               \
+        char replied[4096];                                           \
         call;                                                         \
         assert_string_equal(taken(c, replied, sizeof replied), want); \
     } while (0)
