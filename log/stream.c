@@ -265,13 +265,14 @@ uint64_t stream_index_between(const struct stream_index *x, struct stream_pos fr
 uint64_t stream_index_count(const struct stream_index *x, struct stream_pos from,
                             struct stream_pos to, uint64_t max)
 {
-    uint64_t n = 0;
+    uint64_t enough = max < UINT64_MAX - from.i ? max + from.i : UINT64_MAX, n = 0;
 
     if (from.chunk > to.chunk || (from.chunk == to.chunk && from.i >= to.i))
         return 0;
-    for (size_t i = from.chunk; i < to.chunk && n < max + from.i; i++)
+    for (size_t i = from.chunk; i < to.chunk && n < enough; i++)
         n += stream_chunk_get(x, i)->n;
-    n += n < max + from.i ? to.i : 0;
+    if (n < enough)
+        n += to.i;
     return n - from.i < max ? n - from.i : max;
 }
 
