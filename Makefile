@@ -49,7 +49,7 @@ $(BUILD)/libbeck.so: $(BUILD)/$(SO)
 $(BUILD)/beckd: $(call obj,broker/main.c) $(BUILD)/libcore.a
 	$(LINK) -o $@ $^ $(LIBS)
 $(BUILD)/beck: $(call obj,$(CLI_SRC)) $(BUILD)/libbeck.a
-	$(LINK) -o $@ $^ -ljansson
+	$(LINK) -o $@ $^
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libtest.a $(BUILD)/libcore.a $(BUILD)/libbeck.a
 	@mkdir -p $(@D)
 	$(LINK) $(if $(filter fuzz_%,$*),$(FUZZ_LINK)) -o $@ $^ $(TEST_LIBS)
@@ -113,7 +113,7 @@ bench-append: deps bench-deps
 
 ## fmt, lint     format in place; formatting, analysis, banned calls, headers, documents
 fmt:
-	clang-format -i $(shell git ls-files '*.c' '*.h')
+	clang-format -i $$(find broker log groups client cli tests -name '*.[ch]')
 lint:
 	@tests/lib/deps.sh lint-
 	@$(MAKE) --no-print-directory -s all

@@ -33,7 +33,6 @@ need_build()
     need command ar binutils
     need header stdlib.h libc6-dev
     need header event2/event.h libevent-dev
-    need header jansson.h libjansson-dev
     need header xxhash.h libxxhash-dev
 }
 
@@ -44,12 +43,14 @@ case ${1-} in
 demo-) need command zstd zstd ;;
 test-)
     need header cmocka.h libcmocka-dev
+    need header jansson.h libjansson-dev
     need command zstd zstd
     need command /usr/bin/python3 python3
     need module redis python3-redis
     need_redis
     ;;
 bench-)
+    need header jansson.h libjansson-dev
     need command zstd zstd
     need command /usr/bin/python3 python3
     need_redis
@@ -59,7 +60,7 @@ fuzz-) need command clang clang ;;
 lint-)
     need_build
     need header cmocka.h libcmocka-dev
-    need command git git
+    need header jansson.h libjansson-dev
     need command /usr/bin/python3 python3
     need command clang clang
     need command clang-format clang-format
@@ -120,6 +121,7 @@ fi
 # Debian's Redis server is the program redis-check-rdb, called by another name.
 case ${1-} in
 test- | bench-)
+    need header jansson.h libjansson-dev
     mkdir -p build
     ln -sf "$(command -v redis-check-rdb)" build/redis-server
     ;;
