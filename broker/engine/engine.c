@@ -294,7 +294,7 @@ static bool engine_allows(struct engine *e, struct client *c, const struct comma
         reply_error(c, "ERR Command not allowed inside a transaction");
         return false;
     }
-    if (command->flags & CMD_NO_TOUCH_KEYS && !(command->flags & CMD_NOW))
+    if (command->flags & CMD_NO_TOUCH_KEYS)
         return true;
     if (e->failed) {
         engine_refuse(e, c, command, "IOERR", "the log failed; the server is going down");
