@@ -63,6 +63,31 @@ static inline uint64_t get_u64le(const uint8_t *p)
     return get_u32le(p) | (uint64_t)get_u32le(p + 4) << 32;
 }
 
+/* memcpy for what is mostly short: up to 16 bytes are two overlapping loads and stores, without a call. */
+static inline void bytes_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (n > 16) {
+        memcpy(to, from, n);
+    } else if (n >= 8) {
+        uint64_t head, tail;
+        memcpy(&head, from, 8);
+        memcpy(&tail, from + n - 8, 8);
+        memcpy(to, &head, 8);
+        memcpy(to + n - 8, &tail, 8);
+    } else if (n >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, from, 4);
+        memcpy(&tail, from + n - 4, 4);
+        memcpy(to, &head, 4);
+        memcpy(to + n - 4, &tail, 4);
+    } else if (n > 0) {
+        uint8_t middle = from[n / 2], last = from[n - 1];
+        to[0] = from[0];
+        to[n / 2] = middle;
+        to[n - 1] = last;
+    }
+}
+
 enum { VARINT_MAX = 10 }; /* bytes that a 64-bit varint takes at most */
 
 /* How many bytes varint_put writes for v: 1..VARINT_MAX. */
@@ -125,8 +150,7 @@ static inline size_t slice_size(struct slice s)
 static inline uint8_t *slice_put(uint8_t *p, struct slice s)
 {
     p = varint_put(p, s.n);
-    if (s.n > 0)
-        memcpy(p, s.p, s.n);
+    bytes_copy(p, s.p, s.n);
     return p + s.n;
 }
 

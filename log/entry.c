@@ -1,20 +1,37 @@
 /* entry.c - see entry.h. */
 #include "log/entry.h"
 
+/* Nearly every string is shorter than 128 bytes, so its length is one byte: that case comes first. */
+static inline size_t entry_length_size(size_t n)
+{
+    return n < 0x80 ? 1 : varint_size(n);
+}
+
+static inline uint8_t *entry_put_length(uint8_t *p, size_t n)
+{
+    if (n >= 0x80)
+        return varint_put(p, n);
+    *p = (uint8_t)n;
+    return p + 1;
+}
+
 size_t entry_size(struct id id, const struct slice *strings, size_t n_strings)
 {
-    size_t n = id_size(id) + varint_size(n_strings / 2);
+    size_t n = id_size(id) + entry_length_size(n_strings / 2);
 
     for (size_t i = 0; i < n_strings; i++)
-        n += slice_size(strings[i]);
+        n += entry_length_size(strings[i].n) + strings[i].n;
     return n;
 }
 
 uint8_t *entry_put(uint8_t *p, struct id id, const struct slice *strings, size_t n_strings)
 {
-    p = varint_put(id_put(p, id), n_strings / 2);
-    for (size_t i = 0; i < n_strings; i++)
-        p = slice_put(p, strings[i]);
+    p = entry_put_length(id_put(p, id), n_strings / 2);
+    for (size_t i = 0; i < n_strings; i++) {
+        p = entry_put_length(p, strings[i].n);
+        bytes_copy(p, strings[i].p, strings[i].n);
+        p += strings[i].n;
+    }
     return p;
 }
 

@@ -19,26 +19,56 @@ bool id_prev(struct id *id)
     return true;
 }
 
-static size_t id_format_u64(uint64_t v, char *out)
-{
-    char digits[20];
-    size_t n = 0;
+static const char ID_DIGITS[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
 
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v > 0);
-    for (size_t i = 0; i < n; i++)
-        out[i] = digits[n - 1 - i];
-    return n;
+enum { ID_EIGHT_DIGITS = 100000000 };
+
+/* Writes v with leading zeros as eight digits: four pairs that do not wait for each other. */
+static void id_put_eight(char *out, uint32_t v)
+{
+    uint32_t high = v / 10000, low = v % 10000;
+
+    memcpy(out, &ID_DIGITS[high / 100 * 2], 2);
+    memcpy(out + 2, &ID_DIGITS[high % 100 * 2], 2);
+    memcpy(out + 4, &ID_DIGITS[low / 100 * 2], 2);
+    memcpy(out + 6, &ID_DIGITS[low % 100 * 2], 2);
+}
+
+/* Writes v below 10^8 without leading zeros; returns the end. */
+static char *id_put_short(char *out, uint32_t v)
+{
+    char digits[8];
+    size_t skip = 0;
+
+    if (v < 10) { /* most sequence numbers */
+        *out = (char)('0' + v);
+        return out + 1;
+    }
+    id_put_eight(digits, v);
+    while (digits[skip] == '0')
+        skip++;
+    memcpy(out, digits + skip, sizeof digits - skip);
+    return out + sizeof digits - skip;
+}
+
+static char *id_put_u64(char *out, uint64_t v)
+{
+    if (v < ID_EIGHT_DIGITS)
+        return id_put_short(out, (uint32_t)v);
+    out = id_put_u64(out, v / ID_EIGHT_DIGITS); /* at most twice */
+    id_put_eight(out, (uint32_t)(v % ID_EIGHT_DIGITS));
+    return out + 8;
 }
 
 size_t id_format(struct id id, char *out)
 {
-    size_t n = id_format_u64(id.ms, out);
+    char *p = id_put_u64(out, id.ms);
 
-    out[n++] = '-';
-    return n + id_format_u64(id.seq, out + n);
+    *p++ = '-';
+    return (size_t)(id_put_u64(p, id.seq) - out);
 }
 
 bool id_parse_u64(struct slice text, uint64_t *out)

@@ -16,9 +16,14 @@
 #include "log/entry.h"
 
 enum {
-    STREAMS_STRING_INLINE = 448, /* bytes of a string that is copied in place */
-    STREAMS_STRING_HEAD = 8,     /* "$448\r\n" and room for the last "\r\n" */
+    STREAMS_STRING_INLINE = 448,               /* bytes of a string that is copied in place */
+    STREAMS_STRING_HEAD = 8,                   /* "$448\r\n" and the last "\r\n" */
+    STREAMS_ENTRY_HEAD = 9 + ID_TEXT_MAX + 26, /* "*2\r\n$15\r\n", the ID, "\r\n*10\r\n" */
 };
+
+static_assert((int)STREAMS_STRING_INLINE + STREAMS_STRING_HEAD <= (int)OUTBUF_SCRATCH,
+              "see outbuf.h");
+static_assert((int)STREAMS_ENTRY_HEAD <= (int)OUTBUF_SCRATCH, "see outbuf.h");
 
 /* ---- lookups ---- */
 
@@ -108,6 +113,25 @@ void streams_bad_id(struct client *c)
 
 /* ---- entries as replies ---- */
 
+/* Free space of the output, held in registers: written up to `p`, has room up to `end`. */
+struct streams_room {
+    struct outbuf *out;
+    uint8_t *p, *end;
+};
+
+static void streams_room_take(struct streams_room *r, size_t n)
+{
+    outbuf_advance(r->out, r->p);
+    r->p = outbuf_reserve(r->out, n);
+    r->end = r->out->failed ? r->p + n : r->out->end;
+}
+
+static inline void streams_room_need(struct streams_room *r, size_t n)
+{
+    if ((size_t)(r->end - r->p) < n)
+        streams_room_take(r, n);
+}
+
 static inline uint8_t *streams_put_digits(uint8_t *p, size_t n)
 {
     assert(n < 1000);
@@ -119,49 +143,76 @@ static inline uint8_t *streams_put_digits(uint8_t *p, size_t n)
     return p;
 }
 
-/* Copies n bytes; the usual short ones without a call. */
-static inline void streams_copy(uint8_t *to, const uint8_t *from, size_t n)
+static inline uint8_t *streams_put_end(uint8_t *p)
 {
-    if (n >= 8 && n <= 16) {
-        memcpy(to + n - 8, from + n - 8, 8);
-        memcpy(to, from, 8);
-    } else if (n >= 4 && n < 8) {
-        memcpy(to + n - 4, from + n - 4, 4);
-        memcpy(to, from, 4);
-    } else if (n > 16) {
-        memcpy(to, from, n);
-    } else {
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+    memcpy(p, "\r\n", 2);
+    return p + 2;
+}
+
+/* "*2\r\n$15\r\n<id>\r\n": the ID's text is made in its place behind a length of two digits, which most have. */
+static inline uint8_t *streams_put_id(uint8_t *p, struct id id)
+{
+    size_t n = id_format(id, (char *)p + 9);
+
+    memcpy(p, "*2\r\n$", 5);
+    if (n < 10)
+        memmove(p + 8, p + 9, n);
+    p = streams_put_end(streams_put_digits(p + 5, n));
+    return streams_put_end(p + n);
+}
+
+static inline uint8_t *streams_put_string(uint8_t *p, struct slice s)
+{
+    *p++ = '$';
+    p = streams_put_end(streams_put_digits(p, s.n));
+    bytes_copy(p, s.p, s.n);
+    return streams_put_end(p + s.n);
+}
+
+/* The rest of an entry from its first string on that is long. */
+static void streams_reply_slowly(struct client *c, const uint8_t *entry, uint64_t n_strings)
+{
+    struct slice s;
+
+    for (; n_strings > 0; n_strings--) {
+        entry = entry_str(entry, &s);
+        reply_bulk(c, s.p, s.n);
     }
 }
 
 void streams_reply_entry(struct client *c, const uint8_t *entry)
 {
-    struct outbuf *b = &c->out;
+    struct streams_room r = { &c->out, NULL, NULL };
     uint64_t n_fields;
     struct slice s;
     struct id id;
 
     entry = entry_id(entry, &id);
     entry = entry_varint(entry, &n_fields);
-    reply_array(c, 2);
-    reply_id(c, id);
-    reply_array(c, 2 * n_fields);
-    for (uint64_t i = 0; i < 2 * n_fields; i++) {
-        entry = entry_str(entry, &s);
-        if (s.n > STREAMS_STRING_INLINE) {
-            reply_bulk(c, s.p, s.n);
-            continue;
-        }
-        uint8_t *p = outbuf_reserve(b, s.n + STREAMS_STRING_HEAD);
-        *p++ = '$';
-        p = streams_put_digits(p, s.n);
-        memcpy(p, "\r\n", 2);
-        streams_copy(p + 2, s.p, s.n);
-        memcpy(p + 2 + s.n, "\r\n", 2);
-        outbuf_advance(b, p + s.n + 4);
+    r.p = outbuf_reserve(r.out, STREAMS_ENTRY_HEAD);
+    r.end = r.out->failed ? r.p + STREAMS_ENTRY_HEAD : r.out->end;
+    r.p = streams_put_id(r.p, id);
+    if (n_fields >= 500) { /* the head of the array of strings has more than three digits */
+        outbuf_advance(r.out, r.p);
+        reply_array(c, 2 * n_fields);
+        streams_reply_slowly(c, entry, 2 * n_fields);
+        return;
     }
+    *r.p++ = '*';
+    r.p = streams_put_end(streams_put_digits(r.p, 2 * n_fields));
+    for (uint64_t left = 2 * n_fields; left > 0; left--) {
+        const uint8_t *next = entry_str(entry, &s);
+
+        if (s.n > STREAMS_STRING_INLINE) {
+            outbuf_advance(r.out, r.p);
+            streams_reply_slowly(c, entry, left);
+            return;
+        }
+        streams_room_need(&r, s.n + STREAMS_STRING_HEAD);
+        r.p = streams_put_string(r.p, s);
+        entry = next;
+    }
+    outbuf_advance(r.out, r.p);
 }
 
 void streams_reply_entries(struct client *c, const struct stream *st, struct stream_pos from,
