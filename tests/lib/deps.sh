@@ -109,7 +109,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     echo "missing: ${missing[*]}"
     echo "installing: ${packages[*]}"
     log=$(mktemp)
-    if ! install_packages >"$log"; then
+    if ! install_packages >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         echo "cannot go on without: ${packages[*]}" >&2
