@@ -37,6 +37,7 @@ enum { COUNT_MAX = 1u << 31 }; /* possibilities that are worth numbering */
 struct blob { /* a file's bytes; changed only while refs is 1 */
     unsigned refs;
     uint64_t size;
+    uint64_t hash; /* 0: not known */
     uint8_t bytes[];
 };
 
@@ -180,11 +181,14 @@ static struct blob *blob_own(struct blob **at, uint64_t size)
     struct blob *old = *at;
     uint64_t keep = old->size < size ? old->size : size;
 
-    if (old->refs == 1 && old->size == size)
+    if (old->refs == 1 && old->size == size) {
+        old->hash = 0;
         return old;
+    }
     *at = simio_alloc(NULL, sizeof *old + size);
     (*at)->refs = 1;
     (*at)->size = size;
+    (*at)->hash = 0;
     memcpy((*at)->bytes, old->bytes, keep);
     memset((*at)->bytes + keep, 0, size - keep);
     blob_unref(old);
@@ -1371,8 +1375,9 @@ void simio_restart(struct simio *s)
         s->handles[i].open = false;
     for (size_t i = 0; i < s->n_inodes; i++)
         s->inodes[i].lock_fd = 0;
+    if (s->down)
+        s->fault = SIMIO_NO_FAULT;
     s->down = false;
-    s->fault = SIMIO_NO_FAULT;
     simio_collect(s);
 }
 
@@ -1594,18 +1599,25 @@ static uint64_t hash_add(uint64_t h, const void *bytes, size_t n)
     return h ^ h >> 29;
 }
 
+/* Kept with the bytes, since copies of a disk share them. */
+static uint64_t blob_hash(struct blob *b)
+{
+    if (b->hash == 0)
+        b->hash = hash_add(b->size + 1, b->bytes, b->size) | 1;
+    return b->hash;
+}
+
 uint64_t simio_digest(const struct simio *s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    size_t n, size;
+    uint64_t h = 0xcbf29ce484222325u, hash;
+    size_t n;
 
     for (int dirs = 0; dirs < 2; dirs++) {
         simio_path *paths = simio_paths(s, dirs, &n);
         for (size_t i = 0; i < n; i++) {
-            const uint8_t *bytes = dirs ? NULL : simio_bytes(s, paths[i], &size);
             h = hash_add(h, paths[i], strlen(paths[i]) + 1);
-            if (bytes != NULL)
-                h = hash_add(hash_add(h, &size, sizeof size), bytes, size);
+            hash = dirs ? 1 : blob_hash(simio_file(s, paths[i])->now);
+            h = hash_add(h, &hash, sizeof hash);
         }
         free(paths);
     }

@@ -109,8 +109,8 @@ void simio_set_sync_reverts(struct simio *s, bool reverts);
 void simio_set_capacity(struct simio *s, uint64_t bytes, bool honoured);
 uint64_t simio_used_bytes(const struct simio *s);
 
-/* The process is gone (files closed, locks released, no more fault planned) and the next one may start;
- * the disk, synced and not, is as it was. */
+/* The process is gone (files closed, locks released) and the next one may start; the disk, synced and not, is
+ * as it was. A crash that was planned is over; other planned faults still come. */
 void simio_restart(struct simio *s);
 
 /* The same with a power cut. `variant` chooses among what the mode allows: 0 .. simio_crash_count - 1 are

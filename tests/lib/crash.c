@@ -1,0 +1,787 @@
+/*
+ * crash.c - scripted and random lives of a log, and the failures put into them.
+ *
+ * A life is a list of steps: start, append, commit, let time pass, fill the disk, die, start again. While it
+ * runs, a hook before each file operation looks at the disk as it is then. For a crash point (T2) it makes
+ * copies, lets the power fail on them in every mode, starts a log there and judges what it finds (world.c). The
+ * watermarks are read at that very moment, so a claim that comes one operation too early is seen. What a
+ * start finds on one image depends on the image alone: images are remembered by their digest, and an image
+ * that was judged before is only measured against what must be there by now.
+ *
+ * For modes P and D the start itself is interrupted at each of its operations in the same way; whatever
+ * it leaves must give exactly what the undisturbed start gives.
+ */
+#include "tests/lib/crash.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/lib/world.h"
+
+/* ---- images that were judged ------------------------------------------------------------------- */
+
+struct seen {
+    uint64_t digest; /* 0: empty place */
+    size_t n;        /* records found */
+};
+
+struct cache {
+    struct seen *at;
+    size_t n, cap; /* cap is a power of two */
+};
+
+static struct seen *cache_place(const struct cache *c, uint64_t digest)
+{
+    size_t i = (size_t)digest & (c->cap - 1);
+
+    while (c->at[i].digest != 0 && c->at[i].digest != digest)
+        i = (i + 1) & (c->cap - 1);
+    return &c->at[i];
+}
+
+static void cache_clear(struct cache *c)
+{
+    free(c->at);
+    memset(c, 0, sizeof *c);
+}
+
+static void cache_add(struct cache *c, uint64_t digest, size_t n)
+{
+    struct cache old = *c;
+
+    if (2 * (c->n + 1) > c->cap) {
+        c->cap = c->cap ? 2 * c->cap : 1024;
+        c->at = calloc(c->cap, sizeof *c->at);
+        if (c->at == NULL)
+            abort();
+        for (size_t i = 0; i < old.cap; i++)
+            if (old.at[i].digest != 0)
+                *cache_place(c, old.at[i].digest) = old.at[i];
+        free(old.at);
+    }
+    c->n++;
+    *cache_place(c, digest) = (struct seen){ digest, n };
+}
+
+static bool cache_get(const struct cache *c, uint64_t digest, size_t *out_n)
+{
+    const struct seen *s = c->cap ? cache_place(c, digest) : NULL;
+
+    if (s == NULL || s->digest == 0)
+        return false;
+    *out_n = s->n;
+    return true;
+}
+
+/* ---- judging images ---------------------------------------------------------------------------- */
+
+struct judge {
+    struct world *w;
+    struct cache cache;
+    uint64_t rng;
+    uint64_t max_variants, max_inner; /* images of a mode at an operation, and at one of a start */
+    bool (*wants)(const struct judge *j, const struct simio_op *op);
+    uint64_t modes; /* bit for each */
+    char where[100];
+};
+
+/* An interrupted start: what each interruption finds must be what the first one found. */
+struct inner {
+    struct judge *j;
+    bool known;
+    size_t n;
+};
+
+static uint64_t variant_of(struct judge *j, uint64_t count, uint64_t max, uint64_t i)
+{
+    if (count != 0 && count <= max)
+        return i;
+    return count + (simio_random(&j->rng) >> 2);
+}
+
+static uint64_t variants(uint64_t count, uint64_t max)
+{
+    return count != 0 && count < max ? count : max;
+}
+
+static void judge_fails(struct judge *j, enum simio_mode mode, uint64_t variant, const char *what,
+                        const char *why)
+{
+    world_fails(j->w, "%s, mode %c variant %" PRIu64 "%s: %s", j->where, simio_mode_letter(mode),
+                variant, what, why);
+}
+
+/* What a start finds on the image; remembered. False if it failed or found what cannot be. */
+static bool judge_find(struct judge *j, struct simio *disk, uint64_t digest, struct start *s)
+{
+    start_run(s, j->w, disk, false);
+    if (s->rc != OK)
+        snprintf(s->why, sizeof s->why, "the start failed: %.300s", s->err.text);
+    if (s->log != NULL)
+        log_abandon(s->log);
+    s->log = NULL;
+    if (s->why[0] == '\0')
+        cache_add(&j->cache, digest, s->n);
+    return s->why[0] == '\0';
+}
+
+static void inner_image(struct inner *in, const struct simio *disk, const struct simio_op *op,
+                        enum simio_mode mode, uint64_t variant)
+{
+    struct judge *j = in->j;
+    struct simio *copy = simio_copy(disk);
+    struct start s = { .w = j->w };
+    char what[120];
+    uint64_t digest;
+
+    simio_crash(copy, mode, variant);
+    digest = simio_digest(copy);
+    snprintf(what, sizeof what, ", and again before %s of %s in the start",
+             simio_kind_name(op->kind), op->path);
+    if (!cache_get(&j->cache, digest, &s.n)) {
+        j->w->result->n_images++;
+        if (!judge_find(j, copy, digest, &s))
+            judge_fails(j, mode, variant, what, s.why);
+    }
+    if (!in->known)
+        in->n = s.n;
+    in->known = true;
+    if (s.n != in->n && s.why[0] == '\0') {
+        snprintf(s.why, sizeof s.why, "%zu records where another start found %zu", s.n, in->n);
+        judge_fails(j, mode, variant, what, s.why);
+    }
+    simio_free(copy);
+}
+
+struct inner_hook {
+    struct inner *in;
+    struct simio *disk;
+};
+
+static void inner_on_op(void *ctx, const struct simio_op *op)
+{
+    static const enum simio_mode modes[] = { SIMIO_PREFIX, SIMIO_DIRS };
+    struct inner_hook *h = ctx;
+    struct judge *j = h->in->j;
+
+    if (!simio_kind_changes(op->kind) || !world_holds(j->w))
+        return;
+    for (size_t m = 0; m < sizeof modes / sizeof modes[0]; m++) {
+        uint64_t count = simio_crash_count(h->disk, modes[m]);
+        for (uint64_t i = 0; i < variants(count, j->max_inner); i++)
+            inner_image(h->in, h->disk, op, modes[m], variant_of(j, count, j->max_inner, i));
+    }
+}
+
+/* Once more without power: what the start has found is still there, whatever was not synced. */
+static void judge_again(struct judge *j, struct simio *disk, enum simio_mode mode, uint64_t variant,
+                        size_t n)
+{
+    struct start s = { .w = j->w };
+    uint64_t digest;
+
+    simio_crash(disk, simio_below(&j->rng, 2) ? SIMIO_PREFIX : SIMIO_MIXED, simio_random(&j->rng));
+    digest = simio_digest(disk);
+    if (!cache_get(&j->cache, digest, &s.n) && !judge_find(j, disk, digest, &s))
+        judge_fails(j, mode, variant, ", after a second power cut", s.why);
+    else if (s.n != n) {
+        snprintf(s.why, sizeof s.why, "%zu records, %zu before it", s.n, n);
+        judge_fails(j, mode, variant, ", after a second power cut", s.why);
+    }
+}
+
+static void judge_new_image(struct judge *j, struct simio *disk, uint64_t digest,
+                            enum simio_mode mode, uint64_t variant, struct start *s)
+{
+    struct inner in = { .j = j };
+    struct inner_hook hook = { .in = &in, .disk = disk };
+
+    j->w->result->n_images++;
+    if (j->max_inner > 0 && (mode == SIMIO_PREFIX || mode == SIMIO_DIRS))
+        simio_set_hook(disk, inner_on_op, &hook);
+    if (!judge_find(j, disk, digest, s)) {
+        judge_fails(j, mode, variant, "", s->why);
+        return;
+    }
+    simio_set_hook(disk, NULL, NULL);
+    if (in.known && in.n != s->n)
+        judge_fails(j, mode, variant, "", "an interrupted start finds other records");
+    judge_again(j, disk, mode, variant, s->n);
+}
+
+static void judge_image(struct judge *j, enum simio_mode mode, uint64_t variant)
+{
+    struct simio *copy = simio_copy(j->w->disk);
+    struct start s = { .w = j->w };
+    uint64_t digest;
+
+    simio_crash(copy, mode, variant);
+    digest = simio_digest(copy) ^ (mode == SIMIO_KILL);
+    if (!cache_get(&j->cache, digest, &s.n))
+        judge_new_image(j, copy, digest, mode, variant, &s);
+    if (s.why[0] == '\0' && !start_check(&s, j->w, mode))
+        judge_fails(j, mode, variant, "", s.why);
+    simio_free(copy);
+}
+
+static void judge_now(struct judge *j)
+{
+    for (int mode = 0; mode < SIMIO_N_MODES; mode++) {
+        uint64_t count = simio_crash_count(j->w->disk, (enum simio_mode)mode);
+        if ((j->modes & 1u << mode) == 0)
+            continue;
+        for (uint64_t i = 0; i < variants(count, j->max_variants) && world_holds(j->w); i++)
+            judge_image(j, (enum simio_mode)mode, variant_of(j, count, j->max_variants, i));
+    }
+}
+
+static void judge_on_op(void *ctx, const struct simio_op *op)
+{
+    struct judge *j = ctx;
+
+    if (!simio_kind_changes(op->kind) || !world_holds(j->w))
+        return;
+    world_poll(j->w);
+    if (j->wants != NULL && !j->wants(j, op))
+        return;
+    snprintf(j->where, sizeof j->where, "before operation %" PRIu64 ", %s of %s", op->number,
+             simio_kind_name(op->kind), op->path);
+    judge_now(j);
+}
+
+/* ---- a life ------------------------------------------------------------------------------------ */
+
+enum step_kind {
+    STEP_START,   /* after a kill, if a process was alive: the next one */
+    STEP_APPEND,  /* class, n records, bytes each */
+    STEP_COMMIT,  /* sync_now */
+    STEP_WORK,    /* log_step, at most n times; 0: all */
+    STEP_TIME,    /* n ms pass */
+    STEP_LATENCY, /* an fdatasync takes n us */
+    STEP_FILL,    /* the disk has n bytes left; 0: no limit */
+    STEP_CLOSE,
+    STEP_FRAMES, /* the log is reopened with frames of at most n bytes */
+};
+
+struct step {
+    enum step_kind kind;
+    uint32_t n, bytes;
+    enum log_class class;
+};
+
+#define APPEND(c, count, size)                                     \
+    {                                                              \
+        .kind = STEP_APPEND, .class = c, .n = count, .bytes = size \
+    }
+#define DO(what, value)                 \
+    {                                   \
+        .kind = STEP_##what, .n = value \
+    }
+#define ALL(c, count, size) APPEND(c, count, size), DO(COMMIT, 1), DO(WORK, 0)
+
+/* Every class, inline and queued; a slow disk; rotation; runs of frames, one longer than a file; a kill; a full
+ * disk and its end; clean and unclean starts. */
+static const struct step life[] = {
+    DO(START, 0),
+    ALL(LOG_ALWAYS, 1, 40),
+    ALL(LOG_ALWAYS, 3, 100),
+    APPEND(LOG_INTERVAL, 2, 60),
+    DO(COMMIT, 0),
+    APPEND(LOG_OS, 1, 30),
+    DO(COMMIT, 0),
+    DO(TIME, 1000),
+    DO(WORK, 0),
+    APPEND(LOG_OS, 5, 200),
+    DO(COMMIT, 0),
+    APPEND(LOG_ALWAYS, 1, 0),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    APPEND(LOG_OS, 1, 20),
+    APPEND(LOG_ALWAYS, 1, 20),
+    APPEND(LOG_INTERVAL, 1, 20),
+    DO(COMMIT, 0),
+    APPEND(LOG_OS, 1, 33),
+    DO(COMMIT, 0),
+    DO(WORK, 1),
+    DO(WORK, 0),
+    DO(LATENCY, 5000),
+    ALL(LOG_ALWAYS, 1, 700),
+    APPEND(LOG_ALWAYS, 2, 10),
+    DO(COMMIT, 1),
+    APPEND(LOG_ALWAYS, 1, 11),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(LATENCY, 0),
+    DO(TIME, 30),
+    DO(WORK, 0), /* the marker that proves the last one */
+    ALL(LOG_ALWAYS, 2, 7000),
+    ALL(LOG_ALWAYS, 2, 7000),
+    ALL(LOG_INTERVAL, 2, 7000),
+    ALL(LOG_ALWAYS, 2, 7000),
+    ALL(LOG_OS, 2, 7000),
+    ALL(LOG_ALWAYS, 1, 9),
+    APPEND(LOG_OS, 20, 3000),
+    DO(COMMIT, 0),
+    APPEND(LOG_OS, 1, 50),
+    DO(COMMIT, 0),
+    APPEND(LOG_ALWAYS, 1, 51),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(START, 0),
+    ALL(LOG_ALWAYS, 1, 70),
+    APPEND(LOG_OS, 2, 80),
+    DO(COMMIT, 0),
+    DO(FRAMES, 1000),
+    APPEND(LOG_ALWAYS, 5, 900),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    APPEND(LOG_OS, 1, 5000),
+    APPEND(LOG_OS, 9, 7),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    APPEND(LOG_INTERVAL, 40, 2000),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(TIME, 1000),
+    DO(WORK, 0),
+    DO(CLOSE, 0),
+    DO(FRAMES, 0),
+    APPEND(LOG_INTERVAL, 3, 50),
+    DO(COMMIT, 0),
+    DO(TIME, 2500),
+    APPEND(LOG_INTERVAL, 1, 52),
+    DO(COMMIT, 0),
+    DO(WORK, 0),
+    DO(FILL, 4096),
+    ALL(LOG_OS, 4, 9000),
+    ALL(LOG_OS, 4, 9000),
+    ALL(LOG_ALWAYS, 4, 9000),
+    ALL(LOG_OS, 4, 9000),
+    ALL(LOG_ALWAYS, 4, 9000),
+    DO(TIME, 1500),
+    ALL(LOG_ALWAYS, 4, 9000),
+    DO(FILL, 0),
+    DO(TIME, 1500),
+    DO(WORK, 0),
+    ALL(LOG_ALWAYS, 1, 53),
+    DO(CLOSE, 0),
+    DO(START, 0),
+    APPEND(LOG_OS, 1, 54),
+    DO(COMMIT, 0),
+    ALL(LOG_ALWAYS, 1, 55),
+    DO(CLOSE, 0),
+    DO(START, 0),
+};
+enum { LIFE_STEPS = sizeof life / sizeof life[0] };
+
+struct life {
+    struct world w;
+    struct judge judge;
+    uint64_t rng;
+    enum simio_mode after; /* how a life ends whose log failed */
+    bool faulty;           /* a fault was planned: starts and closes may fail */
+    bool failed;           /* the log did, at least once */
+};
+
+static void life_init(struct life *l, const struct crash_options *o, uint64_t seed,
+                      const char *suite, struct crash_result *result)
+{
+    memset(l, 0, sizeof *l);
+    (void)o;
+    world_init(&l->w, seed, result);
+    snprintf(l->w.where, sizeof l->w.where, "%s, seed %" PRIu64, suite, seed);
+    l->judge.w = &l->w;
+    l->judge.rng = l->rng = seed ^ 0x5bd1e995;
+    l->after = SIMIO_KILL;
+}
+
+static void life_fini(struct life *l)
+{
+    simio_set_hook(l->w.disk, NULL, NULL);
+    l->w.result->n_ops += simio_n_ops(l->w.disk);
+    world_fini(&l->w);
+    cache_clear(&l->judge.cache);
+}
+
+/* The process ends in `mode`, the next one starts; a start that a fault has spoilt is tried once more. */
+static void life_restart(struct life *l, enum simio_mode mode)
+{
+    struct world *w = &l->w;
+    uint64_t faults = simio_n_faults(w->disk);
+
+    world_abandon(w);
+    for (int tries = 0; tries < 20 && w->log == NULL && world_holds(w); tries++) {
+        simio_crash(w->disk, mode, simio_random(&l->rng));
+        if (world_open(w, mode, l->faulty && tries < 19))
+            break;
+        if (w->log == NULL && simio_n_faults(w->disk) == faults && tries > 0)
+            world_open(w, mode, false); /* says why */
+        faults = simio_n_faults(w->disk);
+    }
+    cache_clear(&l->judge.cache);
+    world_poll(w);
+}
+
+static void life_fill(struct life *l, uint64_t left)
+{
+    uint64_t used = simio_used_bytes(l->w.disk);
+    simio_set_capacity(l->w.disk, left == 0 ? 0 : used + left, true);
+}
+
+static void life_frames(struct life *l, uint32_t n)
+{
+    l->w.options.frame_bytes = n;
+    life_restart(l, SIMIO_KILL);
+}
+
+static void life_step(struct life *l, const struct step *s)
+{
+    struct world *w = &l->w;
+
+    switch (s->kind) {
+    case STEP_START: life_restart(l, SIMIO_KILL); break;
+    case STEP_APPEND: world_append(w, s->class, s->n, s->bytes); break;
+    case STEP_COMMIT: world_commit(w, s->n != 0); break;
+    case STEP_WORK: world_step(w, s->n); break;
+    case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
+    case STEP_LATENCY: simio_set_latency_ns(w->disk, SIMIO_SYNC, s->n * (uint64_t)1000); break;
+    case STEP_FILL: life_fill(l, s->n); break;
+    case STEP_CLOSE:
+        if (w->log != NULL && !world_close(w) && !l->faulty && !w->failed)
+            world_fails(w, "log_close failed");
+        break;
+    case STEP_FRAMES: life_frames(l, s->n); break;
+    }
+}
+
+/* After each step: a failed log must stay still, and be left; whatever a fault did, the next start goes on. */
+static void life_after_step(struct life *l)
+{
+    struct world *w = &l->w;
+
+    world_poll(w);
+    if (w->log == NULL || !w->failed)
+        return;
+    l->failed = true;
+    if (!l->faulty)
+        world_fails(w, "the log failed without a fault");
+    world_commit(w, true);
+    world_step(w, 0);
+    life_restart(l, l->after);
+}
+
+static void life_run(struct life *l, const struct step *steps, size_t n)
+{
+    struct world *w = &l->w;
+    char suite[100];
+
+    snprintf(suite, sizeof suite, "%.99s", w->where);
+    for (size_t i = 0; i < n && world_holds(w); i++) {
+        snprintf(w->where, sizeof w->where, "%s, step %zu", suite, i);
+        if (w->log == NULL && steps[i].kind != STEP_START && steps[i].kind != STEP_FRAMES)
+            life_restart(l, l->after);
+        life_step(l, &steps[i]);
+        life_after_step(l);
+    }
+}
+
+/* The end of a life: everything that was appended is told by now, and all of it is found. */
+static void life_settle(struct life *l)
+{
+    struct world *w = &l->w;
+    size_t n = w->first_open;
+
+    simio_set_capacity(w->disk, 0, true);
+    for (int i = 0; i < 3 && world_holds(w); i++) {
+        if (w->log == NULL)
+            life_restart(l, l->after);
+        simio_advance_ms(w->disk, 1500);
+        world_step(w, 0);
+        life_after_step(l);
+    }
+    if (!world_holds(w) || w->log == NULL)
+        return;
+    if (world_untold(w) > 0)
+        world_fails(w, "%zu records were never told", world_untold(w));
+    if (w->was_full && log_is_full(w->log))
+        world_fails(w, "the log stays full");
+    world_append(w, LOG_ALWAYS, 1, 17);
+    world_commit(w, true);
+    world_step(w, 0);
+    n = w->n_records;
+    life_restart(l, SIMIO_PREFIX);
+    if (world_holds(w) && w->n_records != n)
+        world_fails(w, "%zu records at the end, %zu in the model", w->n_records, n);
+}
+
+/* ---- T2 ---------------------------------------------------------------------------------------- */
+
+void crash_points(const struct crash_options *o, struct crash_result *out)
+{
+    struct life l;
+
+    life_init(&l, o, o->seed, "crash points", out);
+    l.judge.modes = (1u << SIMIO_N_MODES) - 1;
+    l.judge.max_variants = o->full ? 64 : 1 + (uint64_t)(5 * o->scale);
+    l.judge.max_inner = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
+    simio_set_hook(l.w.disk, judge_on_op, &l.judge);
+    life_run(&l, life, LIFE_STEPS);
+    if (world_holds(&l.w))
+        judge_now(&l.judge);
+    simio_set_hook(l.w.disk, NULL, NULL);
+    if (world_holds(&l.w))
+        life_settle(&l);
+    if (world_holds(&l.w) && l.w.n_refused == 0 && !l.w.was_full)
+        world_fails(&l.w, "the life is meant to fill the disk, and didn't");
+    life_fini(&l);
+}
+
+/* ---- T4 ---------------------------------------------------------------------------------------- */
+
+/* Images are judged only once the fault has come: before it, the life is that of T2. */
+static bool errors_wants(const struct judge *j, const struct simio_op *op)
+{
+    (void)op;
+    return simio_n_faults(j->w->disk) > 0;
+}
+
+struct fault {
+    const char *name;
+    enum simio_fault fault;
+    uint64_t n_times;
+    enum simio_mode after;
+};
+
+/* One life with the fault at operation `number`; false once no operation has that number. */
+static bool errors_once(const struct crash_options *o, const struct fault *f, uint64_t number,
+                        struct crash_result *out)
+{
+    struct life l;
+    char name[100];
+    bool hit;
+
+    snprintf(name, sizeof name, "%s at operation %" PRIu64, f->name, number);
+    life_init(&l, o, o->seed, name, out);
+    l.faulty = true;
+    l.after = f->after;
+    l.judge.modes = 1u << SIMIO_PREFIX;
+    l.judge.max_variants = 1;
+    l.judge.wants = errors_wants;
+    simio_set_hook(l.w.disk, judge_on_op, &l.judge);
+    simio_fault_at(l.w.disk, number, f->n_times, f->fault);
+    life_run(&l, life, LIFE_STEPS);
+    hit = simio_n_ops(l.w.disk) > number;
+    simio_fault_at(l.w.disk, 0, 0, SIMIO_NO_FAULT);
+    if (world_holds(&l.w))
+        life_settle(&l);
+    if (world_holds(&l.w) && l.failed && f->fault != SIMIO_EIO)
+        world_fails(&l.w, "the log failed, though the disk only refused");
+    life_fini(&l);
+    return hit;
+}
+
+void crash_errors(const struct crash_options *o, struct crash_result *out)
+{
+    static const struct fault faults[] = {
+        { "EIO, then a kill", SIMIO_EIO, 1, SIMIO_KILL },
+        { "EIO, then a power cut", SIMIO_EIO, 1, SIMIO_MIXED },
+        { "ENOSPC", SIMIO_ENOSPC, 1, SIMIO_KILL },
+        { "ENOSPC for a while", SIMIO_ENOSPC, 20, SIMIO_KILL },
+        { "a short write", SIMIO_SHORT, 1, SIMIO_KILL },
+        { "short writes", SIMIO_SHORT, 20, SIMIO_KILL },
+    };
+    double per_op = o->full ? 1 : o->scale < 1 ? o->scale : 1;
+
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        uint64_t step = per_op <= 0.01 ? 100 : (uint64_t)(1 / per_op);
+        for (uint64_t at = o->seed % step; out->why[0] == '\0'; at += step)
+            if (!errors_once(o, &faults[i], at, out))
+                break;
+    }
+}
+
+/* ---- T3 ---------------------------------------------------------------------------------------- */
+
+/* A random step of a running log. */
+static void random_step(struct life *l, struct step *s)
+{
+    static const uint32_t sizes[] = { 0, 10, 100, 1000, 9000 };
+    uint64_t r = simio_below(&l->rng, 100);
+
+    memset(s, 0, sizeof *s);
+    if (r < 40) {
+        s->kind = STEP_APPEND;
+        s->class = (enum log_class)simio_below(&l->rng, 3);
+        s->n = 1 + (uint32_t)simio_below(&l->rng, 6);
+        s->bytes = (uint32_t)simio_below(&l->rng, 1 + sizes[simio_below(&l->rng, 5)]);
+    } else if (r < 65) {
+        s->kind = STEP_COMMIT;
+        s->n = (uint32_t)simio_below(&l->rng, 2);
+    } else if (r < 88) {
+        s->kind = STEP_WORK;
+        s->n = (uint32_t)simio_below(&l->rng, 4);
+    } else if (r < 94) {
+        s->kind = STEP_TIME;
+        s->n = (uint32_t)simio_below(&l->rng, 1600);
+    } else if (r < 96) {
+        s->kind = STEP_LATENCY;
+        s->n = simio_below(&l->rng, 2) ? 0 : (uint32_t)simio_below(&l->rng, 8000);
+    } else if (r < 97) {
+        s->kind = STEP_FILL;
+        s->n = simio_below(&l->rng, 2) ? 0 : 1 + (uint32_t)simio_below(&l->rng, 100000);
+    } else {
+        s->kind = r < 98 ? STEP_CLOSE : r < 99 ? STEP_START : STEP_FRAMES;
+        s->n = simio_below(&l->rng, 2) ? 0 : 200 + (uint32_t)simio_below(&l->rng, 2000);
+    }
+}
+
+/* Plans what goes wrong next, if anything. */
+static void random_fault(struct life *l)
+{
+    static const enum simio_fault faults[] = { SIMIO_CRASH,  SIMIO_CRASH, SIMIO_CRASH,   SIMIO_EIO,
+                                               SIMIO_ENOSPC, SIMIO_SHORT, SIMIO_NO_FAULT };
+    enum simio_fault fault = faults[simio_below(&l->rng, 7)];
+    uint64_t n = fault == SIMIO_ENOSPC || fault == SIMIO_SHORT ? 1 + simio_below(&l->rng, 10) : 1;
+
+    simio_fault_at(l->w.disk, simio_n_ops(l->w.disk) + simio_below(&l->rng, 120), n, fault);
+    l->faulty = fault != SIMIO_NO_FAULT;
+}
+
+/* The machine is down: power back, another start, and the next thing to go wrong. */
+static void random_recover(struct life *l)
+{
+    enum simio_mode mode = (enum simio_mode)simio_below(&l->rng, SIMIO_N_MODES);
+
+    if (simio_below(&l->rng, 4) == 0) /* the wall clock may have been set back */
+        simio_set_wall_ms(l->w.disk, 1600000000000u + simio_below(&l->rng, 1u << 30));
+    if (simio_below(&l->rng, 2))
+        random_fault(l); /* perhaps in the start itself */
+    life_restart(l, mode);
+    random_fault(l);
+}
+
+static void random_life(struct life *l)
+{
+    struct world *w = &l->w;
+    struct step s;
+
+    l->after = (enum simio_mode)simio_below(&l->rng, SIMIO_N_MODES);
+    simio_set_sync_reverts(w->disk, simio_below(&l->rng, 2));
+    w->synced_only = true; /* a failed sync may have taken back what was written */
+    life_restart(l, SIMIO_KILL);
+    random_fault(l);
+    for (int i = 0; i < 150 && world_holds(w); i++) {
+        if (simio_is_down(w->disk) || w->log == NULL)
+            random_recover(l);
+        random_step(l, &s);
+        life_step(l, &s);
+        if (!simio_is_down(w->disk))
+            life_after_step(l);
+    }
+    simio_fault_at(w->disk, 0, 0, SIMIO_NO_FAULT);
+    if (simio_is_down(w->disk))
+        life_restart(l, SIMIO_MIXED);
+    l->faulty = false;
+    life_settle(l);
+}
+
+void crash_random(const struct crash_options *o, struct crash_result *out)
+{
+    uint64_t n = 1 + (uint64_t)(1500 * o->scale), seed = o->seed;
+
+    for (uint64_t i = 0; i < n && out->why[0] == '\0'; i++) {
+        struct life l;
+        life_init(&l, o, seed + i, "random life", out);
+        random_life(&l);
+        out->n_images++;
+        life_fini(&l);
+    }
+}
+
+/* ---- deadlines --------------------------------------------------------------------------------- */
+
+static uint64_t deadline_append(struct life *l, enum log_class class)
+{
+    world_append(&l->w, class, 1, 30);
+    world_commit(&l->w, false);
+    return log_last_lsn(l->w.log);
+}
+
+static void deadline_interval(struct life *l)
+{
+    struct world *w = &l->w;
+    uint64_t first = deadline_append(l, LOG_INTERVAL), second;
+
+    if (w->written < first || w->released < first)
+        world_fails(w, "an `interval` record isn't told once it is written");
+    simio_advance_ms(w->disk, 999);
+    world_step(w, 0);
+    if (w->durable >= first)
+        world_fails(w, "`interval` syncs before its time");
+    simio_advance_ms(w->disk, 1);
+    world_step(w, 0);
+    if (w->durable < first)
+        world_fails(w, "`interval` doesn't sync when it is due");
+    first = deadline_append(l, LOG_INTERVAL);
+    simio_advance_ms(w->disk, 1999);
+    second = deadline_append(l, LOG_INTERVAL);
+    if (w->released < second)
+        world_fails(w, "replies are held before 2 T");
+    simio_advance_ms(w->disk, 1);
+    second = deadline_append(l, LOG_INTERVAL);
+    if (w->written < second || w->released >= second)
+        world_fails(w, "replies aren't held at 2 T");
+    world_step(w, 0);
+    if (w->durable < second || w->released < second)
+        world_fails(w, "replies are held although all is durable");
+}
+
+static void deadline_classes(struct life *l)
+{
+    struct world *w = &l->w;
+    uint64_t lsn = deadline_append(l, LOG_OS);
+
+    simio_advance_ms(w->disk, 1000000);
+    world_step(w, 0);
+    if (w->released < lsn || w->durable >= lsn)
+        world_fails(w, "`os` is told when it is written, and not synced");
+    lsn = deadline_append(l, LOG_ALWAYS);
+    if (w->written < lsn || w->durable >= lsn)
+        world_fails(w, "`always` is written at once, and not durable before its fdatasync");
+    world_step(w, 0);
+    if (w->durable < lsn)
+        world_fails(w, "`always` isn't synced by the next work");
+}
+
+void crash_deadlines(const struct crash_options *o, struct crash_result *out)
+{
+    struct life l;
+
+    life_init(&l, o, o->seed, "deadlines", out);
+    life_restart(&l, SIMIO_KILL);
+    world_step(&l.w, 0);
+    if (l.w.log != NULL)
+        deadline_interval(&l);
+    if (world_holds(&l.w) && l.w.log != NULL)
+        deadline_classes(&l);
+    if (world_holds(&l.w) && l.w.log == NULL)
+        world_fails(&l.w, "no start");
+    life_fini(&l);
+}
+
+/* ---- options ----------------------------------------------------------------------------------- */
+
+const struct crash_named crash_suites[CRASH_SUITES] = {
+    { "deadlines", crash_deadlines }, { "crash points", crash_points }, { "errors", crash_errors },
+    { "damage", crash_damage },       { "random lives", crash_random },
+};
+
+void crash_options_get(struct crash_options *out)
+{
+    const char *seed = getenv("SEED"), *scale = getenv("SCALE"), *full = getenv("CRASH");
+
+    out->seed = seed != NULL && *seed ? strtoull(seed, NULL, 10) : 1;
+    out->scale = scale != NULL && *scale ? strtod(scale, NULL) : 1;
+    out->full = full != NULL && *full;
+}
