@@ -10,7 +10,7 @@ SO      := libbeck.so.1
 WARN       := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 ALL_CFLAGS  = -std=gnu11 $(CFLAGS) $(WARN) $(SANITIZE) -I. -D_GNU_SOURCE -pthread -fno-omit-frame-pointer
 LINK        = $(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -pthread -Wl,--as-needed
-LIBS       := -levent_core -levent_pthreads -lxxhash
+LIBS       := -levent_core -lxxhash
 TEST_LIBS  := $(LIBS) -lcmocka -ljansson
 
 CORE_SRC    := $(wildcard log/*.c groups/*.c) $(filter-out broker/main.c,$(wildcard broker/*.c broker/*/*.c))
@@ -33,7 +33,7 @@ all: $(BUILD)/beckd $(BUILD)/beck $(BUILD)/libbeck.a $(BUILD)/libbeck.so
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter client/%,$<),-fPIC) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(if $(filter client/%,$<),-fPIC -fvisibility=hidden) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcore.a: $(call obj,$(CORE_SRC))
 $(BUILD)/libbeck.a: $(call obj,$(CLIENT_SRC))
@@ -41,9 +41,8 @@ $(BUILD)/libtest.a: $(call obj,$(TESTLIB_SRC))
 %.a:
 	@rm -f $@
 	ar rcs $@ $^
-$(BUILD)/$(SO): $(call obj,$(CLIENT_SRC))
-	printf 'BECK_1 { global: beck_*; local: *; };\n' >$(BUILD)/libbeck.map
-	$(LINK) -shared -Wl,-soname,$(SO) -Wl,--version-script,$(BUILD)/libbeck.map -o $@ $^
+$(BUILD)/$(SO): client/libbeck.map $(call obj,$(CLIENT_SRC))
+	$(LINK) -shared -Wl,-soname,$(SO) -Wl,--version-script,$< -o $@ $(filter %.o,$^)
 $(BUILD)/libbeck.so: $(BUILD)/$(SO)
 	ln -sf $(SO) $@
 $(BUILD)/beckd: $(call obj,broker/main.c) $(BUILD)/libcore.a
