@@ -1,0 +1,460 @@
+/*
+ * consume.c - `beck consume STREAM`: entries of a stream, as JSON Lines or readably.
+ *
+ * Reading is XRANGE in pages of PAGE entries, each beginning behind the last entry of the one before. The
+ * next page is asked for before the current one is printed, so that the server works meanwhile. A page that
+ * is not full is the stream's present end. With --follow, XREAD BLOCK goes on from the last ID; each round
+ * is BLOCK_MS long, so that a server that has died is noticed.
+ *
+ * --from end needs the last ID as it is now, not XREAD's `$`, which would mean another moment in each round
+ * and lose what came between two.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/output.h"
+#include "cli/print.h"
+#include "cli/progress.h"
+#include "cli/when.h"
+
+enum { PAGE = 1000, BLOCK_MS = 5000, ID_MAX = 64 };
+
+struct consume_options {
+    const char *from, *field;
+    uint64_t count;
+    bool follow, with_id, exit_empty;
+};
+
+struct consume {
+    struct cli *cli;
+    const struct consume_options *options;
+    struct beck_slice stream;
+    struct output out;
+    struct progress progress;
+    char last[ID_MAX]; /* the ID behind which reading goes on */
+    uint64_t printed;
+};
+
+/* An entry is [id, [name, value, ...]]. */
+static bool consume_is_entry(const struct beck_reply *entry)
+{
+    const struct beck_reply *fields;
+
+    if (beck_reply_type(entry) != BECK_REPLY_ARRAY || beck_reply_count(entry) != 2)
+        return false;
+    fields = beck_reply_next(beck_reply_first(entry));
+    return beck_reply_type(beck_reply_first(entry)) == BECK_REPLY_STRING &&
+           beck_reply_string(beck_reply_first(entry)).n < ID_MAX - 1 &&
+           beck_reply_type(fields) == BECK_REPLY_ARRAY && beck_reply_count(fields) % 2 == 0;
+}
+
+static void consume_put_json(struct consume *c, struct beck_slice id,
+                             const struct beck_reply *fields)
+{
+    struct text *t = &c->out.text;
+    const struct beck_reply *at = beck_reply_first(fields);
+    const char *separator = "{";
+
+    if (c->options->with_id) {
+        text_put_str(t, "{\"_id\":\"");
+        text_put_slice(t, id);
+        text_put_char(t, '"');
+        separator = ",";
+    }
+    for (size_t n = beck_reply_count(fields); n > 0; n -= 2) {
+        const struct beck_reply *value = beck_reply_next(at);
+        text_put_char(t, *separator);
+        json_put_name(t, beck_reply_string(at));
+        text_put_char(t, ':');
+        json_put_value(t, beck_reply_string(value));
+        separator = ",";
+        at = n > 2 ? beck_reply_next(value) : at;
+    }
+    text_put(t, "}\n", 2);
+}
+
+static void consume_put_readable(struct consume *c, struct beck_slice id,
+                                 const struct beck_reply *fields)
+{
+    struct text *t = &c->out.text;
+    const struct beck_reply *at = beck_reply_first(fields);
+
+    text_put_slice(t, id);
+    for (size_t n = beck_reply_count(fields); n > 0; n -= 2) {
+        const struct beck_reply *value = beck_reply_next(at);
+        text_put_char(t, ' ');
+        print_word(t, beck_reply_string(at));
+        text_put_char(t, '=');
+        print_word(t, beck_reply_string(value));
+        at = n > 2 ? beck_reply_next(value) : at;
+    }
+    text_put_char(t, '\n');
+}
+
+/* One field's bytes as a line; entries without the field give none. */
+static void consume_put_field(struct consume *c, struct beck_slice id,
+                              const struct beck_reply *fields)
+{
+    const struct beck_reply *value = beck_reply_get(fields, c->options->field);
+
+    if (value == NULL)
+        return;
+    if (c->options->with_id) {
+        text_put_slice(&c->out.text, id);
+        text_put_char(&c->out.text, ' ');
+    }
+    text_put_slice(&c->out.text, beck_reply_string(value));
+    text_put_char(&c->out.text, '\n');
+}
+
+/* Prints an array of entries. EXIT_OK, or the status to end with. */
+static int consume_print(struct consume *c, const struct beck_reply *entries)
+{
+    const struct beck_reply *entry = beck_reply_first(entries);
+    int status = EXIT_OK;
+
+    for (size_t n = beck_reply_count(entries); n > 0 && status == EXIT_OK; n--) {
+        const struct beck_reply *fields;
+        struct beck_slice id;
+        if (!consume_is_entry(entry)) {
+            cli_message(c->cli, "the server sent something that is no entry of a stream");
+            return EXIT_RUNTIME;
+        }
+        id = beck_reply_string(beck_reply_first(entry));
+        fields = beck_reply_next(beck_reply_first(entry));
+        if (c->options->field != NULL)
+            consume_put_field(c, id, fields);
+        else if (c->cli->globals.json)
+            consume_put_json(c, id, fields);
+        else
+            consume_put_readable(c, id, fields);
+        c->printed++;
+        if (n > 1)
+            entry = beck_reply_next(entry);
+        status = output_flush_if_full(&c->out);
+    }
+    return status;
+}
+
+/* Remembers the last entry's ID, with `prefix` in front. False if the entries are none. */
+static bool consume_remember(struct consume *c, const struct beck_reply *entries,
+                             const char *prefix)
+{
+    const struct beck_reply *last = beck_reply_at(entries, beck_reply_count(entries) - 1);
+
+    if (last == NULL || !consume_is_entry(last)) {
+        cli_message(c->cli, "the server sent something that is no entry of a stream");
+        return false;
+    }
+    snprintf(c->last, sizeof c->last, "%s%s", prefix, beck_reply_string(beck_reply_first(last)).p);
+    return true;
+}
+
+/* How many entries to ask for next. */
+static uint64_t consume_page(const struct consume *c, uint64_t under_way)
+{
+    uint64_t left = c->options->count - c->printed - under_way;
+
+    return c->options->count == 0 || left > PAGE ? PAGE : left;
+}
+
+static int consume_ask(struct consume *c, const char *start, uint64_t n)
+{
+    char count[24];
+    struct beck_slice args[] = { beck_str("XRANGE"), c->stream,         beck_str(start),
+                                 beck_str("+"),      beck_str("COUNT"), { count, 0 } };
+
+    args[5].n = (size_t)snprintf(count, sizeof count, "%" PRIu64, n);
+    return beck_client_append(c->cli->client, args, 6);
+}
+
+/* Handles one page; *more says whether another one is on its way, of *asked entries. */
+static int consume_take_page(struct consume *c, uint64_t *asked, bool *more)
+{
+    const struct beck_reply *page;
+    int rc = beck_client_receive(c->cli->client, &page);
+    uint64_t n;
+
+    *more = false;
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    n = beck_reply_count(page);
+    if (n == 0)
+        return EXIT_OK;
+    if (!consume_remember(c, page, "("))
+        return EXIT_RUNTIME;
+    if (n == *asked && consume_page(c, n) > 0) {
+        *asked = consume_page(c, n);
+        rc = consume_ask(c, c->last, *asked);
+        if (rc == BECK_OK)
+            rc = beck_client_flush(c->cli->client);
+        if (rc != BECK_OK)
+            return cli_fail(c->cli, rc, NULL);
+        *more = true;
+    }
+    return consume_print(c, page);
+}
+
+/* Reads from `start` to the present end. */
+static int consume_range(struct consume *c, const char *start)
+{
+    uint64_t asked = consume_page(c, 0);
+    bool more = true;
+    int status = EXIT_OK;
+    int rc = consume_ask(c, start, asked);
+
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    while (more && status == EXIT_OK) {
+        int signal = cli_signal(c->cli);
+        status = signal != 0 ? EXIT_SIGNAL + signal : consume_take_page(c, &asked, &more);
+        progress_tell(&c->progress, c->printed, c->printed);
+    }
+    return status;
+}
+
+/* The entries in a reply of XREAD about one stream: [[key, entries]], or {key: entries} in RESP3. */
+static const struct beck_reply *consume_entries(const struct beck_reply *reply)
+{
+    const struct beck_reply *first = beck_reply_first(reply);
+
+    if (first != NULL && beck_reply_type(reply) == BECK_REPLY_MAP)
+        return beck_reply_next(first);
+    return first != NULL ? beck_reply_at(first, 1) : NULL;
+}
+
+static int consume_wait(struct consume *c)
+{
+    char count[24], block[24];
+    struct beck_slice args[] = { beck_str("XREAD"), beck_str("COUNT"), { count, 0 },
+                                 beck_str("BLOCK"), { block, 0 },      beck_str("STREAMS"),
+                                 c->stream,         beck_str(c->last) };
+    const struct beck_reply *reply, *entries;
+    int rc;
+
+    args[2].n = (size_t)snprintf(count, sizeof count, "%" PRIu64, consume_page(c, 0));
+    args[4].n = (size_t)snprintf(block, sizeof block, "%d", BLOCK_MS);
+    rc = cli_call(c->cli, args, 8, &reply);
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    if (beck_reply_type(reply) == BECK_REPLY_NIL)
+        return EXIT_OK;
+    entries = consume_entries(reply);
+    if (entries == NULL || beck_reply_count(entries) == 0 || !consume_remember(c, entries, ""))
+        return EXIT_RUNTIME;
+    return consume_print(c, entries);
+}
+
+static int consume_follow(struct consume *c)
+{
+    uint64_t timeout_ms = c->cli->globals.timeout_ms;
+    int status = output_flush(&c->out);
+
+    if (c->last[0] == '(')
+        memmove(c->last, c->last + 1, strlen(c->last));
+    if (timeout_ms > 0)
+        beck_client_set_timeout(c->cli->client, timeout_ms + BLOCK_MS);
+    while (status == EXIT_OK && (c->options->count == 0 || c->printed < c->options->count)) {
+        status = consume_wait(c);
+        if (status == EXIT_OK)
+            status = output_flush(&c->out);
+        progress_tell(&c->progress, c->printed, 0);
+    }
+    return status;
+}
+
+/* The ID that XREAD wants for "behind everything that comes before `start`". */
+static void consume_before(struct consume *c, const char *start)
+{
+    uint64_t ms = 0, seq = 0;
+    char *end;
+
+    if (c->last[0] != '\0' || *start == '-') {
+        if (c->last[0] == '\0')
+            snprintf(c->last, sizeof c->last, "0-0");
+        return;
+    }
+    if (*start == '(') {
+        snprintf(c->last, sizeof c->last, "%s", start + 1);
+        return;
+    }
+    ms = strtoull(start, &end, 10);
+    seq = *end == '-' ? strtoull(end + 1, NULL, 10) : 0;
+    if (seq > 0)
+        seq--;
+    else if (ms > 0) {
+        ms--;
+        seq = UINT64_MAX;
+    }
+    snprintf(c->last, sizeof c->last, "%" PRIu64 "-%" PRIu64, ms, seq);
+}
+
+/* Sets c->last to the stream's last ID, 0-0 if it does not exist. */
+static int consume_find_end(struct consume *c)
+{
+    struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"), c->stream };
+    const struct beck_reply *reply, *id;
+    int rc = cli_call(c->cli, args, 3, &reply);
+
+    snprintf(c->last, sizeof c->last, "0-0");
+    if (rc == BECK_ERR_SERVER && strcmp(beck_last_error(c->cli->client), "ERR no such key") == 0)
+        return EXIT_OK;
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    id = beck_reply_get(reply, "last-generated-id");
+    if (id != NULL && beck_reply_string(id).n < sizeof c->last)
+        snprintf(c->last, sizeof c->last, "%s", beck_reply_string(id).p);
+    return EXIT_OK;
+}
+
+/* Milliseconds since 1970 by the server's clock. */
+static int consume_server_time(struct consume *c, uint64_t *out)
+{
+    struct beck_slice args[] = { beck_str("TIME") };
+    const struct beck_reply *reply;
+    int rc = cli_call(c->cli, args, 1, &reply);
+
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    if (beck_reply_count(reply) != 2)
+        return EXIT_RUNTIME;
+    *out = strtoull(beck_reply_string(beck_reply_at(reply, 0)).p, NULL, 10) * 1000 +
+           strtoull(beck_reply_string(beck_reply_at(reply, 1)).p, NULL, 10) / 1000;
+    return EXIT_OK;
+}
+
+/* Nothing was there: says so if the stream is not there at all, and gives the status. */
+static int consume_nothing(struct consume *c)
+{
+    struct beck_slice args[] = { beck_str("EXISTS"), c->stream };
+    const struct beck_reply *reply;
+    int rc = cli_call(c->cli, args, 2, &reply);
+
+    if (rc != BECK_OK)
+        return cli_fail(c->cli, rc, NULL);
+    if (beck_reply_integer(reply) > 0)
+        return c->options->exit_empty ? EXIT_NOTHING : EXIT_OK;
+    cli_message(c->cli, "there is no stream \"%.*s\" at %s", (int)c->stream.n, c->stream.p,
+                beck_client_address(c->cli->client));
+    fputs("See what there is with: beck stream ls\nWait for it with: --follow\n", stderr);
+    return c->options->exit_empty ? EXIT_NOTHING : EXIT_RUNTIME;
+}
+
+/* The stream's length for the progress line, 0 if it does not matter or is not known. */
+static uint64_t consume_total(struct consume *c, const struct when *from)
+{
+    struct beck_slice args[] = { beck_str("XLEN"), c->stream };
+    const struct beck_reply *reply;
+
+    if (!(c->cli->stderr_is_terminal || c->cli->globals.progress) || from->kind != WHEN_START ||
+        c->options->follow)
+        return 0;
+    if (c->options->count > 0)
+        return c->options->count;
+    return cli_call(c->cli, args, 2, &reply) == BECK_OK ? (uint64_t)beck_reply_integer(reply) : 0;
+}
+
+static int consume_work(struct consume *c, struct when *from)
+{
+    uint64_t now = 0;
+    int status = EXIT_OK;
+
+    if (from->kind == WHEN_AGO) {
+        status = consume_server_time(c, &now);
+        snprintf(from->id, sizeof from->id, "%" PRIu64, now > from->ms ? now - from->ms : 0);
+    }
+    if (status != EXIT_OK)
+        return status;
+    if (from->kind == WHEN_END)
+        return c->options->follow ? consume_find_end(c) : EXIT_OK;
+    if (from->kind == WHEN_START)
+        snprintf(from->id, sizeof from->id, "-");
+    status = consume_range(c, from->id);
+    consume_before(c, from->id);
+    return status;
+}
+
+static int consume_run(struct cli *cli, const void *options, int argc, char **argv)
+{
+    struct consume c = { .cli = cli, .options = options, .stream = beck_str(argv[0]) };
+    struct when from;
+    int status;
+
+    (void)argc;
+    if (!when_parse(c.options->from, &from))
+        return cli_usage(
+            cli,
+            "--from: \"%s\" is neither start, end, an ID such as 1700000000000-0, nor a time "
+            "such as 2026-01-31T12:00:00Z or \"2h ago\"",
+            c.options->from);
+    status = cli_connect(cli);
+    if (status != EXIT_OK)
+        return status;
+    output_init(&c.out, cli);
+    progress_init(&c.progress, cli, consume_total(&c, &from));
+    c.progress.shown = c.progress.shown && !(c.out.terminal && !cli->globals.progress);
+    status = consume_work(&c, &from);
+    if (status == EXIT_OK && c.options->follow)
+        status = consume_follow(&c);
+    else if (status == EXIT_OK && c.printed == 0)
+        status = consume_nothing(&c);
+    if (status == EXIT_OK || status == EXIT_RUNTIME || c.out.regular) {
+        int rc = output_flush(&c.out);
+        status = status == EXIT_OK ? rc : status;
+    }
+    progress_end(&c.progress);
+    output_fini(&c.out);
+    return status;
+}
+
+#define OPTION(letter, name, value, kind, field, help)                           \
+    {                                                                            \
+        letter, name, value, kind, offsetof(struct consume_options, field), help \
+    }
+
+static const struct option_spec consume_specs[] = {
+    OPTION(0, "from", "WHERE", OPTION_TEXT, from,
+           "Begin at: start, end, an ID, (ID for behind it, or a time (start)."),
+    OPTION('c', "count", "N", OPTION_NUMBER, count, "End after N entries; 0 means all (0)."),
+    OPTION('f', "follow", NULL, OPTION_FLAG, follow, "At the stream's end wait for more."),
+    OPTION(0, "with-id", NULL, OPTION_FLAG, with_id,
+           "Print the ID too: with --json as the first field, _id."),
+    OPTION(0, "field", "NAME", OPTION_TEXT, field,
+           "Print only this field's bytes, a line for each entry."),
+    OPTION(0, "exit-empty", NULL, OPTION_FLAG, exit_empty,
+           "End with status 4 if there was nothing to read."),
+};
+
+static const struct consume_options consume_defaults = { .from = "start" };
+
+const struct command command_consume = {
+    .name = "consume",
+    .arguments = "STREAM",
+    .summary = "print the entries of a stream",
+    .text = "Prints entries from where --from says up to the stream's present end, or up to "
+            "--count. With "
+            "--follow it then waits for further entries and prints them as they come.\n"
+            "\n"
+            "Times are RFC 3339 (2026-01-31, 2026-01-31T12:00:00Z; UTC unless a zone is named), "
+            "milliseconds "
+            "since 1970, or relative to the server's clock: \"90s ago\", \"2h ago\", with ms, s, "
+            "m, h, d, w.\n"
+            "\n"
+            "Without --json a line is the ID and the fields as name=value, quoted where they hold "
+            "blanks. With "
+            "--json it is an object with the fields as `beck produce` takes them.\n"
+            "\n"
+            "    beck consume flights --json > flights.jsonl\n"
+            "    beck consume orders --from '2h ago' --follow --json --with-id",
+    .options = consume_specs,
+    .n_options = sizeof consume_specs / sizeof consume_specs[0],
+    .defaults = &consume_defaults,
+    .options_bytes = sizeof consume_defaults,
+    .min_args = 1,
+    .max_args = 1,
+    .run = consume_run,
+};
