@@ -296,7 +296,11 @@ static int broker_open_parts(struct broker *b, struct err *e)
         rc = loop_timer_new(b->loop, broker_on_accept_again, b, &b->accept_timer, e);
     if (rc == OK)
         rc = loop_timer_new(b->loop, broker_on_stop_time, b, &b->stop_timer, e);
-    return rc == OK ? broker_open_listener(b, e) : rc;
+    if (rc == OK)
+        rc = broker_open_listener(b, e);
+    if (rc == OK)
+        b->config.port = b->listener.port; /* what CONFIG GET and INFO tell when it was 0 */
+    return rc;
 }
 
 /* Frees everything but the configuration and the log. */

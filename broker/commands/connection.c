@@ -202,8 +202,13 @@ static void connection_select(struct engine *e, struct client *c, const struct s
 
     (void)e;
     (void)argc;
-    if (!args_i64_in(argv[1], INT32_MIN, INT32_MAX, &db)) {
+    if (!args_i64(argv[1], &db)) {
         reply_not_integer(c);
+        return;
+    }
+    if (db < INT32_MIN || db > INT32_MAX) {
+        reply_error(c, "ERR value is out of range, value must between %d and %d", INT32_MIN,
+                    INT32_MAX);
         return;
     }
     if (db < 0 || db >= CONFIG_DATABASES) {
@@ -513,7 +518,7 @@ static bool connection_put_ids(FILE *f, struct engine *e, struct client *c, cons
     int64_t id;
 
     for (size_t i = 0; i < n; i++) {
-        if (!args_i64_in(ids[i], 1, INT64_MAX, &id)) {
+        if (!args_i64(ids[i], &id)) {
             reply_error(c, "ERR Invalid client ID");
             return false;
         }

@@ -124,11 +124,17 @@ static size_t introspect_parts(struct slice list, uint8_t separator)
     return n;
 }
 
+/* Redis writes what may be done in capitals, two letters, and what for in small ones. */
 static void introspect_reply_simple(struct client *c, struct slice word)
 {
     char text[64];
+    size_t n = word.n < sizeof text - 1 ? word.n : sizeof text - 1;
 
-    snprintf(text, sizeof text, "%.*s", (int)word.n, (const char *)word.p);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t b = word.p[i];
+        text[i] = (char)(n > 2 && b >= 'A' && b <= 'Z' ? b + 'a' - 'A' : b);
+    }
+    text[n] = '\0';
     reply_simple(c, text);
 }
 
@@ -302,13 +308,13 @@ void introspect_command(struct engine *e, struct client *c, const struct slice *
 /* A command by "xadd" or "xinfo|stream", or NULL. */
 static const struct command *introspect_find(struct slice name)
 {
-    struct slice word;
+    struct slice rest = name, word;
     const struct command *cmd;
 
-    if (!introspect_part(&name, '|', &word))
+    if (!introspect_part(&rest, '|', &word))
         return NULL;
     cmd = command_find(word);
-    return cmd == NULL || name.n == 0 ? cmd : command_find_sub(cmd, name);
+    return cmd == NULL || word.n == name.n ? cmd : command_find_sub(cmd, rest);
 }
 
 static void introspect_info(struct engine *e, struct client *c, const struct slice *argv,

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include "broker/commands/info.h"
 #include "broker/commands/introspect.h"
 #include "broker/engine/args.h"
@@ -51,12 +52,14 @@ static void server_flushall(struct engine *e, struct client *c, const struct sli
 
 /* ---- CONFIG ---- */
 
-struct server_settings { /* what CONFIG GET found: every name once */
+struct
+    server_settings { /* what CONFIG GET found: every name once, a name asked for as it was asked */
     struct server_setting {
         char *key, *value;
     } * at;
     size_t n, cap;
-    bool failed; /* memory ran out */
+    struct slice asked; /* the pattern at hand, if it is a plain name */
+    bool failed;        /* memory ran out */
 };
 
 static void server_settings_fini(struct server_settings *s)
@@ -89,16 +92,24 @@ static void server_settings_add(void *ctx, const char *key, const char *value)
     struct server_settings *s = ctx;
 
     for (size_t i = 0; i < s->n; i++)
-        if (strcmp(s->at[i].key, key) == 0)
+        if (strcasecmp(s->at[i].key, key) == 0)
             return;
     if (s->failed || !server_settings_grow(s)) {
         s->failed = true;
         return;
     }
-    s->at[s->n].key = strdup(key);
+    s->at[s->n].key = s->asked.n > 0 ? args_copy(s->asked) : strdup(key);
     s->at[s->n].value = strdup(value);
     s->failed = s->at[s->n].key == NULL || s->at[s->n].value == NULL;
     s->n++;
+}
+
+static bool server_is_plain(struct slice pattern)
+{
+    for (size_t i = 0; i < pattern.n; i++)
+        if (pattern.p[i] == '*' || pattern.p[i] == '?' || pattern.p[i] == '[')
+            return false;
+    return true;
 }
 
 static void server_config_get(struct engine *e, struct client *c, const struct slice *argv,
@@ -106,8 +117,10 @@ static void server_config_get(struct engine *e, struct client *c, const struct s
 {
     struct server_settings s = { 0 };
 
-    for (size_t i = 2; i < argc; i++)
+    for (size_t i = 2; i < argc; i++) {
+        s.asked = server_is_plain(argv[i]) ? argv[i] : slice_of(NULL, 0);
         config_get(e->config, argv[i], server_settings_add, &s);
+    }
     if (s.failed) {
         reply_error(c, "ERR out of memory");
     } else {

@@ -70,8 +70,8 @@ struct command {
     /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
     const char *syntax;
     const struct command *subcommands; /* ends with a NULL name; NULL if none */
-    /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW UPDATE"; several keys with
-     * a treatment of their own each: "RW ACCESS DELETE;OW UPDATE". NULL: told from CMD_WRITE and CMD_READONLY. */
+    /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW update"; several keys with
+     * a treatment of their own each: "RW access delete;OW update". NULL: told from CMD_WRITE and CMD_READONLY. */
     const char *key_flags;
     const char *key_word; /* keys follow this word up to the middle of what is left: "STREAMS" */
     const char *tips;     /* "nondeterministic_output;request_policy:all_shards"; NULL if none */

@@ -25,6 +25,7 @@
 #include "broker/engine/engine.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "broker/engine/blocking.h"
 #include "broker/engine/digest.h"
@@ -244,10 +245,13 @@ static void engine_refused(struct engine *e, struct client *c)
 static void engine_refuse(struct engine *e, struct client *c, const struct command *command,
                           const char *code, const char *why)
 {
+    char text[128];
+
+    snprintf(text, sizeof text, "%s %s", code, why);
     if (command->handler == transaction_exec)
-        transaction_refuse(e, c, why);
+        transaction_refuse(e, c, text);
     else
-        reply_error(c, "%s %s", code, why);
+        reply_error(c, "%s", text);
 }
 
 /* The command that argv asks for; NULL after an error reply. */
