@@ -17,7 +17,8 @@ const clients = [
 
 function startBeckd(dir) {
   const program = process.env.BECKD || path.join(root, 'build', 'beckd');
-  const server = spawn(program, ['--port', '0', '--dir', path.join(dir, 'data')], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const log = fs.openSync(path.join(dir, 'log'), 'a');
+  const server = spawn(program, ['--port', '0', '--dir', path.join(dir, 'data')], { stdio: ['ignore', 'pipe', log] });
   return new Promise((resolve, reject) => {
     let text = '';
     server.stdout.on('data', (data) => {
@@ -55,6 +56,9 @@ async function runOne(client) {
   const ended = new Promise((resolve) => server.removeAllListeners('exit').on('exit', resolve));
   server.kill('SIGTERM');
   const status = await ended;
+  if (status !== 0 && fs.existsSync(path.join(dir, 'log'))) {
+    console.log(fs.readFileSync(path.join(dir, 'log'), 'utf8'));
+  }
   fs.rmSync(dir, { recursive: true });
   const sums = [...run.stdout.matchAll(/^(\d+) passed, (\d+) failed$/gm)].pop();
   const [passed, failed] = sums ? [Number(sums[1]), Number(sums[2])] : [0, 1];

@@ -12,6 +12,7 @@ import tempfile
 from beck import Checks, Closed, Error, Server, wait_until
 
 ENTRY = b"x" * 1000
+ARGS = ["--segment-bytes", "1mb"]
 
 
 def append_until_refused(server, limit):
@@ -49,7 +50,7 @@ def judge(checks, server, what, limit):
         checks.ok("%s: appends are refused as DISKFULL" % what, refusal.startswith("DISKFULL"), refusal)
         checks.equal("%s: what was acknowledged is served" % what, all_ids(server), ids)
         with server.connect() as c:
-            checks.equal("%s: PING is answered" % what, c.call("PING"), "PONG")
+            checks.equal("%s: PING is answered" % what, str(c.call("PING")), "PONG")
             checks.equal("%s: what frees space is accepted" % what, c.call("XDEL", "s", ids[0]), 1)
         return ids[1:]
     status = server.wait()
@@ -70,7 +71,7 @@ def file_size_limit(checks):
     script = "trap '' XFSZ; ulimit -f %d; exec \"$@\"" % (soft // 1024)
     with tempfile.TemporaryDirectory(prefix="beck-full-") as base:
         path_dir = os.path.join(base, "data")
-        server = Server(args=["--segment-bytes", "1mb"], path_dir=path_dir, start=False, wrap=["bash", "-c", script, "sh"])
+        server = Server(args=ARGS, path_dir=path_dir, start=False, wrap=["bash", "-c", script, "sh"])
         with server:
             try:
                 server.start()
@@ -82,7 +83,7 @@ def file_size_limit(checks):
                              Server(path_dir=path_dir).stop(), 0)
                 return
             ids = judge(checks, server, what, 5000)
-        with Server(path_dir=path_dir) as server:
+        with Server(args=ARGS, path_dir=path_dir) as server:
             checks.ok("%s: what was acknowledged is there afterwards" % what, is_prefix_of(ids, all_ids(server)))
 
 
@@ -104,14 +105,14 @@ def small_disk(checks):
         with open(ballast, "wb") as f:
             f.write(bytes(4 << 20))
         path_dir = os.path.join(base, "data")
-        with Server(args=["--segment-bytes", "1mb"], path_dir=path_dir) as server:
+        with Server(args=ARGS, path_dir=path_dir) as server:
             ids = judge(checks, server, what, 40000)
             if server.proc.poll() is None:
                 os.unlink(ballast)
                 checks.ok("%s: service resumes by itself when there is room" % what, resumes(server, ids))
         if os.path.exists(ballast):
             os.unlink(ballast)
-        with Server(path_dir=path_dir) as server:
+        with Server(args=ARGS, path_dir=path_dir) as server:
             checks.ok("%s: what was acknowledged is there afterwards" % what, is_prefix_of(ids, all_ids(server)))
     finally:
         subprocess.run(["umount", base], check=True)

@@ -53,14 +53,14 @@ def many_connections(checks, server):
     n = CONNECTIONS if limit == resource.RLIM_INFINITY else min(CONNECTIONS, limit - SPARE)
     print("connections: %d (the limit of open files is %d)" % (n, limit))
     conns = []
+    answered = 0
     for _ in range(n):
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         s.settimeout(30)
         s.connect(server.path)
-        conns.append(s)
-    for s in conns:
         s.sendall(b"PING\r\n")
-    answered = sum(s.recv(16) == b"+PONG\r\n" for s in conns)
+        answered += s.recv(16) == b"+PONG\r\n"
+        conns.append(s)
     checks.equal("every connection is served", answered, n)
     used, bound = server.rss_bytes(), 100 * MIB * n // CONNECTIONS
     print("%d idle connections: %.1f MiB resident" % (n, used / MIB))

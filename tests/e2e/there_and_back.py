@@ -59,7 +59,7 @@ def there_and_back(checks, server, sent, back, n):
 
 
 def main():
-    checks = Checks("flights")
+    checks = Checks("there_and_back")
     with tempfile.TemporaryDirectory(prefix="beck-flights-") as base:
         sent, back = os.path.join(base, "sent"), os.path.join(base, "back")
         n = write_flights(sent)
