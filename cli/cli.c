@@ -212,19 +212,30 @@ static bool cli_set_password(struct cli *cli)
     return cli_set(cli, "password", password);
 }
 
+/* Whether the URL in force names a Unix socket, which a port alone then replaces. */
+static bool cli_url_is_unix(const struct cli *cli)
+{
+    const char *url = cli->globals.url != NULL ? cli->globals.url : getenv("BECK_URL");
+
+    return url != NULL && strncmp(url, "unix:", 5) == 0;
+}
+
 static bool cli_configure(struct cli *cli)
 {
     const struct globals *g = &cli->globals;
+    const char *host = g->host;
     char timeout[24], connect[24];
 
-    if (g->host != NULL && g->socket != NULL) {
-        cli_message(cli, "-h and -s exclude each other");
+    if (g->socket != NULL && (g->host != NULL || g->port != NULL)) {
+        cli_message(cli, "-s and -%c exclude each other", g->host != NULL ? 'h' : 'p');
         return false;
     }
+    if (host == NULL && g->port != NULL && cli_url_is_unix(cli))
+        host = "127.0.0.1";
     snprintf(timeout, sizeof timeout, "%llu", (unsigned long long)g->timeout_ms);
     snprintf(connect, sizeof connect, "%llu", (unsigned long long)g->connect_timeout_ms);
     return cli_set_url(cli, getenv("BECK_URL"), "BECK_URL") && cli_set_url(cli, g->url, "--url") &&
-           cli_set(cli, "host", g->host) && cli_set(cli, "port", g->port) &&
+           cli_set(cli, "host", host) && cli_set(cli, "port", g->port) &&
            cli_set(cli, "path", g->socket) && cli_set(cli, "db", g->db) &&
            cli_set(cli, "user", g->user) && cli_set_password(cli) &&
            cli_set(cli, "timeout-ms", timeout) && cli_set(cli, "connect-timeout-ms", connect);
