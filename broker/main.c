@@ -138,6 +138,7 @@ int main(int argc, char **argv)
     }
     umask(077);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is an error of write(2) */
     main_fit_descriptors(&c);
     main_tune_malloc();
     return main_serve(&c);
