@@ -13,6 +13,7 @@
 
 #include "broker/broker.h"
 #include "broker/config.h"
+#include "broker/engine/command.h"
 #include "broker/version.h"
 
 enum { EXIT_SERVED = 0, EXIT_FAILED = 1, EXIT_REFUSED = 2 };
@@ -33,6 +34,7 @@ static void main_print_help(void)
            "\n"
            "  --config FILE                settings as lines of `key value`; flags override them\n"
            "  --check-config               say whether the settings are good, and end\n"
+           "  --print-commands             print the protocol's documentation, docs/protocol.md\n"
            "  --help, --version\n"
            "\n"
            "Settings, with their defaults:\n");
@@ -122,6 +124,10 @@ int main(int argc, char **argv)
     }
     if (main_take_flag(&argc, argv, "--version")) {
         printf("beckd %s\n", BECKD_VERSION);
+        return EXIT_SERVED;
+    }
+    if (main_take_flag(&argc, argv, "--print-commands")) {
+        command_print_docs(stdout);
         return EXIT_SERVED;
     }
     check = main_take_flag(&argc, argv, "--check-config");

@@ -6,9 +6,11 @@ longer differs fails. What Debian's 7.0 does not have is claimed by hand below, 
 documentation.
 """
 
+import os
 import re
+import subprocess
 
-from beck import Checks, Closed, Error, Map, Server, Simple, decode, encode, short, wait_until
+from beck import ROOT, Checks, Closed, Error, Map, Server, Simple, beckd_path, decode, encode, short, wait_until
 
 checks = Checks("server: connection and server commands")
 
@@ -762,7 +764,14 @@ def ends():
                 checks.equal("... with everything kept", again.call("XLEN", "s"), 1)
 
 
+def documents():
+    with open(os.path.join(ROOT, "docs", "protocol.md"), "rb") as f:
+        kept = f.read()
+    checks.ok("docs/protocol.md is what the table says", subprocess.check_output([beckd_path(), "--print-commands"]) == kept)
+
+
 def main():
+    documents()
     with Server() as beck, Server("redis") as redis:
         for proto in (2, 3):
             run_scripts(beck, redis, proto)
