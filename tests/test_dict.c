@@ -18,7 +18,7 @@ struct item {
     struct dict_node node; /* must be first */
     bool there;
     unsigned n_seen;
-    char name[12];
+    char name[16];
 };
 
 struct world {

@@ -88,13 +88,16 @@ static void state_free_object(struct object *o)
     free(st);
 }
 
+static void state_push(struct object **list, struct object *o)
+{
+    o->node.next = *list == NULL ? NULL : &(*list)->node;
+    *list = o;
+}
+
 /* Takes every object out of a dict, into the list of those to be freed. */
 static void state_collect(void *ctx, struct dict_node *node)
 {
-    struct object **list = ctx;
-
-    node->next = &(*list)->node;
-    *list = state_of_node(node);
+    state_push(ctx, state_of_node(node));
 }
 
 static void state_collect_all(struct dict *names, struct object **list)
@@ -348,8 +351,7 @@ void state_unbind(struct state *s, struct object *o)
 {
     state_take_out(s, o);
     dict_remove(&s->oids, &o->oid_node);
-    o->node.next = s->dropped == NULL ? NULL : &s->dropped->node;
-    s->dropped = o;
+    state_push(&s->dropped, o);
 }
 
 static int state_copy_name(struct slice name, struct slice *out, struct err *e)
@@ -471,8 +473,7 @@ static void state_exhume(void *ctx, struct dict_node *node)
 
     dict_remove(&s->graves->names, node);
     dict_remove(&s->oids, &o->oid_node);
-    node->next = s->dropped == NULL ? NULL : &s->dropped->node;
-    s->dropped = o;
+    state_push(&s->dropped, o);
 }
 
 /* Takes the objects of one bucket out of the first grave. */
