@@ -297,13 +297,8 @@ static bool conn_over_output_limit(struct conn *c)
 
     if (limit->hard_bytes > 0 && size > limit->hard_bytes)
         return true;
-    if (limit->soft_bytes == 0 || size <= limit->soft_bytes) {
-        c->soft_since_ms = 0;
-        return false;
-    }
-    if (c->soft_since_ms == 0)
-        c->soft_since_ms = now;
-    return now - c->soft_since_ms >= limit->soft_s * 1000;
+    connset_mark_heavy(c->set, c, limit->soft_bytes > 0 && size > limit->soft_bytes);
+    return c->is_heavy && now - c->soft_since_ms >= limit->soft_s * 1000;
 }
 
 static bool conn_over_input_limit(const struct conn *c)
@@ -322,7 +317,7 @@ static bool conn_check_limits(struct conn *c)
                      "client %s closed: out of memory for its replies", c->client.addr);
         return false;
     }
-    if (c->client.out.memory > 0 && conn_over_output_limit(c)) {
+    if ((c->client.out.memory > 0 || c->is_heavy) && conn_over_output_limit(c)) {
         logger_write(
             c->set->logger, CONFIG_LOG_WARNING,
             "client %s closed: %zu bytes of unsent output exceed client-output-buffer-limit",

@@ -30,15 +30,16 @@ struct conn {
     struct resp resp;
     uint8_t *in; /* input that is not executed yet; NULL: none */
     size_t in_len, in_cap;
-    uint64_t soft_since_ms; /* output has been above the soft limit since then; 0: it is not */
+    uint64_t soft_since_ms; /* in the list of those above the soft limit of output, since then */
     bool is_unix;
     bool eof;        /* the client has sent its last byte */
+    bool is_heavy;   /* in that list */
     bool is_dirty;   /* in the set's list of what this round has touched */
     bool is_ready;   /* in the list of those with input to execute in the next round */
     bool is_waiting; /* in the list of those whose gate waits for the log */
     bool is_paused;  /* too much unsent output */
     bool is_stalled; /* in the list of those that wait until the log has caught up */
-    TAILQ_ENTRY(conn) by_activity, dirty, ready, waiting, stalled;
+    TAILQ_ENTRY(conn) by_activity, dirty, ready, waiting, stalled, heavy;
 };
 
 TAILQ_HEAD(conn_list, conn);

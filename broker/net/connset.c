@@ -9,7 +9,8 @@
  *   log has moved    conn_settle for each connection whose gate waits
  *
  * A connection is in several lists at once, each for one question: who was touched (dirty), who has input to
- * execute (ready), whose replies wait for the log (waiting), who waits until the log has caught up (stalled).
+ * execute (ready), whose replies wait for the log (waiting), who waits until the log has caught up (stalled), who has
+ * let too much output pile up (heavy).
  * by_activity holds all in the order of their last input, so that idle ones are found at its front, without
  * looking at the others; no timer runs unless something has a deadline.
  */
@@ -60,6 +61,27 @@ static void connset_close_idle(struct connset *s)
     }
 }
 
+/* ---- clients that do not read ---- */
+
+static uint64_t connset_soft_at(const struct connset *s)
+{
+    const struct conn *first = TAILQ_FIRST(&s->heavy);
+
+    return first == NULL ? UINT64_MAX
+                         : first->soft_since_ms + s->engine->config->output_normal.soft_s * 1000;
+}
+
+/* conn_settle closes those who have had their time. */
+static void connset_look_at_heavy(struct connset *s)
+{
+    struct conn *c;
+
+    if (connset_soft_at(s) > s->engine->now_ms)
+        return;
+    TAILQ_FOREACH(c, &s->heavy, heavy)
+    connset_mark_dirty(s, c);
+}
+
 /* ---- time ---- */
 
 static void connset_on_time(void *ctx)
@@ -69,17 +91,19 @@ static void connset_on_time(void *ctx)
     s->timer_at_ms = UINT64_MAX;
     connset_enter(s);
     connset_close_idle(s);
+    connset_look_at_heavy(s);
 }
 
 /* A timer that is early is harmless, and most deadlines move away; so it is set only to come earlier. */
 static void connset_set_timer(struct connset *s)
 {
-    uint64_t now = s->engine->now_ms, at = engine_next_deadline_ms(s->engine),
-             idle = connset_idle_at(s);
-    uint64_t in_ms;
+    uint64_t now = s->engine->now_ms, at = engine_next_deadline_ms(s->engine);
+    uint64_t idle = connset_idle_at(s), soft = connset_soft_at(s), in_ms;
 
     if (idle < at)
         at = idle;
+    if (soft < at)
+        at = soft;
     if (at >= s->timer_at_ms)
         return;
     in_ms = at > now ? at - now : 1;
@@ -216,6 +240,18 @@ void connset_mark_waiting(struct connset *s, struct conn *c, bool waits)
         TAILQ_REMOVE(&s->waiting, c, waiting);
 }
 
+void connset_mark_heavy(struct connset *s, struct conn *c, bool heavy)
+{
+    if (c->is_heavy == heavy)
+        return;
+    c->is_heavy = heavy;
+    c->soft_since_ms = s->engine->now_ms;
+    if (heavy)
+        TAILQ_INSERT_TAIL(&s->heavy, c, heavy);
+    else
+        TAILQ_REMOVE(&s->heavy, c, heavy);
+}
+
 void connset_touch(struct connset *s, struct conn *c)
 {
     if (TAILQ_NEXT(c, by_activity) == NULL)
@@ -234,6 +270,7 @@ void connset_forget(struct connset *s, struct conn *c)
     if (c->is_stalled)
         TAILQ_REMOVE(&s->stalled, c, stalled);
     connset_mark_waiting(s, c, false);
+    connset_mark_heavy(s, c, false);
     s->n--;
 }
 
@@ -254,6 +291,7 @@ int connset_init(struct connset *s, struct engine *engine, struct loop *loop, st
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->stalled);
+    TAILQ_INIT(&s->heavy);
     s->buffer = malloc(CONN_READ_BYTES);
     rc = s->buffer == NULL ? err_set(e, ERR_NOMEM, "read buffer") : resp_args_init(&s->args, e);
     if (rc == OK)

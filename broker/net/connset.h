@@ -20,6 +20,7 @@ struct connset {
     uint8_t *buffer;              /* CONN_READ_BYTES for reading */
     struct conn_list by_activity; /* all of them, the longest silent first */
     struct conn_list dirty, ready, waiting, stalled;
+    struct conn_list heavy; /* above the soft limit of output, the longest first */
     size_t n;
     struct loop_timer *again; /* starts a round for those that are ready */
     struct loop_timer *timer; /* the engine's next deadline, or a client's idle time */
@@ -62,6 +63,7 @@ void connset_mark_dirty(struct connset *s, struct conn *c);
 void connset_mark_ready(struct connset *s, struct conn *c);
 void connset_mark_stalled(struct connset *s, struct conn *c);
 void connset_mark_waiting(struct connset *s, struct conn *c, bool waits);
+void connset_mark_heavy(struct connset *s, struct conn *c, bool heavy);
 void connset_touch(struct connset *s, struct conn *c);
 void connset_forget(struct connset *s, struct conn *c);
 
