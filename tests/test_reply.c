@@ -216,6 +216,10 @@ static void an_error_is_recognised_wherever_it_lies(void **state)
         reply_bulk(&c, filler, sizeof filler - (size_t)i);
         assert_false(reply_is_error_at(&c, pos));
     }
+    uint64_t pos = outbuf_end(&c.out);
+    reply_error(&c, "ERR taken back");
+    outbuf_truncate(&c.out, pos);
+    assert_false(reply_is_error_at(&c, pos));
     outbuf_fini(&c.out);
 }
 
