@@ -194,13 +194,13 @@ size_t engine_bound(const struct command *command, const struct slice *argv, siz
     for (size_t i = 0; i < argc; i++)
         bytes += argv[i].n;
     for (int i = command->first_key; i > 0 && i <= last && (size_t)i < argc; i += command->key_step)
-        bytes += argv[i].n; /* one that has expired is named by a record of its own */
+        bytes += argv[i].n + ENGINE_RESERVE_KEY; /* of a record that says that it is gone */
     return bytes;
 }
 
 bool engine_reserve(struct engine *e, struct client *c, size_t bytes)
 {
-    struct err err = { 0 };
+    struct err err; /* filled on failure only: it is large */
     int rc = log_reserve(e->log, bytes, &err);
 
     if (rc == ERR_TOO_BIG && log_open_bytes(e->log) > 0) {

@@ -102,9 +102,10 @@ void engine_reply_done(struct engine *e, struct client *c);
 /* ---- for commands ---- */
 
 /* Adds a record. The caller fills the returned bytes, then calls the matching apply function of state.h.
- * The command's engine_execute has reserved room: the arguments' bytes, keys twice, +
- * ENGINE_RESERVE_ARG each + ENGINE_RESERVE. Raises c->need_* by the class (c may be NULL: a record of the engine's own). */
-enum { ENGINE_RESERVE = 1024, ENGINE_RESERVE_ARG = 32 };
+ * Room for it has been made: the arguments' bytes + ENGINE_RESERVE_ARG each, for keys again their bytes +
+ * ENGINE_RESERVE_KEY each, and ENGINE_RESERVE; every record takes its body and 16 bytes of it. Raises c->need_*
+ * by the class (c may be NULL: a record of the engine's own). */
+enum { ENGINE_RESERVE = 256, ENGINE_RESERVE_ARG = 8, ENGINE_RESERVE_KEY = 40 };
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class, size_t len,
                        uint64_t *out_lsn);
 

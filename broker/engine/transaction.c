@@ -16,7 +16,7 @@
  * key that had expired before WATCH counts as missing, so its removal changes nothing.
  *
  *   T1  A watched key's list is not empty; each watch is in its key's list and in its client's.
- *   T2  n_queued commands are in `queued`, queued_bytes is what their arguments take.
+ *   T2  n_queued commands are in `queued`, queued_bytes is the memory that their arguments take.
  */
 #include "broker/engine/transaction.h"
 #include <assert.h>
@@ -306,7 +306,7 @@ static size_t transaction_bytes(const struct slice *argv, size_t argc)
 void transaction_queue(struct engine *e, struct client *c, const struct command *command,
                        const struct slice *argv, size_t argc)
 {
-    size_t bytes = transaction_bytes(argv, argc);
+    size_t bytes = transaction_bytes(argv, argc), memory = bytes + argc * sizeof *argv;
     struct slice *copy = NULL;
 
     if (c->multi_failed) {
@@ -315,8 +315,8 @@ void transaction_queue(struct engine *e, struct client *c, const struct command 
     }
     if (c->n_queued >= CLIENT_MULTI_MAX) {
         reply_error(c, "ERR too many commands in a transaction: the limit is %d", CLIENT_MULTI_MAX);
-    } else if (bytes > e->config->max_batch_bytes ||
-               c->queued_bytes > e->config->max_batch_bytes - bytes) {
+    } else if (memory > e->config->max_batch_bytes ||
+               c->queued_bytes > e->config->max_batch_bytes - memory) {
         reply_error(c, "ERR the transaction is larger than max-batch-bytes (%" PRIu64 ")",
                     e->config->max_batch_bytes);
     } else {
@@ -331,7 +331,7 @@ void transaction_queue(struct engine *e, struct client *c, const struct command 
         return;
     }
     c->queued[c->n_queued++] = (struct client_queued){ command, copy, argc };
-    c->queued_bytes += bytes;
+    c->queued_bytes += memory;
     reply_simple(c, "QUEUED");
 }
 
