@@ -50,6 +50,7 @@ struct log_options {
     uint64_t interval_ms;      /* T of LOG_INTERVAL */
     uint32_t frame_bytes;      /* longest payload of a frame; 0: LOG_FRAME_BYTES_MAX, less only in tests */
     bool salvage;              /* damage to synced data: set it aside in quarantine/ and go on */
+    uint32_t frame_bytes_max;  /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
     bool threads;              /* false: nothing happens in the background, log_step does the work */
     log_replay_fn *replay;
     void (*on_progress)(void *ctx); /* called on the log's threads when a watermark moved, space came or
@@ -113,6 +114,11 @@ uint64_t log_last_lsn(const struct log *l);
 uint64_t log_written_lsn(const struct log *l);
 uint64_t log_durable_lsn(const struct log *l);
 uint64_t log_released_lsn(const struct log *l);
+
+/* Whether more than LOG_QUEUE_BYTES_MAX wait for the writer: whoever feeds the log should stop reading those
+ * who write until on_progress. Nothing refuses to append; a batch or two may go beyond it. Any thread. */
+enum { LOG_QUEUE_BYTES_MAX = 64 << 20 };
+bool log_is_backed_up(const struct log *l);
 
 /* Whether only what frees space may be written: no further file could be preallocated. Any thread. */
 bool log_is_full(const struct log *l);

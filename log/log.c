@@ -1,0 +1,292 @@
+/*
+ * log.c - the log as the engine sees it: a store that is open, a batch that fills, watermarks that follow.
+ *
+ * Records go straight into the arena and are described by the open batch; log_commit hands that to the writer. The
+ * engine's thread alone touches arena and batch, so appending takes no lock and cannot fail: log_reserve has
+ * provided arena, batch and extent before. What is between two commits is one atomic batch of the file.
+ */
+#include "log/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "log/arena.h"
+#include "log/batch.h"
+#include "log/io.h"
+#include "log/recover.h"
+#include "log/store.h"
+#include "log/writer.h"
+
+/* How often, in bytes of a batch, the disk's free space is looked at. */
+enum { LOG_SPACE_STEP = 1 << 20 };
+
+struct log {
+    struct io *io;
+    char *dir;
+    struct store store;
+    struct arena arena;
+    struct writer *writer;
+    uint64_t batch_bytes_max, file_bytes;
+    uint64_t clock;
+    uint64_t next_lsn, next_index;
+    struct batch *batch;    /* being filled, or empty; NULL until log_reserve makes one */
+    uint64_t space_checked; /* bytes of this batch that the disk has been seen to have room for */
+};
+
+/* ---- opening and closing ---- */
+
+static int log_check_options(const struct log_options *o, struct err *e)
+{
+    if (o->file_bytes < LOG_FILE_BYTES_MIN || o->file_bytes > INT64_MAX / 4)
+        return err_set(e, ERR_USAGE, "the size of a log file has to be at least %d bytes",
+                       LOG_FILE_BYTES_MIN);
+    if (o->frame_bytes_max > LOG_FRAME_BYTES_MAX)
+        return err_set(e, ERR_USAGE, "a frame holds at most %d bytes", LOG_FRAME_BYTES_MAX);
+    return OK;
+}
+
+static int log_start_writer(struct log *l, const struct log_options *o,
+                            struct recover_result *found, struct err *e)
+{
+    struct writer_options w = { .io = l->io,
+                                .dir = l->dir,
+                                .uuid = l->store.uuid,
+                                .file_bytes = o->file_bytes,
+                                .interval_ms = o->interval_ms,
+                                .threads = o->threads,
+                                .on_progress = o->on_progress,
+                                .ctx = o->ctx,
+                                .n_files = found->n_files,
+                                .files_bytes = found->files_bytes };
+
+    l->next_lsn = found->cursor.next_lsn;
+    l->next_index = found->cursor.next_index;
+    l->clock = found->info.last_clock;
+    return writer_open(&w, &found->cursor, &l->writer, e);
+}
+
+static int log_recover(struct log *l, const struct log_options *o, struct log_recovery *info,
+                       struct err *e)
+{
+    struct recover_result found;
+    bool created = l->store.is_new;
+    int rc = recover_run(o, l->store.uuid, created, &l->arena, &found, e);
+
+    if (rc != OK)
+        return rc;
+    if (info != NULL)
+        *info = found.info;
+    if (created) {
+        rc = store_commit(&l->store, l->io, l->dir, e);
+        if (rc != OK) {
+            l->io->close(l->io, found.cursor.fd);
+            return rc;
+        }
+    }
+    return log_start_writer(l, o, &found, e);
+}
+
+static void log_free(struct log *l)
+{
+    arena_fini(&l->arena);
+    batch_free(l->batch);
+    store_close(&l->store, l->io);
+    free(l->dir);
+    free(l);
+}
+
+int log_open(const struct log_options *o, struct log **out, struct log_recovery *info,
+             struct err *e)
+{
+    struct log *l;
+    int rc = log_check_options(o, e);
+
+    if (rc != OK)
+        return rc;
+    l = calloc(1, sizeof *l);
+    if (l == NULL)
+        return err_set(e, ERR_NOMEM, "no memory for the log");
+    l->io = o->io;
+    l->store.fd = -1;
+    l->batch_bytes_max = o->batch_bytes_max;
+    l->file_bytes = o->file_bytes;
+    l->space_checked = LOG_SPACE_STEP;
+    arena_init(&l->arena);
+    l->dir = strdup(o->dir);
+    rc = l->dir == NULL ? err_set(e, ERR_NOMEM, "no memory for the log") : OK;
+    if (rc == OK)
+        rc = store_open(&l->store, l->io, l->dir, e);
+    if (rc == OK)
+        rc = log_recover(l, o, info, e);
+    if (rc != OK) {
+        log_free(l);
+        return rc;
+    }
+    *out = l;
+    return OK;
+}
+
+int log_close(struct log *l, struct err *e)
+{
+    int rc;
+
+    if (l == NULL)
+        return OK;
+    log_commit(l, false);
+    rc = writer_close(l->writer, e);
+    log_free(l);
+    return rc;
+}
+
+void log_abandon(struct log *l)
+{
+    if (l == NULL)
+        return;
+    writer_abandon(l->writer);
+    log_free(l);
+}
+
+/* ---- appending ---- */
+
+void log_set_clock(struct log *l, uint64_t clock)
+{
+    assert(clock >= l->clock); /* the clock never goes back */
+    l->clock = clock;
+}
+
+/* Whether the disk has room for a batch of `bytes`, beyond the file that has to be allocated after it. */
+static int log_check_space(struct log *l, uint64_t bytes, struct err *e)
+{
+    uint64_t free_bytes;
+
+    if (writer_has_room(l->writer, bytes + bytes / 8 + LOG_SPACE_STEP))
+        return OK;
+    if (l->io->space(l->io, l->dir, &free_bytes) != 0)
+        return err_sys(e, ERR_IO, "%s: asking for free space", l->dir);
+    if (free_bytes < l->file_bytes || free_bytes - l->file_bytes < bytes + bytes / 8)
+        return err_set(e, ERR_FULL, "%s: %llu bytes free on the disk do not hold a batch of %llu",
+                       l->dir, (unsigned long long)free_bytes, (unsigned long long)bytes);
+    return OK;
+}
+
+/* What log_reserve does only now and then. */
+static int log_reserve_slow(struct log *l, size_t bytes, struct err *e)
+{
+    uint64_t total = (uint64_t)l->batch->bytes + bytes;
+    int rc;
+
+    if (total > l->space_checked) {
+        rc = log_check_space(l, total + LOG_SPACE_STEP, e);
+        if (rc != OK)
+            return rc;
+        l->space_checked = total + LOG_SPACE_STEP;
+    }
+    rc = arena_reserve(&l->arena, bytes, e);
+    return rc == OK ? batch_reserve_extent(l->batch, e) : rc;
+}
+
+int log_reserve(struct log *l, size_t bytes, struct err *e)
+{
+    struct batch *b = l->batch;
+
+    if (b == NULL) {
+        b = l->batch = batch_new();
+        if (b == NULL)
+            return err_set(e, ERR_NOMEM, "no memory for a batch of records");
+    }
+    if (b->bytes > l->batch_bytes_max || bytes > l->batch_bytes_max - b->bytes)
+        return err_set(e, ERR_TOO_BIG, "a batch of %llu bytes exceeds the limit of %llu",
+                       (unsigned long long)b->bytes + bytes,
+                       (unsigned long long)l->batch_bytes_max);
+    if (b->bytes + bytes > l->space_checked || bytes > (size_t)(l->arena.end - l->arena.at) ||
+        b->n_extents == b->cap_extents)
+        return log_reserve_slow(l, bytes, e);
+    return OK;
+}
+
+uint8_t *log_append(struct log *l, uint8_t type, enum log_class class, size_t len,
+                    uint64_t *out_lsn)
+{
+    struct batch *b = l->batch;
+    size_t head = varint_size((uint64_t)len + 1);
+    uint8_t *start = arena_take(&l->arena, head + 1 + len), *p;
+
+    p = varint_put(start, (uint64_t)len + 1);
+    *p++ = type;
+    if (b->n_records == 0) {
+        b->first_lsn = l->next_lsn;
+        b->clock = l->clock;
+    }
+    batch_add(b, start, head + 1 + len);
+    b->classes |= (uint8_t)(1u << class);
+    b->n_always += class == LOG_ALWAYS;
+    *out_lsn = l->next_lsn++;
+    return p;
+}
+
+size_t log_open_bytes(const struct log *l)
+{
+    return l->batch == NULL ? 0 : l->batch->bytes;
+}
+
+void log_commit(struct log *l, bool sync_now)
+{
+    if (log_open_bytes(l) == 0)
+        return;
+    l->batch->index = l->next_index++;
+    l->batch = writer_commit(l->writer, l->batch, sync_now);
+    l->space_checked = LOG_SPACE_STEP;
+}
+
+bool log_step(struct log *l)
+{
+    return writer_step(l->writer);
+}
+
+/* ---- asking ---- */
+
+uint64_t log_last_lsn(const struct log *l)
+{
+    return l->next_lsn - 1;
+}
+
+uint64_t log_written_lsn(const struct log *l)
+{
+    return writer_written(l->writer);
+}
+
+uint64_t log_durable_lsn(const struct log *l)
+{
+    return writer_durable(l->writer);
+}
+
+uint64_t log_released_lsn(const struct log *l)
+{
+    return writer_released(l->writer);
+}
+
+bool log_is_backed_up(const struct log *l)
+{
+    return writer_queued_bytes(l->writer) > LOG_QUEUE_BYTES_MAX;
+}
+
+bool log_is_full(const struct log *l)
+{
+    return writer_is_full(l->writer);
+}
+
+int log_failure(const struct log *l, struct err *e)
+{
+    return writer_failure(l->writer, e);
+}
+
+void log_get_stats(const struct log *l, struct log_stats *out)
+{
+    writer_get_stats(l->writer, out);
+    out->arena_bytes = l->arena.bytes;
+}
+
+const uint8_t *log_uuid(const struct log *l)
+{
+    return l->store.uuid;
+}
