@@ -48,7 +48,6 @@ struct log_options {
     uint64_t file_bytes;       /* LOG_FILE_BYTES_MIN.. */
     uint64_t batch_bytes_max;  /* limit of log_reserve */
     uint64_t interval_ms;      /* T of LOG_INTERVAL */
-    uint32_t frame_bytes;      /* longest payload of a frame; 0: LOG_FRAME_BYTES_MAX, less only in tests */
     bool salvage;              /* damage to synced data: set it aside in quarantine/ and go on */
     uint32_t frame_bytes_max;  /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
     bool threads;              /* false: nothing happens in the background, log_step does the work */
