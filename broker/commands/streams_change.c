@@ -50,7 +50,7 @@ static int trim_option_by(struct client *c, const struct slice *argv, size_t arg
     trim->approx = false;
     if (argc - at >= 2 && argv[at].n == 1 && (argv[at].p[0] == '~' || argv[at].p[0] == '='))
         trim->approx = argv[at++].p[0] == '~';
-    if (by == STREAMS_TRIM_MINID && !streams_parse_id_or_end(argv[at], 0, &trim->minid)) {
+    if (by == STREAMS_TRIM_MINID && !streams_parse_id(argv[at], 0, &trim->minid)) {
         streams_bad_id(c);
         return -1;
     }
