@@ -61,13 +61,18 @@ double cli_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Texts may come from the server or a file: what could steer a terminal is not printed. */
 static void cli_print(const struct cli *cli, const char *format, va_list args)
 {
-    fprintf(stderr, "%sbeck%s%s:%s ", cli->colour ? "\033[1;31m" : "",
+    char text[1024];
+
+    vsnprintf(text, sizeof text, format, args);
+    for (char *at = text; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    fprintf(stderr, "%sbeck%s%s:%s %s\n", cli->colour ? "\033[1;31m" : "",
             cli->command != NULL ? " " : "", cli->command != NULL ? cli->command->name : "",
-            cli->colour ? "\033[0m" : "");
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+            cli->colour ? "\033[0m" : "", text);
 }
 
 void cli_message(const struct cli *cli, const char *format, ...)

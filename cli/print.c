@@ -56,6 +56,17 @@ void print_word(struct text *t, struct beck_slice s)
         print_quoted(t, s);
 }
 
+void print_start(struct text *t, struct beck_slice s, size_t max)
+{
+    size_t n = s.n < max ? s.n : max;
+
+    while (n > 0 && n < s.n && ((unsigned char)s.p[n] & 0xc0) == 0x80) /* not within a character */
+        n--;
+    print_quoted(t, beck_bytes(s.p, n));
+    if (n < s.n)
+        text_put_str(t, "...");
+}
+
 static void print_indent(struct text *t, unsigned indent)
 {
     for (; indent > 0; indent--)

@@ -9,6 +9,9 @@ void print_word(struct text *t, struct beck_slice s);
 /* Bytes in quotes, with \n, \" and \xNN for what cannot be printed. */
 void print_quoted(struct text *t, struct beck_slice s);
 
+/* The first bytes of s in quotes, at most `max` of them, and dots if that is not all. */
+void print_start(struct text *t, struct beck_slice s, size_t max);
+
 /* A reply for people, several lines if need be, each with an end. Strings at the top are printed as they
  * are, or quoted with `quote` if they hold what a terminal should not get. */
 void print_reply(struct text *t, const struct beck_reply *r, bool quote);

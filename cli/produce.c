@@ -27,6 +27,7 @@
 #include "cli/json.h"
 #include "cli/lines.h"
 #include "cli/output.h"
+#include "cli/print.h"
 #include "cli/progress.h"
 
 enum {
@@ -34,6 +35,7 @@ enum {
     WINDOW_BYTES = 16 << 20,
     CHUNK_BYTES = 128 << 10,
     BAD_LINES_SHOWN = 10,
+    BAD_LINE_SHOWN_BYTES = 60,
     XADD_WORDS = 3
 };
 
@@ -94,13 +96,15 @@ static void produce_bad_line(struct produce *p, struct beck_slice line)
 {
     p->n_bad++;
     if (p->n_bad <= BAD_LINES_SHOWN || !p->options->skip_bad) {
+        struct text shown = { 0 };
         char at[40] = "";
-        int shown = line.n > 60 ? 60 : (int)line.n;
         if (p->event.error_at > 0)
             snprintf(at, sizeof at, " at byte %zu", p->event.error_at);
+        print_start(&shown, line, BAD_LINE_SHOWN_BYTES);
         progress_end(&p->progress);
-        cli_message(p->cli, "line %" PRIu64 ": %s%s: %.*s%s", p->lines.number, p->event.error, at,
-                    shown, line.p, line.n > 60 ? "..." : "");
+        cli_message(p->cli, "line %" PRIu64 ": %s%s: %.*s", p->lines.number, p->event.error, at,
+                    (int)shown.n, shown.p);
+        text_fini(&shown);
     }
     if (!p->options->skip_bad)
         produce_stop(p, EXIT_PARTIAL);
