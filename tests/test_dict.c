@@ -179,19 +179,22 @@ static void a_scan_sees_all_that_stays_through_any_resize(void **state)
 
 static void a_scan_of_what_stands_still_sees_each_once(void **state)
 {
-    struct world *w = world_new();
-    uint64_t cursor = 0;
-
     (void)state;
-    for (int i = 0; i < NAMES; i++)
-        world_add(w, &w->items[i]);
-    dict_step(&w->d, SIZE_MAX);
-    do
-        cursor = dict_scan(&w->d, cursor, see, NULL);
-    while (cursor != 0);
-    for (int i = 0; i < NAMES; i++)
-        assert_int_equal(w->items[i].n_seen, 1);
-    world_free(w);
+    for (int resizing = 0; resizing < 2; resizing++) {
+        struct world *w = world_new();
+        uint64_t cursor = 0;
+        for (int i = 0; i < NAMES && (i < NAMES / 2 || !resizing || w->d.rehash < 5); i++)
+            world_add(w, &w->items[i]);
+        if (!resizing)
+            dict_step(&w->d, SIZE_MAX);
+        assert_int_equal(w->d.rehash >= 0, resizing);
+        do
+            cursor = dict_scan(&w->d, cursor, see, NULL);
+        while (cursor != 0);
+        for (int i = 0; i < NAMES; i++)
+            assert_int_equal(w->items[i].n_seen, w->items[i].there);
+        world_free(w);
+    }
 }
 
 static void any_number_is_a_cursor(void **state)
@@ -222,9 +225,12 @@ static void a_scan_may_remove_what_it_sees(void **state)
     (void)state;
     for (int i = 0; i < NAMES; i++)
         world_add(w, &w->items[i]);
-    do
+    do {
+        int64_t rehash = w->d.rehash;
         cursor = dict_scan(&w->d, cursor, drop, w);
-    while (cursor != 0);
+        assert_int_equal(w->d.rehash, rehash); /* no bucket moved under the scan */
+        dict_step(&w->d, 3);
+    } while (cursor != 0);
     assert_int_equal(w->n, 0);
     world_check(w);
     for (int i = 0; i < 100; i++)

@@ -582,6 +582,25 @@ static void a_flushed_database_is_gone_at_once_and_freed_bit_by_bit(void **state
     world_free(w);
 }
 
+static void the_next_to_expire_is_first_whatever_leaves(void **state)
+{
+    struct world *w = world_new(random_seeded("next_to_expire"));
+
+    (void)state;
+    fill(w, 0, 500, 0);
+    for (size_t i = random_rounds(5000); i > 0; i--) {
+        char name[16];
+        struct object *o;
+        snprintf(name, sizeof name, "s%zu", random_below(&w->rng, 500));
+        o = state_find(&w->s, 0, slice_str(name));
+        assert_int_equal(state_bind(&w->s, o, 0, o->name, random_below(&w->rng, 1000), i, NULL),
+                         OK);
+        if (i % 20 == 0)
+            check(w);
+    }
+    world_free(w);
+}
+
 static void what_is_not_yet_freed_goes_with_the_state(void **state)
 {
     struct world *w = world_new((struct random){ 1 });
@@ -606,6 +625,7 @@ int main(void)
         cmocka_unit_test(an_idempotence_id_needs_settings_first),
         cmocka_unit_test(a_large_stream_is_freed_bit_by_bit),
         cmocka_unit_test(a_flushed_database_is_gone_at_once_and_freed_bit_by_bit),
+        cmocka_unit_test(the_next_to_expire_is_first_whatever_leaves),
         cmocka_unit_test(what_is_not_yet_freed_goes_with_the_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

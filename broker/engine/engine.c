@@ -82,8 +82,6 @@ int engine_replay(void *ctx, const struct log_record *r, struct err *e)
 {
     struct engine *engine = ctx;
 
-    if (r->clock > engine->clock)
-        engine->clock = r->clock;
     return state_apply(&engine->state, r, e);
 }
 
