@@ -84,7 +84,7 @@ int spare_rename(struct io *io, const char *dir, const char *name, uint64_t firs
     spare_path(from, dir, name);
     spare_path(to, dir, final);
     if (io->rename(io, from, to) != 0)
-        return err_sys(e, ERR_IO, "%s: renaming it to %s", from, final);
+        return err_sys(e, spare_error(), "%s: renaming it to %s", from, final);
     if (!BUG(BUG_NO_DIRECTORY_SYNC) && io->sync_dir(io, dir) != 0)
         return err_sys(e, ERR_IO, "%s: syncing the directory", dir);
     return OK;
