@@ -21,8 +21,9 @@ void output_init(struct output *o, struct cli *cli)
 
     memset(o, 0, sizeof *o);
     o->cli = cli;
-    o->regular = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode);
     o->terminal = isatty(STDOUT_FILENO) == 1;
+    o->regular = fstat(STDOUT_FILENO, &st) == 0 &&
+                 (S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && !o->terminal));
 }
 
 void output_fini(struct output *o)

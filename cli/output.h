@@ -10,7 +10,7 @@ enum { OUTPUT_FULL = 256 << 10 }; /* bytes at which it is worth writing */
 struct output {
     struct cli *cli;
     struct text text; /* put here what is to be printed */
-    bool regular;     /* a file, to which writing cannot block for long */
+    bool regular;     /* a file, or /dev/null: writing does not wait for a reader */
     bool terminal;
 };
 

@@ -36,6 +36,16 @@ enum {
 
 enum parser_step { STEP_VALUE, STEP_OPENED, STEP_NOTHING };
 
+/* What a reply can begin with. */
+enum parser_kind { KIND_NONE, KIND_SIZED, KIND_SCALAR };
+
+static const unsigned char parser_kinds[256] = {
+    ['$'] = KIND_SIZED,  ['!'] = KIND_SIZED,  ['='] = KIND_SIZED,  ['*'] = KIND_SIZED,
+    ['~'] = KIND_SIZED,  ['%'] = KIND_SIZED,  ['>'] = KIND_SIZED,  ['|'] = KIND_SIZED,
+    ['+'] = KIND_SCALAR, ['-'] = KIND_SCALAR, [':'] = KIND_SCALAR, ['_'] = KIND_SCALAR,
+    ['#'] = KIND_SCALAR, [','] = KIND_SCALAR, ['('] = KIND_SCALAR,
+};
+
 void parser_init(struct parser *p, size_t max_bytes, size_t max_elements)
 {
     assert(max_elements <= PARSER_ELEMENTS_MAX);
@@ -330,23 +340,25 @@ static int parser_scalar(struct parser *p, char kind, size_t line, struct fail *
 static int parser_step(struct parser *p, enum parser_step *step, struct fail *f)
 {
     size_t line = 0;
-    char kind;
+    enum parser_kind kind;
+    char first;
     int rc;
 
     *step = STEP_VALUE;
     if (p->at == p->len)
         return BECK_ERR_AGAIN;
-    kind = p->buf[p->at];
-    if (kind == '\0' || strchr("$!=*~%>|:+-_#,(", kind) == NULL)
+    first = p->buf[p->at];
+    kind = parser_kinds[(unsigned char)first];
+    if (kind == KIND_NONE)
         return parser_bad(f, "an unknown type", p->buf + p->at, p->len - p->at);
     rc = parser_line(p, &line, f);
     if (rc != BECK_OK)
         return rc;
     if (p->at - p->start > p->max_bytes)
         return fail_set(f, BECK_ERR_TOO_BIG, "a reply is larger than %zu bytes", p->max_bytes);
-    if (strchr("$!=*~%>|", kind) != NULL)
-        return parser_sized(p, kind, line, step, f);
-    return parser_scalar(p, kind, line, f);
+    if (kind == KIND_SIZED)
+        return parser_sized(p, first, line, step, f);
+    return parser_scalar(p, first, line, f);
 }
 
 /* Counts a value that is complete, and closes the aggregates that it completes. True if the outermost

@@ -117,6 +117,16 @@ def test_man_page():
                 has("the man page has %s of %s" % (option, name), page, option)
 
 
+def test_library_man_page():
+    with open(os.path.join(ROOT, "client", "beck.h"), encoding="utf-8") as f:
+        functions = set(re.findall(r"BECK_API [a-z_0-9 *]*?(beck_[a-z_]+)\(", f.read()))
+    with open(os.path.join(ROOT, "docs", "man", "libbeck.3"), encoding="utf-8") as f:
+        page = f.read()
+    checks.ok("beck.h has functions", len(functions) > 20, str(functions))
+    for name in functions:
+        has("libbeck.3 has every function", page, name + "(")
+
+
 def test_usage_errors():
     cases = [
         ([], "which command?"),
@@ -598,6 +608,7 @@ def test_json_of_other_clients(server):
 def main():
     test_help()
     test_man_page()
+    test_library_man_page()
     test_usage_errors()
     test_no_server()
     test_lost_connection()
