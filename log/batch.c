@@ -83,6 +83,12 @@ size_t batch_next_frame(const struct batch *b, struct batch_pos *pos, size_t max
     size_t n = 0;
     uint16_t ended = 0;
 
+    if (pos->extent == 0 && pos->offset == 0 && b->bytes <= max &&
+        b->n_records <= WAL_RECORDS_MAX) {
+        pos->extent = b->n_extents; /* as nearly always: all of it */
+        *count = (uint16_t)b->n_records;
+        return b->bytes;
+    }
     while (n < max && ended < WAL_RECORDS_MAX && pos->extent < b->n_extents) {
         size_t take;
 

@@ -1,0 +1,133 @@
+/* test_arena.c - memory for records stays where it is, and reservations cost nothing they do not use. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log/arena.h"
+#include "tests/lib/random.h"
+
+static uint8_t *take(struct arena *a, size_t n)
+{
+    struct err e = { 0 };
+
+    assert_int_equal(arena_reserve(a, n, &e), OK);
+    return arena_take(a, n);
+}
+
+static void what_was_taken_stays_where_and_as_it_was(void **state)
+{
+    enum { N = 3000 };
+    struct random r = random_seeded("arena");
+    struct arena a;
+    uint8_t *p[N];
+    size_t n[N];
+
+    (void)state;
+    arena_init(&a);
+    for (size_t i = 0; i < N; i++) {
+        n[i] = 1 + random_below(&r, i % 100 == 0 ? 3 * ARENA_CHUNK_BYTES / 2 : 5000);
+        p[i] = take(&a, n[i]);
+        memset(p[i], (int)i, n[i]);
+    }
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(p[i][0], (uint8_t)i);
+        assert_memory_equal(p[i], p[i] + n[i] / 2, n[i] - n[i] / 2);
+    }
+    arena_fini(&a);
+}
+
+static void takes_within_one_reservation_adjoin(void **state)
+{
+    struct arena a;
+    struct err e = { 0 };
+    uint8_t *first;
+
+    (void)state;
+    arena_init(&a);
+    take(&a, ARENA_CHUNK_BYTES - 10);
+    assert_int_equal(arena_reserve(&a, 3000, &e), OK);
+    first = arena_take(&a, 1000);
+    assert_ptr_equal(arena_take(&a, 1500), first + 1000);
+    assert_ptr_equal(arena_take(&a, 500), first + 2500);
+    arena_fini(&a);
+}
+
+static void a_huge_record_gets_a_chunk_of_its_own(void **state)
+{
+    struct arena a;
+    uint8_t *p;
+
+    (void)state;
+    arena_init(&a);
+    take(&a, 100);
+    p = take(&a, (size_t)512 << 20);
+    p[0] = 1;
+    p[((size_t)512 << 20) - 1] = 2;
+    assert_true(a.bytes <= ((uint64_t)512 << 20) + ARENA_CHUNK_BYTES);
+    arena_fini(&a);
+    assert_int_equal(a.bytes, 0);
+}
+
+/* Commands reserve for the worst case: ten thousand times a megabyte, of which each uses ten bytes. */
+static void what_is_reserved_and_not_taken_goes_back(void **state)
+{
+    struct arena a;
+    struct err e = { 0 };
+
+    (void)state;
+    arena_init(&a);
+    for (int i = 0; i < 10000; i++) {
+        assert_int_equal(arena_reserve(&a, ARENA_CHUNK_BYTES, &e), OK);
+        arena_take(&a, 10);
+    }
+    assert_true(a.bytes <= (uint64_t)10000 * 4096 + ARENA_CHUNK_BYTES);
+    arena_fini(&a);
+}
+
+static void a_reservation_beyond_all_memory_is_refused(void **state)
+{
+    struct arena a;
+    struct err e = { 0 };
+    uint8_t *p;
+
+    (void)state;
+    arena_init(&a);
+    p = take(&a, 10);
+    assert_int_equal(arena_reserve(&a, SIZE_MAX - 5, &e), ERR_NOMEM);
+    assert_int_equal(arena_reserve(&a, SIZE_MAX / 4, &e), ERR_NOMEM);
+    assert_ptr_equal(take(&a, 10), p + 10);
+    arena_fini(&a);
+}
+
+static void what_is_given_back_is_taken_again(void **state)
+{
+    struct arena a;
+    uint8_t *p;
+
+    (void)state;
+    arena_init(&a);
+    take(&a, 10);
+    p = take(&a, 500);
+    arena_untake(&a, 500);
+    assert_ptr_equal(take(&a, 20), p);
+    arena_fini(&a);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_taken_stays_where_and_as_it_was),
+        cmocka_unit_test(takes_within_one_reservation_adjoin),
+        cmocka_unit_test(a_huge_record_gets_a_chunk_of_its_own),
+        cmocka_unit_test(what_is_reserved_and_not_taken_goes_back),
+        cmocka_unit_test(a_reservation_beyond_all_memory_is_refused),
+        cmocka_unit_test(what_is_given_back_is_taken_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
