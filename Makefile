@@ -52,6 +52,14 @@ $(BUILD)/beck: $(call obj,$(CLI_SRC)) $(BUILD)/libbeck.a
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libtest.a $(BUILD)/libcore.a $(BUILD)/libbeck.a
 	@mkdir -p $(@D)
 	$(LINK) $(if $(filter fuzz_%,$*),$(FUZZ_LINK)) -o $@ $^ $(TEST_LIBS)
+# log/ once more, with the bugs of log/bug.h, for the test that plants them
+$(BUILD)/obj/bugs/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DBECK_PLANTED_BUGS -MMD -MP -c -o $@ $<
+$(BUILD)/tests/test_planted_bugs: $(patsubst %.c,$(BUILD)/obj/bugs/%.o,tests/test_planted_bugs.c $(wildcard log/*.c)) \
+    $(BUILD)/libtest.a
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(TEST_LIBS)
 $(BUILD)/tests/%.so: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<

@@ -477,6 +477,7 @@ static void a_lost_directory_takes_its_files_along(void **state)
 {
     struct simio *s = simio_new(1);
     struct io *io = simio_io(s);
+    uint64_t digest = simio_digest(s);
     int fd;
 
     (void)state;
@@ -487,7 +488,9 @@ static void a_lost_directory_takes_its_files_along(void **state)
     must_sync_dir(s, "d");
     simio_crash(s, SIMIO_DIRS, 0);
     assert_false(exists(s, "d/f"));
+    assert_int_equal(simio_digest(s), digest);
     assert_int_equal(io->mkdir(io, "d"), 0);
+    assert_false(exists(s, "d/f"));
     simio_free(s);
 }
 
@@ -853,10 +856,10 @@ static void random_crashes_invent_no_sector(void **state)
 {
     enum { N = 16, MAX_VERSIONS = 40 };
     const char *given = getenv("SEED"), *scale = getenv("SCALE");
-    uint64_t rng = given ? strtoull(given, NULL, 10) : 20240, n_rounds = 3000;
+    uint64_t rng = given && *given ? strtoull(given, NULL, 10) : 20240, n_rounds = 3000;
 
     (void)state;
-    n_rounds = (uint64_t)((double)n_rounds * (scale ? atof(scale) : 1)) + 1;
+    n_rounds = (uint64_t)((double)n_rounds * (scale && *scale ? strtod(scale, NULL) : 1)) + 1;
     print_message("  seed %llu, %llu rounds\n", (unsigned long long)rng,
                   (unsigned long long)n_rounds);
     for (uint64_t round = 0; round < n_rounds; round++) {

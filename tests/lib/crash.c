@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "tests/lib/world.h"
 
 /* ---- images that were judged ------------------------------------------------------------------- */
@@ -83,6 +84,7 @@ struct judge {
     uint64_t max_variants, max_inner; /* images of a mode at an operation, and at one of a start */
     bool (*wants)(const struct judge *j, const struct simio_op *op);
     uint64_t modes; /* bit for each */
+    uint64_t from;  /* the operation that fails */
     char where[100];
 };
 
@@ -95,7 +97,7 @@ struct inner {
 
 static uint64_t variant_of(struct judge *j, uint64_t count, uint64_t max, uint64_t i)
 {
-    if (count != 0 && count <= max)
+    if ((count != 0 && count <= max) || max == 1) /* the only one: nothing is kept */
         return i;
     return count + (simio_random(&j->rng) >> 2);
 }
@@ -381,7 +383,7 @@ struct life {
     uint64_t rng;
     enum simio_mode after; /* how a life ends whose log failed */
     bool faulty;           /* a fault was planned: starts and closes may fail */
-    bool failed;           /* the log did, at least once */
+    char failure[200];     /* what the log said when it failed first; empty: it didn't */
 };
 
 static void life_init(struct life *l, const struct crash_options *o, uint64_t seed,
@@ -431,7 +433,7 @@ static void life_fill(struct life *l, uint64_t left)
 
 static void life_frames(struct life *l, uint32_t n)
 {
-    l->w.options.frame_bytes = n;
+    l->w.options.frame_bytes_max = n;
     life_restart(l, SIMIO_KILL);
 }
 
@@ -448,8 +450,9 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_LATENCY: simio_set_latency_ns(w->disk, SIMIO_SYNC, s->n * (uint64_t)1000); break;
     case STEP_FILL: life_fill(l, s->n); break;
     case STEP_CLOSE:
-        if (w->log != NULL && !world_close(w) && !l->faulty && !w->failed)
-            world_fails(w, "log_close failed");
+        if (w->log != NULL && !world_close(w) && !l->faulty && !w->failed &&
+            strstr(w->close_error, "the disk is full") == NULL)
+            world_fails(w, "log_close failed: %s", w->close_error);
         break;
     case STEP_FRAMES: life_frames(l, s->n); break;
     }
@@ -463,7 +466,11 @@ static void life_after_step(struct life *l)
     world_poll(w);
     if (w->log == NULL || !w->failed)
         return;
-    l->failed = true;
+    if (l->failure[0] == '\0') {
+        struct err e = { 0 };
+        err_ignore(log_failure(w->log, &e));
+        snprintf(l->failure, sizeof l->failure, "%.199s", e.text);
+    }
     if (!l->faulty)
         world_fails(w, "the log failed without a fault");
     world_commit(w, true);
@@ -532,18 +539,19 @@ void crash_points(const struct crash_options *o, struct crash_result *out)
     simio_set_hook(l.w.disk, NULL, NULL);
     if (world_holds(&l.w))
         life_settle(&l);
-    if (world_holds(&l.w) && l.w.n_refused == 0 && !l.w.was_full)
+    if (world_holds(&l.w) && !l.w.was_full)
         world_fails(&l.w, "the life is meant to fill the disk, and didn't");
     life_fini(&l);
 }
 
+enum { ERRORS_JUDGED = 12 };
+
 /* ---- T4 ---------------------------------------------------------------------------------------- */
 
-/* Images are judged only once the fault has come: before it, the life is that of T2. */
+/* Images are judged at the first operations after the fault: before it, the life is that of T2. */
 static bool errors_wants(const struct judge *j, const struct simio_op *op)
 {
-    (void)op;
-    return simio_n_faults(j->w->disk) > 0;
+    return op->number > j->from && op->number - j->from <= ERRORS_JUDGED;
 }
 
 struct fault {
@@ -568,6 +576,7 @@ static bool errors_once(const struct crash_options *o, const struct fault *f, ui
     l.judge.modes = 1u << SIMIO_PREFIX;
     l.judge.max_variants = 1;
     l.judge.wants = errors_wants;
+    l.judge.from = number;
     simio_set_hook(l.w.disk, judge_on_op, &l.judge);
     simio_fault_at(l.w.disk, number, f->n_times, f->fault);
     life_run(&l, life, LIFE_STEPS);
@@ -575,8 +584,8 @@ static bool errors_once(const struct crash_options *o, const struct fault *f, ui
     simio_fault_at(l.w.disk, 0, 0, SIMIO_NO_FAULT);
     if (world_holds(&l.w))
         life_settle(&l);
-    if (world_holds(&l.w) && l.failed && f->fault != SIMIO_EIO)
-        world_fails(&l.w, "the log failed, though the disk only refused");
+    if (world_holds(&l.w) && l.failure[0] != '\0' && f->fault != SIMIO_EIO)
+        world_fails(&l.w, "the log failed, though the disk only refused: %s", l.failure);
     life_fini(&l);
     return hit;
 }
@@ -773,15 +782,15 @@ void crash_deadlines(const struct crash_options *o, struct crash_result *out)
 /* ---- options ----------------------------------------------------------------------------------- */
 
 const struct crash_named crash_suites[CRASH_SUITES] = {
-    { "deadlines", crash_deadlines }, { "crash points", crash_points }, { "errors", crash_errors },
-    { "damage", crash_damage },       { "random lives", crash_random },
+    { "deadlines", crash_deadlines }, { "crash points", crash_points }, { "damage", crash_damage },
+    { "random lives", crash_random }, { "errors", crash_errors },
 };
 
 void crash_options_get(struct crash_options *out)
 {
     const char *seed = getenv("SEED"), *scale = getenv("SCALE"), *full = getenv("CRASH");
 
-    out->seed = seed != NULL && *seed ? strtoull(seed, NULL, 10) : 1;
+    out->seed = seed != NULL && *seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
     out->scale = scale != NULL && *scale ? strtod(scale, NULL) : 1;
     out->full = full != NULL && *full;
 }

@@ -46,7 +46,7 @@ struct crash_named {
 extern const struct crash_named crash_suites[];
 enum { CRASH_SUITES = 5 };
 
-/* Options from SEED, SCALE and CRASH. */
+/* Options from SEED (else the time), SCALE and CRASH. */
 void crash_options_get(struct crash_options *out);
 
 #endif

@@ -69,7 +69,7 @@ static void damage_begin(struct damage *d, const struct crash_options *o, const 
     d->rng = o->seed;
     world_init(&d->w, o->seed, out);
     snprintf(d->w.where, sizeof d->w.where, "damage to %s", name);
-    d->w.options.frame_bytes = 300;
+    d->w.options.frame_bytes_max = 300;
     simio_set_hook(d->w.disk, damage_on_op, d);
     world_open(&d->w, SIMIO_KILL, false);
     world_step(&d->w, 0);
@@ -165,7 +165,7 @@ static void damage_salvage(struct damage *d, struct simio *disk, const char *wha
         return;
     }
     if (s.rc != OK) {
-        if (strstr(s.err.text, "STORE") == NULL && s.rc != ERR_FORMAT)
+        if (strstr(s.err.text, "STORE") == NULL && s.rc != ERR_FORMAT && s.rc != ERR_IO)
             world_fails(&d->w, "%s: salvage failed: %s", what, s.err.text);
         return;
     }
@@ -422,7 +422,7 @@ static void damage_old_file(const struct crash_options *o, struct crash_result *
     damage_begin(&d, o, "an older file", out);
     simio_each_file(d.w.disk, damage_find_file, &d);
     snprintf(first, sizeof first, "%.99s", d.file);
-    d.w.options.frame_bytes = 0;
+    d.w.options.frame_bytes_max = 0;
     for (int i = 0; i < 12 && world_holds(&d.w); i++)
         damage_batch(&d, i % 2 ? LOG_ALWAYS : LOG_OS, 1, 8000);
     if (d.w.log != NULL)

@@ -26,6 +26,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,7 @@ struct simio {
     uint64_t wall_ns, mono_ns, latency_ns[SIMIO_N_KINDS];
     uint64_t n_ops, fault_at, fault_times, n_faults;
     enum simio_fault fault;
-    bool down, sync_reverts, space_honoured;
+    bool down, sync_reverts, space_honoured, trace;
     uint64_t capacity;
     simio_hook *hook;
     void *hook_ctx;
@@ -682,6 +683,25 @@ static struct blob *crash_file(const struct inode *f, enum simio_mode mode, stru
     }
 }
 
+/* Removes what lies in directories that have no name themselves. */
+static void names_prune(struct names *x)
+{
+    bool changed = true;
+
+    while (changed) {
+        changed = false;
+        for (size_t i = 0; i < x->n; i++) {
+            bool found = x->at[i].dir == ROOT;
+            for (size_t k = 0; k < x->n && !found; k++)
+                found = x->at[k].inode == x->at[i].dir;
+            if (!found) {
+                x->at[i--] = x->at[--x->n];
+                changed = true;
+            }
+        }
+    }
+}
+
 static void crash_names(const struct simio *s, enum simio_mode mode, struct chooser *c,
                         uint64_t seq_end, struct names *out)
 {
@@ -697,6 +717,7 @@ static void crash_names(const struct simio *s, enum simio_mode mode, struct choo
         if (keep)
             names_apply(out, r);
     }
+    names_prune(out);
 }
 
 static int seq_cmp(const void *a, const void *b)
@@ -848,6 +869,9 @@ static bool simio_begin(struct simio *s, enum simio_kind kind, const char *path,
     s->down = s->down || fault == SIMIO_CRASH;
     if (out_short != NULL)
         *out_short = fault == SIMIO_SHORT;
+    if (s->trace)
+        fprintf(stderr, "%6" PRIu64 " %-8s %s at %" PRIu64 ", %zu bytes%s\n", number,
+                simio_kind_name(kind), path, pos, n, fault == SIMIO_NO_FAULT ? "" : " FAULT");
     errno = fault == SIMIO_ENOSPC ? ENOSPC : EIO;
     return fault == SIMIO_NO_FAULT || fault == SIMIO_SHORT;
 }
@@ -1294,6 +1318,7 @@ struct simio *simio_new(uint64_t seed)
     pthread_mutex_init(&s->lock, NULL);
     s->rng = seed;
     s->space_honoured = true;
+    s->trace = getenv("SIMIO_TRACE") != NULL;
     s->wall_ns = (uint64_t)1700000000000 * 1000000;
     s->mono_ns = 1000000000;
     simio_new_inode(s, true);
@@ -1358,6 +1383,7 @@ struct simio *simio_copy(const struct simio *s)
     out->handles = NULL;
     out->n_handles = out->cap_handles = 0;
     out->hook = NULL;
+    out->trace = false;
     out->fault = SIMIO_NO_FAULT;
     out->n_faults = 0;
     out->down = false;
@@ -1449,6 +1475,11 @@ void simio_set_capacity(struct simio *s, uint64_t bytes, bool honoured)
 {
     s->capacity = bytes;
     s->space_honoured = honoured;
+}
+
+uint64_t simio_capacity(const struct simio *s)
+{
+    return s->capacity;
 }
 
 /* ---- looks and damage from outside ------------------------------------------------------------- */

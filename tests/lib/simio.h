@@ -3,7 +3,8 @@
  * It implements struct io (log/io.h). What a power cut leaves is decided by the model that simio.c opens
  * with. Clocks stand still unless the test moves them; randomness comes from the seed, so a run is a
  * function of its seed. All calls may come from several threads; the functions of this header but
- * simio_io belong to the test's own thread. Running out of memory ends the program. */
+ * simio_io belong to the test's own thread. Running out of memory ends the program. With SIMIO_TRACE in the
+ * environment each operation is printed to stderr (not those of copies). */
 #ifndef TESTS_LIB_SIMIO_H
 #define TESTS_LIB_SIMIO_H
 #include <stdbool.h>
@@ -107,6 +108,7 @@ void simio_set_sync_reverts(struct simio *s, bool reverts);
 /* How large the disk is, 0 without limit. With `honoured`, space that allocate gave is there for the
  * writes; without, a write may find the disk full even so, as on file systems that copy on write. */
 void simio_set_capacity(struct simio *s, uint64_t bytes, bool honoured);
+uint64_t simio_capacity(const struct simio *s);
 uint64_t simio_used_bytes(const struct simio *s);
 
 /* The process is gone (files closed, locks released) and the next one may start; the disk, synced and not, is

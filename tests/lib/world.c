@@ -127,7 +127,8 @@ static int start_replay(void *ctx, const struct log_record *r, struct err *e)
     return OK;
 }
 
-void start_run(struct start *s, const struct world *w, struct simio *disk, bool salvage)
+/* One log_open; a full disk, which is a reason not to start, is given room and tried again. */
+static void start_open(struct start *s, const struct world *w, struct simio *disk, bool salvage)
 {
     struct log_options options = w->options;
 
@@ -140,6 +141,15 @@ void start_run(struct start *s, const struct world *w, struct simio *disk, bool 
     options.salvage = salvage;
     w->result->n_opens++;
     s->rc = log_open(&options, &s->log, &s->info, &s->err);
+    if (s->rc != ERR_FULL || simio_capacity(disk) == 0 || s->why[0] != '\0')
+        return;
+    simio_set_capacity(disk, 0, true);
+    start_open(s, w, disk, salvage);
+}
+
+void start_run(struct start *s, const struct world *w, struct simio *disk, bool salvage)
+{
+    start_open(s, w, disk, salvage);
     if (s->rc != OK) {
         s->log = NULL;
         if (s->err.text[0] == '\0' || s->err.code != s->rc)
@@ -234,7 +244,6 @@ static void world_adopt(struct world *w, struct start *s)
     w->n_told = s->n;
     w->clock = s->info.last_clock;
     w->failed = false;
-    w->was_full = false;
 }
 
 bool world_open(struct world *w, enum simio_mode mode, bool may_fail)
@@ -259,10 +268,13 @@ bool world_close(struct world *w)
     struct log *l = w->log;
     bool ok;
 
+    world_commit(w, false);
     w->log = NULL; /* no watermarks from inside: it is freed there */
     ok = log_close(l, &e) == OK;
     if (ok && !w->failed) /* all of it is durable now */
         w->written = w->durable = w->lsn_given;
+    if (!ok)
+        snprintf(w->close_error, sizeof w->close_error, "%.199s", e.text);
     if (ok && w->failed)
         world_fails(w, "log_close of a failed log gave no error");
     return ok;

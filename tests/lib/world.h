@@ -40,6 +40,7 @@ struct world {
     uint64_t n_refused;                  /* appends */
     bool
         synced_only; /* nothing may be concluded from `written`: the disk took back what it had shown */
+    char close_error[200];
     struct crash_result *result;
     char where[200]; /* for messages: suite and step */
 };

@@ -1,0 +1,126 @@
+/*
+ * test_planted_bugs.c - the crash suites fail when the log has a bug. A suite that cannot fail proves nothing.
+ *
+ * log/ is built into this program with BECK_PLANTED_BUGS (log/bug.h). Each bug is planted in turn in a child
+ * process and the suites run until one fails; an assertion of the log that stops the child counts too. Without a
+ * bug all of them must hold.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/bug.h"
+#include "tests/lib/crash.h"
+
+int planted_bug;
+
+static const char *const bug_names[BUG_COUNT] = {
+    [BUG_NONE] = "none",
+    [BUG_ACK_BEFORE_SYNC] = "durable before fdatasync returned",
+    [BUG_NO_DIRECTORY_SYNC] = "no directory sync after a rename",
+    [BUG_INLINE_OVERTAKES_QUEUE] = "an inline batch overtakes a queued one",
+    [BUG_RETRY_FAILED_SYNC] = "a failed fdatasync tried again and believed",
+    [BUG_APPEND_TO_OLD_FILE] = "a start appends to the old file",
+    [BUG_STOP_AT_BAD_CRC] = "the first bad checksum is the end",
+    [BUG_ROTATE_WITHOUT_SYNC] = "the old file isn't synced at rotation",
+    [BUG_TORN_RUN_ACCEPTED] = "an unfinished run of frames is a batch",
+    [BUG_CLOCK_NOT_CARRIED] = "a start doesn't tell the highest clock",
+    [BUG_UNALIGNED_AFTER_SYNC] = "new frames share a sector with synced ones",
+    [BUG_SYNCED_BEFORE_DURABLE] = "synced_lsn claims what is only written",
+};
+
+/* What a child tells its parent. */
+struct verdict {
+    size_t suite; /* the one that failed, or that ran when the child died */
+    struct crash_result result;
+};
+
+static void child_run(int bug, int fd)
+{
+    struct crash_options options;
+    struct verdict v;
+
+    crash_options_get(&options);
+    options.full = false;
+    options.scale = bug == BUG_NONE ? 0.02 : 0.2; /* without a bug, test_crash_log does it all */
+    if (getenv("SEED") == NULL || *getenv("SEED") == '\0')
+        options.seed = 1;
+    planted_bug = bug;
+    memset(&v, 0, sizeof v);
+    for (v.suite = 0; v.suite < CRASH_SUITES && v.result.why[0] == '\0'; v.suite++) {
+        if (write(fd, &v, sizeof v) != sizeof v)
+            _exit(2);
+        crash_suites[v.suite].run(&options, &v.result);
+        if (v.result.why[0] != '\0')
+            break;
+    }
+    if (write(fd, &v, sizeof v) != sizeof v)
+        _exit(2);
+    _exit(v.result.why[0] != '\0');
+}
+
+/* The last thing that the child said; its status from wait. */
+static int child_wait(pid_t pid, int fd, struct verdict *out)
+{
+    struct verdict v;
+    int status = -1;
+
+    memset(out, 0, sizeof *out);
+    while (read(fd, &v, sizeof v) == sizeof v)
+        *out = v;
+    while (waitpid(pid, &status, 0) < 0)
+        ;
+    return status;
+}
+
+static bool bug_try(int bug)
+{
+    struct timespec began, ended;
+    struct verdict v;
+    int fds[2], status;
+    bool caught;
+    pid_t pid;
+
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    fflush(NULL);
+    if (pipe(fds) != 0 || (pid = fork()) < 0)
+        return false;
+    if (pid == 0) {
+        close(fds[0]);
+        child_run(bug, fds[1]);
+    }
+    close(fds[1]);
+    status = child_wait(pid, fds[0], &v);
+    close(fds[0]);
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    caught = WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    printf("%-45s %-10s %-13s %8" PRIu64 " starts %6.1f s\n", bug_names[bug],
+           caught ? "caught by" : "not caught",
+           caught && v.suite < CRASH_SUITES ? crash_suites[v.suite].name : "", v.result.n_opens,
+           (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) * 1e-9);
+    printf("    %s\n", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : v.result.why);
+    fflush(stdout);
+    return caught == (bug != BUG_NONE) &&
+           (caught || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+}
+
+int main(int argc, char **argv)
+{
+    int passed = 0, failed = 0;
+
+    for (int bug = 0; bug < BUG_COUNT; bug++) {
+        if (argc > 1 && strtol(argv[1], NULL, 10) != bug)
+            continue;
+        if (bug_names[bug] != NULL && bug_try(bug))
+            passed++;
+        else
+            failed++;
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0;
+}
