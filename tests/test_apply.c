@@ -319,7 +319,7 @@ static void a_replay_elsewhere_and_at_another_time_gives_the_same_digest(void **
 
     (void)state;
     assert_non_null(r);
-    for (size_t round = random_rounds(60); round > 0; round--) {
+    for (size_t round = random_rounds(30); round > 0; round--) {
         char dir[64];
         uint64_t wall_ms = 1000000, clock = 0;
         size_t n_objects = 0;

@@ -722,6 +722,39 @@ static void a_watched_key_that_is_made_anew_or_expires_fails_exec(void **state)
     bench_free(t);
 }
 
+static void queues_and_watches_have_a_limit(void **state)
+{
+    struct bench *t = bench_new();
+    char key[16];
+    struct slice argv[2] = { slice_str("WATCH"), slice_str("a") };
+
+    (void)state;
+    engine_round_begin(&t->e);
+    for (int i = 0; i < CLIENT_WATCH_MAX; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        argv[1] = slice_str(key);
+        engine_execute(&t->e, &t->a, argv, 2);
+        engine_execute(&t->e, &t->a, argv, 2); /* counts once */
+        assert_string_equal(taken(t, &t->a), "+OK\r\n+OK\r\n");
+    }
+    execute(t, &t->a, "WATCH one");
+    assert_string_equal(taken(t, &t->a), "-ERR too many watched keys: the limit is 65536\r\n");
+    execute(t, &t->a, "UNWATCH");
+    execute(t, &t->a, "WATCH one");
+    execute(t, &t->a, "MULTI");
+    taken(t, &t->a);
+    for (int i = 0; i < CLIENT_MULTI_MAX; i++) {
+        execute(t, &t->a, "PING");
+        assert_string_equal(taken(t, &t->a), "+QUEUED\r\n");
+    }
+    execute(t, &t->a, "PING");
+    assert_string_equal(taken(t, &t->a),
+                        "-ERR too many commands in a transaction: the limit is 1048576\r\n");
+    engine_round_end(&t->e);
+    replies(t, a, "EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    bench_free(t);
+}
+
 static void the_keys_of_another_database_are_others(void **state)
 {
     struct bench *t = bench_new();
@@ -1183,6 +1216,7 @@ int main(void)
         cmocka_unit_test(a_watched_key_that_changes_fails_exec),
         cmocka_unit_test(watching_ends_with_exec_discard_and_unwatch),
         cmocka_unit_test(a_watched_key_that_is_made_anew_or_expires_fails_exec),
+        cmocka_unit_test(queues_and_watches_have_a_limit),
         cmocka_unit_test(the_keys_of_another_database_are_others),
         cmocka_unit_test(the_clock_never_goes_back),
         cmocka_unit_test(expired_keys_are_gone_for_readers_before_any_record),

@@ -42,11 +42,14 @@ static void transactions_watch(struct engine *e, struct client *c, const struct 
         reply_error(c, "ERR WATCH inside MULTI is not allowed");
         return;
     }
-    for (size_t i = 1; i < argc; i++)
-        if (transaction_watch(e, c, argv[i], NULL) != OK) {
-            reply_error(c, "OOM not enough memory to watch a key");
+    for (size_t i = 1; i < argc; i++) {
+        struct err err;
+        int rc = transaction_watch(e, c, argv[i], &err);
+        if (rc != OK) {
+            reply_error(c, "%s %s", rc == ERR_NOMEM ? "OOM" : "ERR", err.text);
             return;
         }
+    }
     reply_ok(c);
 }
 

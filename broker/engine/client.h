@@ -18,7 +18,11 @@ struct object;
 struct watch;   /* engine/transaction.c */
 struct blocked; /* engine/blocking.c */
 
-enum { CLIENT_NAME_MAX = 256, CLIENT_MULTI_MAX = 1 << 20 /* queued commands */ };
+enum {
+    CLIENT_NAME_MAX = 256,
+    CLIENT_MULTI_MAX = 1 << 20 /* queued commands */,
+    CLIENT_WATCH_MAX = 1 << 16 /* watched keys */
+};
 
 struct client_queued { /* a command between MULTI and EXEC; argv and its bytes are one allocation */
     const struct command *command;
@@ -35,28 +39,30 @@ struct client {
     /* what the reply being made must wait for; raised by the command, taken by the engine at its end */
     uint64_t need_written, need_durable;
 
-    int proto;                  /* 2 or 3 */
+    int proto; /* 2 or 3 */
     int db;
     bool authenticated;
     bool readonly_flag;
-    bool close_after_reply;     /* QUIT, protocol error: close once everything has left */
-    bool close_now;             /* CLIENT KILL, output limit: close without waiting */
+    bool close_after_reply; /* QUIT, protocol error: close once everything has left */
+    bool close_now;         /* CLIENT KILL, output limit: close without waiting */
     bool reply_off, reply_skip, reply_skip_next; /* CLIENT REPLY */
     bool no_touch, no_evict;
     bool in_multi, multi_failed, multi_dirty; /* failed: EXECABORT; dirty: a watched key changed */
-    bool in_exec;               /* executing inside EXEC: nothing blocks */
-    char *name, *lib_name, *lib_ver; /* NULL: none */
-    char addr[64], laddr[64];   /* "127.0.0.1:4711", "/path:0" for a Unix socket */
-    int fd;                     /* for CLIENT LIST; -1 in tests */
-    uint64_t created_ms, active_ms; /* the engine's clock */
+    bool in_exec;                             /* executing inside EXEC: nothing blocks */
+    char *name, *lib_name, *lib_ver;          /* NULL: none */
+    char addr[64], laddr[64];                 /* "127.0.0.1:4711", "/path:0" for a Unix socket */
+    int fd;                                   /* for CLIENT LIST; -1 in tests */
+    uint64_t created_ms, active_ms;           /* the engine's clock */
     const struct command *last_command;
     uint64_t n_commands, bytes_in, bytes_out;
     size_t input_bytes, input_free; /* kept up to date by net, for CLIENT LIST (qbuf, qbuf-free) */
 
     struct client_queued *queued;
     size_t n_queued, cap_queued, queued_bytes;
-    struct watch *watches;      /* keys of WATCH */
-    struct blocked *blocked;    /* not NULL: waiting in a blocking command; net executes nothing further */
+    struct watch *watches; /* keys of WATCH */
+    size_t n_watches;
+    struct blocked
+        *blocked; /* not NULL: waiting in a blocking command; net executes nothing further */
 };
 
 #endif

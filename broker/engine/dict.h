@@ -18,20 +18,22 @@ struct dict_node {
 
 enum { DICT_CAP_MIN = 4 };
 
-struct dict {                      /* must not move: it points into itself */
-    struct dict_node **tables[2];  /* [1] is the one being filled while rehash >= 0 */
-    size_t caps[2];                /* powers of two, or 0 */
+struct dict {                     /* must not move: it points into itself */
+    struct dict_node **tables[2]; /* [1] is the one being filled while rehash >= 0 */
+    size_t caps[2];               /* powers of two, or 0 */
     size_t n;
-    int64_t rehash;                /* next bucket of [0] to move; -1: not resizing */
-    bool scanning;                 /* inside dict_scan: no bucket moves */
-    struct dict_node *first[DICT_CAP_MIN]; /* the smallest table, so that an empty dict needs no memory */
-    const uint8_t *hash_key;       /* 16 bytes, borrowed */
+    int64_t rehash; /* next bucket of [0] to move; -1: not resizing */
+    bool scanning;  /* inside dict_scan: no bucket moves */
+    struct dict_node
+        *first[DICT_CAP_MIN]; /* the smallest table, so that an empty dict needs no memory */
+    const uint8_t *hash_key;  /* 16 bytes, borrowed */
     struct slice (*key)(const struct dict_node *); /* the node's name */
 };
 
 uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n); /* SipHash-1-3 */
 
-void dict_init(struct dict *d, const uint8_t hash_key[16], struct slice (*key)(const struct dict_node *));
+void dict_init(struct dict *d, const uint8_t hash_key[16],
+               struct slice (*key)(const struct dict_node *));
 void dict_fini(struct dict *d); /* not the nodes */
 
 /* Moves all of `from` into `to`, which is not initialised yet; `from` is empty then. */
@@ -48,7 +50,8 @@ void dict_remove(struct dict *d, struct dict_node *node);
 /* Calls `each` for the nodes of one bucket (and its counterparts while resizing); returns the next cursor, 0 at
  * the end. Cursors are below 2^48; any number is accepted. `each` may remove the node that it was given, and
  * must not add any. */
-uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, struct dict_node *), void *ctx);
+uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, struct dict_node *),
+                   void *ctx);
 
 /* A node chosen with the random number r, or NULL if the dict is empty. */
 struct dict_node *dict_random(const struct dict *d, uint64_t r);

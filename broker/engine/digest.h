@@ -27,7 +27,7 @@ bool digest_step(struct engine *e, size_t budget);
  * state_reap frees nothing meanwhile. */
 enum digest_change {
     DIGEST_HEADER, /* an entry with a larger ID than all comes, or anything changes but the entries */
-    DIGEST_REMOVE  /* entries go */
+    DIGEST_REMOVE /* entries go */
 };
 void digest_before(struct digest *d, struct object *o, enum digest_change change);
 

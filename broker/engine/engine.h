@@ -44,27 +44,27 @@ struct engine_stats {
 };
 
 struct engine {
-    struct config *config;       /* borrowed */
-    struct io *io;               /* borrowed: clock and randomness only */
-    struct log *log;             /* borrowed */
+    struct config *config; /* borrowed */
+    struct io *io;         /* borrowed: clock and randomness only */
+    struct log *log;       /* borrowed */
     struct engine_host host;
     struct state state;
-    uint64_t clock;              /* hybrid, this round's: ms << 16 | counter; never goes back */
-    uint64_t now_ms;             /* clock >> 16 */
+    uint64_t clock;  /* hybrid, this round's: ms << 16 | counter; never goes back */
+    uint64_t now_ms; /* clock >> 16 */
     uint64_t started_ms;
-    uint64_t rng[2];             /* for RANDOMKEY and the like; never in a record's way */
+    uint64_t rng[2]; /* for RANDOMKEY and the like; never in a record's way */
     uint64_t next_client_id;
-    struct client *clients;      /* list */
+    struct client *clients; /* list */
     size_t n_clients;
     struct blocking *blocking;
     struct watching *watching;
-    bool waits_written;          /* a reply of this round needs only `written`: no inline sync then */
-    bool waits_durable;          /* a reply of this round needs `durable` */
-    bool executing_multi;        /* inside EXEC */
-    bool failed;                 /* the log failed: nothing is executed any more */
-    size_t n_digest_waits;       /* clients that wait for BECK DIGEST */
-    bool busy;                   /* the last round left work behind: run another one soon */
-    uint64_t expire_again_ms;    /* no expiry before: there was no room to log it */
+    bool waits_written;       /* a reply of this round needs only `written`: no inline sync then */
+    bool waits_durable;       /* a reply of this round needs `durable` */
+    bool executing_multi;     /* inside EXEC */
+    bool failed;              /* the log failed: nothing is executed any more */
+    size_t n_digest_waits;    /* clients that wait for BECK DIGEST */
+    bool busy;                /* the last round left work behind: run another one soon */
+    uint64_t expire_again_ms; /* no expiry before: there was no room to log it */
     uint64_t round_written, round_durable; /* the watermarks when the round began */
     struct engine_stats stats;
 };
@@ -79,11 +79,13 @@ void engine_fini(struct engine *e);
 int engine_replay(void *ctx, const struct log_record *r, struct err *e);
 
 /* The log is open: takes it, sets the clock to no less than last_clock, seals the name table. */
-must_check int engine_start(struct engine *e, struct log *log, const struct log_recovery *info, struct err *err);
+must_check int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,
+                            struct err *err);
 
 /* Fills in all of `c`, which joins the list of clients; the host sets addresses and fd afterwards. */
 void engine_client_init(struct engine *e, struct client *c);
-void engine_client_fini(struct engine *e, struct client *c);  /* leaves everything; frees what it holds */
+void engine_client_fini(struct engine *e,
+                        struct client *c); /* leaves everything; frees what it holds */
 
 void engine_round_begin(struct engine *e);
 /* Executes one request; the reply, if it does not block, is in c->out with its mark in c->gate.
@@ -106,13 +108,13 @@ void engine_reply_done(struct engine *e, struct client *c);
  * ENGINE_RESERVE_KEY each, and ENGINE_RESERVE; every record takes its body and 16 bytes of it. Raises c->need_*
  * by the class (c may be NULL: a record of the engine's own). */
 enum { ENGINE_RESERVE = 256, ENGINE_RESERVE_ARG = 8, ENGINE_RESERVE_KEY = 40 };
-uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class, size_t len,
-                       uint64_t *out_lsn);
+uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class,
+                       size_t len, uint64_t *out_lsn);
 
 /* The same for an effect on an object (a new one as well, right before it is added): the class is that of its
  * type by the configuration, and o->always_lsn is kept. What commands use wherever they have an object. */
-uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, uint8_t type, size_t len,
-                          uint64_t *out_lsn);
+uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, uint8_t type,
+                          size_t len, uint64_t *out_lsn);
 
 /* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */
@@ -126,15 +128,15 @@ void engine_unname(struct engine *e, struct client *c, struct object *o, unsigne
 
 /* Gives o this name and expiry by a record; an object that has the name is gone. The caller calls
  * engine_key_changed. Errors: ERR_NOMEM, with nothing changed. */
-must_check int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
-                           uint64_t expiry_ms, struct err *err);
+must_check int engine_bind(struct engine *e, struct client *c, struct object *o, int db,
+                           struct slice name, uint64_t expiry_ms, struct err *err);
 
 /* Removes every key of the database (-1: of all) by a record, with all that follows for who watches or waits. */
 void engine_flush(struct engine *e, struct client *c, int db);
 
 /* Calls a command's handler, which replies or blocks: for EXEC and for what runs commands of its own. */
-void engine_call(struct engine *e, struct client *c, const struct command *command, const struct slice *argv,
-                 size_t argc);
+void engine_call(struct engine *e, struct client *c, const struct command *command,
+                 const struct slice *argv, size_t argc);
 
 /* How many bytes a command with these arguments may add to the log, and making room for so many. The latter
  * replies with an error and returns false where there is none; nothing has happened then. */

@@ -21,26 +21,26 @@ struct idmp; /* idempotence map of a stream; engine/idmp.h. NULL until used */
 enum object_type { OBJECT_STREAM = 1 };
 
 struct object {
-    struct dict_node node;       /* in its database's dictionary, by name; must be first */
-    struct dict_node oid_node;   /* in the table by oid */
+    struct dict_node node;     /* in its database's dictionary, by name; must be first */
+    struct dict_node oid_node; /* in the table by oid */
     uint64_t oid;
-    uint64_t rev;                /* LSN of the record that bound the name (create, rename, expiry) */
-    uint64_t expiry_ms;          /* 0: none */
-    uint64_t always_lsn;         /* LSN of the last always-class effect on it; 0: none */
-    size_t expiry_slot;          /* place in the database's expiry heap; SIZE_MAX: none */
-    uint16_t slot;               /* of 16,384, CRC16 of the name's hash tag */
+    uint64_t rev;        /* LSN of the record that bound the name (create, rename, expiry) */
+    uint64_t expiry_ms;  /* 0: none */
+    uint64_t always_lsn; /* LSN of the last always-class effect on it; 0: none */
+    size_t expiry_slot;  /* place in the database's expiry heap; SIZE_MAX: none */
+    uint16_t slot;       /* of 16,384, CRC16 of the name's hash tag */
     uint8_t type;
     uint8_t db;
-    uint32_t generation;         /* its database's when it was bound; another one now: flushed since */
-    uint32_t digested;           /* number of the last digest that has it (engine/digest.h) */
-    struct slice name;           /* owned, follows the object in memory or separately after a rename */
+    uint32_t generation; /* its database's when it was bound; another one now: flushed since */
+    uint32_t digested;   /* number of the last digest that has it (engine/digest.h) */
+    struct slice name;   /* owned, follows the object in memory or separately after a rename */
 };
 
 struct stream {
-    struct object object;        /* must be first */
+    struct object object; /* must be first */
     struct stream_index index;
     struct id last_id;
-    struct id max_deleted;       /* max-deleted-entry-id */
+    struct id max_deleted; /* max-deleted-entry-id */
     uint64_t entries_added;
     struct idmp *idmp;
     uint32_t idmp_duration_s, idmp_maxsize; /* 0: the configuration's */
@@ -48,24 +48,24 @@ struct stream {
 };
 
 struct state_db {
-    struct dict names;           /* name -> struct object */
-    struct object **expiries;    /* heap by expiry_ms */
+    struct dict names;        /* name -> struct object */
+    struct object **expiries; /* heap by expiry_ms */
     size_t n_expiries, cap_expiries;
-    uint32_t generation;         /* +1 with each flush */
+    uint32_t generation; /* +1 with each flush */
 };
 
 /* What has no name any more and waits for its memory to be given back, a little at a time. */
 struct state_grave {
     struct state_grave *next;
-    struct dict names;           /* of a flushed database, as it was */
-    uint64_t cursor;             /* of a scan that takes the objects out */
+    struct dict names; /* of a flushed database, as it was */
+    uint64_t cursor;   /* of a scan that takes the objects out */
 };
 
 struct state {
     struct state_db dbs[CONFIG_DATABASES];
-    struct dict oids;            /* by oid; flushed ones too, until they are freed */
-    size_t n_objects;            /* that have a name */
-    struct object *dropped;      /* list by node.next: to be freed */
+    struct dict oids;       /* by oid; flushed ones too, until they are freed */
+    size_t n_objects;       /* that have a name */
+    struct object *dropped; /* list by node.next: to be freed */
     struct state_grave *graves;
     uint32_t digest_number;      /* of the last digest made in slices; see digest.c */
     struct digest *digest;       /* the one being made of a pinned version, or NULL */
@@ -87,21 +87,24 @@ struct object *state_find_oid(const struct state *s, uint64_t oid);
 
 /* The effects, one function for each record type. Memory for them must be had beforehand: a function that
  * can run out of memory says so, and is called before the record is appended or not at all. */
-must_check int state_reserve_stream(struct state *s, struct slice name, struct stream **out, struct err *e);
+must_check int state_reserve_stream(struct state *s, struct slice name, struct stream **out,
+                                    struct err *e);
 void state_discard_stream(struct stream *st); /* a reserved one that was not added */
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
 /* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows. */
 void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry);
 bool state_delete_entry(struct state *s, struct stream *st, struct id id);
 uint64_t state_trim(struct state *s, struct stream *st, struct id first);
-void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added, struct id max_deleted);
-must_check int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer, struct slice iid,
-                                  uint64_t now_ms, struct idmp_item **out, struct err *e); /* see idmp_prepare */
+void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
+                  struct id max_deleted);
+must_check int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer,
+                                  struct slice iid, uint64_t now_ms, struct idmp_item **out,
+                                  struct err *e); /* see idmp_prepare */
 void state_set_idmp(struct state *s, struct stream *st, uint32_t duration_s, uint32_t maxsize);
 /* Binds o to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
  * with ERR_NOMEM (nothing has changed then), engine_bind calls it first. */
-must_check int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
-                          uint64_t lsn, struct err *e);
+must_check int state_bind(struct state *s, struct object *o, int db, struct slice name,
+                          uint64_t expiry_ms, uint64_t lsn, struct err *e);
 /* After these two an object is gone for every lookup; its memory goes with later calls of state_reap. */
 void state_unbind(struct state *s, struct object *o);
 void state_flush(struct state *s, int db); /* -1: all databases */

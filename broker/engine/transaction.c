@@ -99,10 +99,13 @@ static struct watched *watched_get(struct watching *w, int db, struct slice key)
     return k;
 }
 
-static bool transaction_watches(const struct client *c, struct slice key)
+/* Looks at who watches the key rather than at what the client watches: that may be far more. */
+static bool transaction_watches(const struct engine *e, const struct client *c, struct slice key)
 {
-    for (const struct watch *w = c->watches; w != NULL; w = w->client_next)
-        if (w->db == c->db && slice_equal(w->key->name, key))
+    const struct watched *k = watched_of_node(dict_find(&e->watching->dbs[c->db], key));
+
+    for (const struct watch *w = k == NULL ? NULL : k->first; w != NULL; w = w->key_next)
+        if (w->client == c)
             return true;
     return false;
 }
@@ -112,8 +115,11 @@ int transaction_watch(struct engine *e, struct client *c, struct slice key, stru
     struct watch *w;
     const struct object *o = state_find(&e->state, c->db, key);
 
-    if (transaction_watches(c, key))
+    if (transaction_watches(e, c, key))
         return OK;
+    if (c->n_watches >= CLIENT_WATCH_MAX)
+        return err_set(err, ERR_TOO_BIG, "too many watched keys: the limit is %d",
+                       CLIENT_WATCH_MAX);
     w = malloc(sizeof *w);
     if (w == NULL)
         return err_set(err, ERR_NOMEM, "watch a key");
@@ -132,6 +138,7 @@ int transaction_watch(struct engine *e, struct client *c, struct slice key, stru
     if (w->key_next != NULL)
         w->key_next->key_at = &w->key_next;
     w->key->first = w;
+    c->n_watches++;
     e->watching->n++;
     return OK;
 }
@@ -156,6 +163,7 @@ void transaction_unwatch(struct engine *e, struct client *c)
         c->watches = w->client_next;
         watch_free(e->watching, w);
     }
+    c->n_watches = 0;
     c->multi_dirty = false;
 }
 

@@ -33,8 +33,9 @@ void transaction_discard(struct engine *e, struct client *c);
 /* Whether a queued command takes disk space. */
 bool transaction_takes_space(const struct client *c);
 
-/* Watches a key of c->db. Errors: ERR_NOMEM. */
-must_check int transaction_watch(struct engine *e, struct client *c, struct slice key, struct err *err);
+/* Watches a key of c->db. Errors: ERR_NOMEM, ERR_TOO_BIG (more than CLIENT_WATCH_MAX). */
+must_check int transaction_watch(struct engine *e, struct client *c, struct slice key,
+                                 struct err *err);
 void transaction_unwatch(struct engine *e, struct client *c);
 size_t transaction_n_watched(const struct client *c);
 
