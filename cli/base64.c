@@ -1,8 +1,8 @@
 /*
  * base64.c - see base64.h.
  *
- * Only the canonical spelling is accepted: padding present, unused bits zero, no blanks. So bytes and
- * spelling belong to each other one to one, and what was read is printed again.
+ * Only the canonical spelling is accepted: padding present, unused bits zero, no blanks. So bytes
+ * and spelling belong to each other one to one, and what was read is printed again.
  */
 #include "cli/base64.h"
 

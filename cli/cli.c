@@ -1,12 +1,13 @@
 /*
  * cli.c - see cli.h.
  *
- * Signals: SIGINT and SIGTERM are blocked and arrive at a signalfd(2), which every wait of the client and of
- * the commands includes. So no handler runs, nothing is half done, and a command ends where it chooses to.
- * SIGPIPE keeps its default: a reader that has left ends the program without a word.
+ * Signals: SIGINT and SIGTERM are blocked and arrive at a signalfd(2), which every wait of the
+ * client and of the commands includes. So no handler runs, nothing is half done, and a command ends
+ * where it chooses to. SIGPIPE keeps its default: a reader that has left ends the program without a
+ * word.
  *
- * Where the server is: BECK_URL, then --url, then -h -p -s -n, each over the one before. The password
- * comes from -a, --password-file or BECK_PASSWORD, in this order, or from the URL.
+ * Where the server is: BECK_URL, then --url, then -h -p -s -n, each over the one before. The
+ * password comes from -a, --password-file or BECK_PASSWORD, in this order, or from the URL.
  */
 #include "cli/cli.h"
 
@@ -155,7 +156,7 @@ void cli_finish_quietly(struct cli *cli)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* The first line of a file. Returns a text that lives as long as the program, NULL after a message. */
+/* The first line of a file, which the caller frees; NULL after a message. */
 static char *cli_read_password(const struct cli *cli, const char *path)
 {
     char line[CLI_PASSWORD_MAX + 2];
@@ -202,19 +203,16 @@ static bool cli_set_url(struct cli *cli, const char *url, const char *from)
 
 static bool cli_set_password(struct cli *cli)
 {
-    const struct globals *g = &cli->globals;
-    const char *password = g->password;
+    struct globals *g = &cli->globals;
+    const char *password;
 
-    if (password == NULL && g->password_file != NULL) {
-        password = cli_read_password(cli, g->password_file);
-        if (password == NULL)
+    if (g->password == NULL && g->password_file != NULL) {
+        g->password = cli_read_password(cli, g->password_file);
+        if (g->password == NULL)
             return false;
     }
-    if (password == NULL)
-        password = getenv("BECK_PASSWORD");
-    if (password != NULL && *password == '\0')
-        password = NULL;
-    return cli_set(cli, "password", password);
+    password = g->password != NULL ? g->password : getenv("BECK_PASSWORD");
+    return cli_set(cli, "password", password != NULL && *password != '\0' ? password : NULL);
 }
 
 /* Whether the URL in force names a Unix socket, which a port alone then replaces. */

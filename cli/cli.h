@@ -1,4 +1,4 @@
-/* cli.h - what every command of `beck` shares: settings, the connection, signals, messages, exit codes. */
+/* cli.h - what `beck`'s commands share: settings, connection, signals, messages, exit codes. */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 #include <stdbool.h>
@@ -21,7 +21,8 @@ enum {
 
 /* The options that every command has. */
 struct globals {
-    const char *host, *socket, *url, *user, *password, *password_file;
+    const char *host, *socket, *url, *user, *password_file;
+    char *password;        /* owned */
     const char *port, *db; /* checked by the client library */
     uint64_t timeout_ms, connect_timeout_ms;
     bool json, progress;
@@ -48,11 +49,11 @@ void cli_message(const struct cli *cli, const char *format, ...)
 /* The same with where the help is; returns EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Connects as the options and the environment say; prints what is wrong and what to try. Returns EXIT_OK,
- * or the status to end with. */
+/* Connects as the options and the environment say; prints what is wrong and what to try. Returns
+ * EXIT_OK, or the status to end with. */
 int cli_connect(struct cli *cli);
 
-/* Prints the client's last error (with `what` in front, unless NULL) and returns the status for `code`. */
+/* Prints the client's last error (behind `what`, unless NULL) and returns the status for `code`. */
 int cli_fail(const struct cli *cli, int code, const char *what);
 
 /* The status for a code of the client's, without a message. */
@@ -65,8 +66,8 @@ int cli_call(struct cli *cli, const struct beck_slice *args, size_t n,
 /* The signal that has come and was not told yet, 0 if none. Never waits. */
 int cli_signal(struct cli *cli);
 
-/* Takes signals away from calls of the client, so that what is under way can be finished; the next one
- * then ends the program at once, by its default action. */
+/* Takes signals away from calls of the client, so that what is under way can be finished; the next
+ * one then ends the program at once, by its default action. */
 void cli_finish_quietly(struct cli *cli);
 
 /* Monotonic time in seconds. */

@@ -1,13 +1,13 @@
 /*
  * consume.c - `beck consume STREAM`: entries of a stream, as JSON Lines or readably.
  *
- * Reading is XRANGE in pages of PAGE entries, each beginning behind the last entry of the one before. The
- * next page is asked for before the current one is printed, so that the server works meanwhile. A page that
- * is not full is the stream's present end. With --follow, XREAD BLOCK goes on from the last ID; each round
- * is BLOCK_MS long, so that a server that has died is noticed.
+ * Reading is XRANGE in pages of PAGE entries, each beginning behind the last entry of the one
+ * before. The next page is asked for before the current one is printed, so that the server works
+ * meanwhile. A page that is not full is the stream's present end. With --follow, XREAD BLOCK goes
+ * on from the last ID; each round is BLOCK_MS long, so that a server that has died is noticed.
  *
- * --from end needs the last ID as it is now, not XREAD's `$`, which would mean another moment in each round
- * and lose what came between two.
+ * --from end needs the last ID as it is now, not XREAD's `$`, which would mean another moment in
+ * each round and lose what came between two.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -217,7 +217,7 @@ static int consume_range(struct consume *c, const char *start)
     return status;
 }
 
-/* The entries in a reply of XREAD about one stream: [[key, entries]], or {key: entries} in RESP3. */
+/* The entries in XREAD's reply about one stream: [[key, entries]], or {key: entries} in RESP3. */
 static const struct beck_reply *consume_entries(const struct beck_reply *reply)
 {
     const struct beck_reply *first = beck_reply_first(reply);

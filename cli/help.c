@@ -1,9 +1,9 @@
 /*
  * help.c - `beck help`, --help, and docs/man/beck.1.
  *
- * All of it comes from the tables that also drive the parsing, so nothing can be told that is not so, or
- * left untold. docs/man/beck.1 is what `beck help --man` prints; a test compares them. Texts are paragraphs;
- * `beck X` in backquotes becomes bold in the man page, indented lines are examples.
+ * All of it comes from the tables that also drive the parsing, so nothing can be told that is not
+ * so, or left untold. docs/man/beck.1 is what `beck help --man` prints; a test compares them. Texts
+ * are paragraphs; `beck X` in backquotes becomes bold in the man page, indented lines are examples.
  */
 #include "cli/help.h"
 
@@ -57,7 +57,7 @@ static const char help_json[] = "`beck produce` reads JSON Lines and `beck consu
 
 /* ---- Plain text ---- */
 
-/* Adds words, broken at HELP_WIDTH, with `indent` blanks in front of each line; `at` columns are used. */
+/* Adds words, broken at HELP_WIDTH and indented by `indent`; `at` columns are used already. */
 static void help_put_words(struct text *t, const char *p, size_t n, size_t at, size_t indent)
 {
     const char *end = p + n;
@@ -81,7 +81,7 @@ static void help_put_words(struct text *t, const char *p, size_t n, size_t at, s
     text_put_char(t, '\n');
 }
 
-/* The length of the line or paragraph at p: a line if it is indented, else up to an empty or indented line. */
+/* The length of the block at p: an indented line, or a paragraph up to an empty or indented one. */
 static size_t help_block(const char *p)
 {
     size_t n = strcspn(p, "\n");

@@ -17,8 +17,8 @@ static void info_put_value(struct text *t, struct beck_slice value)
         json_put_bytes(t, value);
 }
 
-/* One line without its end: "# Section", "name:value" or nothing. *open says whether a section is open, *first
- * whether nothing is in it yet. */
+/* One line without its end: "# Section", "name:value" or nothing. *open says whether a section is
+ * open, *first whether nothing is in it yet. */
 static void info_put_line(struct text *t, struct beck_slice line, bool *open, bool *first)
 {
     const char *colon = memchr(line.p, ':', line.n);

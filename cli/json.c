@@ -1,28 +1,28 @@
 /*
  * json.c - a strict JSON scanner, and the rules by which values become field values and JSON again.
  *
- * A stream's fields are bytes. Between them and JSON there is one rule in each direction, and together they
- * give back every value that was read:
+ * A stream's fields are bytes. Between them and JSON there is one rule in each direction, and
+ * together they give back every value that was read:
  *
  *   read   a number, true, false, null   its text, digit for digit
  *          an array or object            its text without blanks between the tokens
- *          a string                      its bytes, so that other clients see plain values; but if the
- *                                        bytes are themselves a JSON text (7, null, "x"), the string's own
- *                                        JSON text with the quotes
+ *          a string                      its bytes, so that other clients see plain values; but if
+ *                                        these are themselves a JSON text (7, null, "x"), the
+ *                                        string's own JSON text with the quotes
  *          {"base64":"..."}              the bytes it stands for, if they are not UTF-8
  *   print  bytes that are a JSON text    that text, without blanks between the tokens
  *          other UTF-8                   a string
  *          other bytes                   {"base64":"..."}
  *
- * A name is the bytes of its string; one that is not UTF-8 is "base64:..." in JSON. Numbers are never
- * converted, so nothing is lost to a float. Strings are printed with the shortest escapes: \" \\ \b \f \n
- * \r \t, \u00XX for other control characters, everything else as it is.
+ * A name is the bytes of its string; one that is not UTF-8 is "base64:..." in JSON. Numbers are
+ * never converted, so nothing is lost to a float. Strings are printed with the shortest escapes: \"
+ * \\ \b \f \n \r \t, \u00XX for other control characters, everything else as it is.
  *
  * The scanner checks the grammar of RFC 8259 with UTF-8 (no overlong forms, no surrogates, at most
- * U+10FFFF), \u surrogates in pairs, and a depth. It copies nothing: most values are slices of the line. What
- * must be changed goes to a scratch buffer. Each change only makes a text shorter, and at most two follow on
- * each other (escapes or blanks, then base64), so twice the line is enough: the buffer is made that large
- * at the line's start and does not move.
+ * U+10FFFF), \u surrogates in pairs, and a depth. It copies nothing: most values are slices of the
+ * line. What must be changed goes to a scratch buffer. Each change only makes a text shorter, and
+ * at most two follow on each other (escapes or blanks, then base64), so twice the line is enough:
+ * the buffer is made that large at the line's start and does not move.
  */
 #include "cli/json.h"
 
@@ -338,7 +338,7 @@ bool json_is_text(const char *p, size_t n)
     return json_scan_text(&s, p, n);
 }
 
-/* Copies a valid JSON text without the blanks between its tokens; returns how many bytes it wrote. */
+/* Copies a valid JSON text without the blanks between its tokens; returns how many bytes it is. */
 static size_t json_compact(char *to, const char *p, size_t n)
 {
     const char *end = p + n;

@@ -1,4 +1,4 @@
-/* json.h - JSON as events of a stream: lines to fields and back, every value exactly. Rules: json.c. */
+/* json.h - JSON as events of a stream: lines to fields and back, every value exactly (json.c). */
 #ifndef CLI_JSON_H
 #define CLI_JSON_H
 #include "cli/text.h"
@@ -8,8 +8,8 @@ enum {
     JSON_FIELDS_MAX = 1 << 20 /* of one event */
 };
 
-/* The fields of an event: name, value, name, value, ... at slices[first .. first + 2 * n_fields). The slots
- * before `first` are the caller's, for the words of the command. */
+/* The fields of an event: name, value, name, value, ... at slices[first .. first + 2 * n_fields).
+ * The slots before `first` are the caller's, for the words of the command. */
 struct json_event {
     struct beck_slice *slices;
     size_t first, n_fields, cap;
@@ -25,8 +25,8 @@ struct json_event {
 void json_event_init(struct json_event *ev, size_t first);
 void json_event_fini(struct json_event *ev);
 
-/* Reads one object of n bytes. The fields are borrowed from the line and from `ev`, until the next call.
- * False with ev->error if the line is not an object with fields of different names. */
+/* Reads one object of n bytes. The fields are borrowed from the line and from `ev`, until the next
+ * call. False with ev->error if the line is not an object with fields of different names. */
 bool json_event_parse(struct json_event *ev, const char *line, size_t n);
 
 /* Whether the n bytes are one JSON text (RFC 8259), blanks around it allowed. */

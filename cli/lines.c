@@ -1,6 +1,6 @@
 /*
- * lines.c - see lines.h. Lines are slices of the buffer; what is left of the last one moves to the front
- * before the next read. A line longer than the buffer doubles it, up to the limit.
+ * lines.c - see lines.h. Lines are slices of the buffer; what is left of the last one moves to the
+ * front before the next read. A line longer than the buffer doubles it, up to the limit.
  */
 #include "cli/lines.h"
 

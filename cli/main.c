@@ -1,8 +1,8 @@
 /*
  * main.c - `beck`: finds the command, reads its options, runs it.
  *
- * Options that every command has may stand before the command or behind it. A command's name is one word or
- * two ("stream ls"). What is not known gets the nearest name as a suggestion.
+ * Options that every command has may stand before the command or behind it. A command's name is one
+ * word or two ("stream ls"). What is not known gets the nearest name as a suggestion.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +157,9 @@ int main(int argc, char **argv)
     status = main_command(&cli, argc, argv);
     beck_client_free(cli.client);
     beck_conf_free(cli.conf);
+    if (cli.globals.password != NULL)
+        explicit_bzero(cli.globals.password, strlen(cli.globals.password));
+    free(cli.globals.password);
     if (cli.signal_fd >= 0)
         close(cli.signal_fd);
     return status;

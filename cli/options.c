@@ -1,9 +1,9 @@
 /*
  * options.c - see options.h.
  *
- * The tables are made into what getopt_long wants: long options whose code is their number in the sets,
- * and a string of letters. getopt's own messages are off: ours name the command, the nearest option, and
- * where the help is. Every value is checked to its last character.
+ * The tables are made into what getopt_long wants: long options whose code is their number in the
+ * sets, and a string of letters. getopt's own messages are off: ours name the command, the nearest
+ * option, and where the help is. Every value is checked to its last character.
  */
 #include "cli/options.h"
 
@@ -100,6 +100,17 @@ static bool options_seconds(const char *text, uint64_t *out)
     return true;
 }
 
+/* Keeps a copy and hides the original from ps(1). */
+static void options_take_secret(char **place, char *value)
+{
+    struct text copy = { 0 };
+
+    text_put(&copy, value, strlen(value) + 1);
+    free(*place);
+    *place = copy.p;
+    memset(value, 'x', strlen(value));
+}
+
 static bool options_take(const struct option_spec *spec, void *base, char *value, struct text *why)
 {
     void *place = (char *)base + spec->place;
@@ -107,12 +118,7 @@ static bool options_take(const struct option_spec *spec, void *base, char *value
     switch (spec->kind) {
     case OPTION_FLAG: *(bool *)place = true; return true;
     case OPTION_TEXT: *(const char **)place = value; return true;
-    case OPTION_SECRET: {
-        char *copy = strdup(value); /* lives as long as the program */
-        *(const char **)place = copy != NULL ? copy : "";
-        memset(value, 'x', strlen(value));
-        return true;
-    }
+    case OPTION_SECRET: options_take_secret(place, value); return true;
     case OPTION_NUMBER:
         if (options_number(value, place))
             return true;

@@ -11,7 +11,7 @@ struct cli;
 enum option_kind {
     OPTION_FLAG,   /* bool, set to true */
     OPTION_TEXT,   /* const char *, borrowed from argv */
-    OPTION_SECRET, /* the same; overwritten in argv, so that ps(1) does not show it */
+    OPTION_SECRET, /* char *, a copy that the struct owns; argv's is overwritten */
     OPTION_NUMBER, /* uint64_t */
     OPTION_SECONDS /* uint64_t of milliseconds, given as 1.5 */
 };
@@ -25,7 +25,7 @@ struct option_spec {
     const char *help;
 };
 
-/* One command. Texts are plain; paragraphs are separated by an empty line, an indented line is verbatim. */
+/* One command. Paragraphs of its text are separated by an empty line; indented lines are verbatim. */
 struct command {
     const char *name;      /* "produce", "stream ls" */
     const char *arguments; /* "STREAM [FILE]" */
@@ -52,9 +52,9 @@ struct option_set {
 
 enum options_result { OPTIONS_OK, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_BAD };
 
-/* Reads the options of argv[1..) into the sets; the other arguments move to the end of argv, from *rest on
- * (with `verbatim`, the first one ends the options). On OPTIONS_BAD *why is a message. --help and --version
- * belong to every table. */
+/* Reads the options of argv[1..) into the sets; the other arguments move to the end of argv, from
+ * *rest on (with `verbatim`, the first one ends the options). On OPTIONS_BAD *why is a message.
+ * --help and --version belong to every table. */
 enum options_result options_parse(const struct option_set *sets, size_t n_sets, int argc,
                                   char **argv, bool verbatim, int *rest, struct text *why);
 

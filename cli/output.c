@@ -1,9 +1,10 @@
 /*
  * output.c - see output.h.
  *
- * A pipe takes its time when the reader does. Signals are blocked (cli.c), so a write that waits could not
- * be interrupted: before each write to anything but a file we wait for room or a signal, whichever comes
- * first, and then write no more than a pipe takes at once when it says that it has room.
+ * A pipe takes its time when the reader does. Signals are blocked (cli.c), so a write that waits
+ * could not be interrupted: before each write to anything but a file we wait for room or a signal,
+ * whichever comes first, and then write no more than a pipe takes at once when it says that it has
+ * room.
  */
 #include "cli/output.h"
 

@@ -17,8 +17,8 @@ struct output {
 void output_init(struct output *o, struct cli *cli);
 void output_fini(struct output *o);
 
-/* Writes all of `text`. Returns EXIT_OK, or the status to end with: a signal's, or EXIT_RUNTIME (after a
- * message, unless the reader has just left). */
+/* Writes all of `text`. Returns EXIT_OK, or the status to end with: a signal's, or EXIT_RUNTIME
+ * (after a message, unless the reader has just left). */
 int output_flush(struct output *o);
 
 /* The same if there is enough to be worth it. */

@@ -12,11 +12,11 @@ void print_quoted(struct text *t, struct beck_slice s);
 /* The first bytes of s in quotes, at most `max` of them, and dots if that is not all. */
 void print_start(struct text *t, struct beck_slice s, size_t max);
 
-/* A reply for people, several lines if need be, each with an end. Strings at the top are printed as they
- * are, or quoted with `quote` if they hold what a terminal should not get. */
+/* A reply for people, several lines if need be, each with an end. Strings at the top are printed as
+ * they are, or quoted with `quote` if they hold what a terminal should not get. */
 void print_reply(struct text *t, const struct beck_reply *r, bool quote);
 
-/* A reply as JSON, without a line end. Strings are JSON strings or {"base64":...}, maps are objects. */
+/* A reply as JSON, without a line end. Strings are strings or {"base64":...}, maps are objects. */
 void print_json(struct text *t, const struct beck_reply *r);
 
 #endif

@@ -1,17 +1,18 @@
 /*
  * produce.c - `beck produce STREAM [FILE]`: each line becomes an entry, confirmed or accounted for.
  *
- * Commands are on their way while lines are still being read: a window of at most WINDOW_COUNT entries or
- * WINDOW_BYTES of input without a reply. What is appended is sent in pieces of CHUNK_BYTES; replies are
- * taken as they come, waited for only when the window is full or there is nothing else to do. With input
- * from a pipe nothing is held back: before waiting for input all commands are sent.
+ * Commands are on their way while lines are still being read: a window of at most WINDOW_COUNT
+ * entries or WINDOW_BYTES of input without a reply. What is appended is sent in pieces of
+ * CHUNK_BYTES; replies are taken as they come, waited for only when the window is full or there is
+ * nothing else to do. With input from a pipe nothing is held back: before waiting for input all
+ * commands are sent.
  *
- * An entry counts as stored when its reply has come, not before. `marks` remembers for each entry that is
- * on its way which line it was, so that every message can say where to go on:
+ * An entry counts as stored when its reply has come, not before. `marks` remembers for each entry
+ * that is on its way which line it was, so that every message can say where to go on:
  *
  *   P1  confirmed <= sent; marks of entries confirmed..sent are in the ring.
- *   P2  Nothing is sent behind a line that was refused (without --skip-bad), behind an error reply that has
- *       been seen, or behind a signal.
+ *   P2  Nothing is sent behind a line that was refused (without --skip-bad), behind an error reply that
+ *       has been seen, or behind a signal.
  */
 #include <assert.h>
 #include <errno.h>
@@ -180,7 +181,8 @@ static void produce_answer(struct produce *p, int rc, const struct beck_reply *r
     produce_stop(p, rc == BECK_ERR_AUTH ? EXIT_CONNECTION : EXIT_RUNTIME);
 }
 
-/* Takes the answers that are here; with `wait`, waits for one. BECK_OK, or why the connection is lost. */
+/* Takes the answers that are here; with `wait`, waits for one. BECK_OK, or how the connection was
+ * lost. */
 static int produce_take(struct produce *p, bool wait)
 {
     while (p->sent > p->answered) {
@@ -218,7 +220,8 @@ static void produce_read(struct produce *p)
     produce_stop(p, EXIT_RUNTIME);
 }
 
-/* Sends and receives until the input ends or something stops it. BECK_OK, or why the connection is lost. */
+/* Sends and receives until the input ends or something stops it. BECK_OK, or how the connection
+ * was lost. */
 static int produce_loop(struct produce *p)
 {
     int rc = BECK_OK;

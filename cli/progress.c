@@ -1,6 +1,6 @@
 /*
- * progress.c - see progress.h. On a terminal one line that is written over; elsewhere, and only with
- * --progress, a plain line every ten seconds.
+ * progress.c - see progress.h. On a terminal one line that is written over; elsewhere, and only
+ * with --progress, a plain line every ten seconds.
  */
 #include "cli/progress.h"
 

@@ -1,9 +1,9 @@
 /*
  * stream.c - `beck stream ls|info|rm`: which streams there are, what they hold, and away with them.
  *
- * ls walks the keyspace with SCAN TYPE stream, asks XINFO STREAM for a page of names at a time in one
- * pipeline, and prints as it goes. A stream that is deleted meanwhile is left out. rm looks at the type
- * first, so that it never removes what is no stream.
+ * ls walks the keyspace with SCAN TYPE stream, asks XINFO STREAM for a page of names at a time in
+ * one pipeline, and prints as it goes. A stream that is deleted meanwhile is left out. rm looks at
+ * the type first, so that it never removes what is no stream.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* text.h - bytes that grow at the end. The command line has nothing to save when memory is out: it says so
- * and ends with status 1. */
+/* text.h - bytes that grow at the end. The command line has nothing to save when memory is out: it
+ * says so and ends with status 1. */
 #ifndef CLI_TEXT_H
 #define CLI_TEXT_H
 #include <stddef.h>

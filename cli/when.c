@@ -1,6 +1,6 @@
 /*
- * when.c - see when.h. The first half of an entry's ID is its time in milliseconds, so a time is an ID.
- * Every number is checked; nothing is guessed from half a text.
+ * when.c - see when.h. The first half of an entry's ID is its time in milliseconds, so a time is an
+ * ID. Every number is checked; nothing is guessed from half a text.
  */
 #include "cli/when.h"
 

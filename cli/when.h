@@ -17,9 +17,9 @@ struct when {
     uint64_t ms;
 };
 
-/* Reads start, end, an ID ("5", "5-1", "(5-1" for behind it), a number of milliseconds since 1970 (which is
- * an ID too), a date or time of RFC 3339 (UTC unless it names a zone), or "90s ago" (ms s m h d w). False if
- * it is none of these. */
+/* Reads start, end, an ID ("5", "5-1", "(5-1" for behind it), a number of milliseconds since 1970
+ * (which is an ID too), a date or time of RFC 3339 (UTC unless it names a zone), or "90s ago" (ms s
+ * m h d w). False if it is none of these. */
 bool when_parse(const char *text, struct when *out);
 
 #endif

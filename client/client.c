@@ -2,22 +2,22 @@
  * client.c - one connection: commands go out in order, replies come back in the same order.
  *
  * The client joins three parts that know nothing of each other: request.c makes bytes of commands,
- * transport.c moves bytes, parser.c makes replies of bytes. What it adds is the count of replies that are
- * still to come, the deadline of each call, and the login.
+ * transport.c moves bytes, parser.c makes replies of bytes. What it adds is the count of replies
+ * that are still to come, the deadline of each call, and the login.
  *
- * Sending never waits for sending alone. A server that has many replies to give stops reading when its
- * own output is full; a client that insisted on sending first would wait for it, and it for the client. So
- * while the socket takes nothing, what it brings is read into the parser's buffer.
+ * Sending never waits for sending alone. A server that has many replies to give stops reading when
+ * its own output is full; a client that insisted on sending first would wait for it, and it for the
+ * client. So while the socket takes nothing, what it brings is read into the parser's buffer.
  *
- * An error reply is an answer like any other to the connection: the next command works. After lost bytes
- * (closed, unreadable, over a limit) the connection is broken: what had come before can still be received,
- * then every call says why, until beck_client_connect.
+ * An error reply is an answer like any other to the connection: the next command works. After lost
+ * bytes (closed, unreadable, over a limit) the connection is broken: what had come before can still
+ * be received, then every call says why, until beck_client_connect.
  *
  *   C1  pending is the number of commands appended without a received reply.
  *   C2  fd is -1 exactly when not connected.
  *
- * Login: one round trip. HELLO 3 with the login in it, and SELECT right behind. A server that does not know
- * HELLO (or not RESP3) gets AUTH and SELECT and stays with RESP2.
+ * Login: one round trip. HELLO 3 with the login in it, and SELECT right behind. A server that does
+ * not know HELLO (or not RESP3) gets AUTH and SELECT and stays with RESP2.
  */
 #include <assert.h>
 #include <poll.h>

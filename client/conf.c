@@ -1,9 +1,9 @@
 /*
  * conf.c - settings by name, and URLs.
  *
- * A setting is a name, a kind and a place in the struct: one table, so that a new one is one line. A URL
- * is taken apart into a copy of the settings, which replaces them only when all of it was good. Texts of
- * errors repeat what was wrong but never a URL, since that may hold a password.
+ * A setting is a name, a kind and a place in the struct: one table, so that a new one is one line.
+ * A URL is taken apart into a copy of the settings, which replaces them only when all of it was
+ * good. Texts of errors repeat what was wrong but never a URL, since that may hold a password.
  */
 #include "client/conf.h"
 

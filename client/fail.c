@@ -1,8 +1,8 @@
 /*
  * fail.c - see fail.h. Texts that do not fit are cut, never overrun.
  *
- * What can be tried again is decided here alone. By code: what time or a new connection may heal. For an
- * error reply by its first word, since those are the words clients have always branched on.
+ * What can be tried again is decided here alone. By code: what time or a new connection may heal.
+ * For an error reply by its first word, since those are the words clients have always branched on.
  */
 #include "client/fail.h"
 

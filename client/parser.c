@@ -2,26 +2,27 @@
  * parser.c - replies as a flat array of nodes over the bytes they came in.
  *
  * A reply of a thousand entries has thirteen thousand strings. So nothing is allocated for one: the
- * bytes stay where the socket put them, a node holds a type, a place and a length, and all nodes of a
- * reply lie in one array that the next reply uses again. A parent stands before its children and
+ * bytes stay where the socket put them, a node holds a type, a place and a length, and all nodes of
+ * a reply lie in one array that the next reply uses again. A parent stands before its children and
  * knows how many nodes its subtree has, so that walking needs no pointers:
  *
  *     *2 [ $1 a, *1 [ :5 ] ]   array count 2 span 4 | string | array count 1 span 2 | integer
  *
- * Parsing can stop behind any byte and go on later: one step takes a whole header line, together with
- * the body if it is a string, or nothing. Open aggregates are a stack of {node, elements left}. While a
- * reply is incomplete its texts are positions, since the buffer may move; when it is complete one pass
- * makes them pointers and puts a zero over the line end behind each.
+ * Parsing can stop behind any byte and go on later: one step takes a whole header line, together
+ * with the body if it is a string, or nothing. Open aggregates are a stack of {node, elements
+ * left}. While a reply is incomplete its texts are positions, since the buffer may move; when it is
+ * complete one pass makes them pointers and puts a zero over the line end behind each.
  *
- * Nothing is allocated from a length that was only announced: strings and arrays grow as bytes come,
- * and what would exceed a limit is refused when it is announced.
+ * Nothing is allocated from a length that was only announced: strings and arrays grow as bytes
+ * come, and what would exceed a limit is refused when it is announced.
  *
  *   P1  start <= at <= len <= cap; the reply being parsed is [start, at).
  *   P2  levels[i].left >= 1 for each open level: complete ones are closed at once.
  *   P3  Bytes of a reply that was given out do not move or change until the next parser_next.
  *
- * Attributes (|) are parsed and dropped. Streamed strings and aggregates ($?, *?) do not exist in any
- * server we know and are refused. Protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
+ * Attributes (|) are parsed and dropped. Streamed strings and aggregates ($?, *?) do not exist in
+ * any server we know and are refused. Protocol:
+ * https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
 #include "client/parser.h"
 
@@ -72,7 +73,7 @@ void parser_reset(struct parser *p)
     p->depth = 0;
 }
 
-/* Moves the bytes not given out to a new buffer of `cap` bytes; the old one lives on for the borrower. */
+/* Moves the bytes not given out to a new buffer of `cap` bytes; the borrower keeps the old one. */
 static int parser_leave(struct parser *p, size_t cap, struct fail *f)
 {
     char *buf = malloc(cap);
@@ -230,7 +231,7 @@ static bool parser_number(const char *p, size_t n, int64_t *out)
     return true;
 }
 
-/* A string, error or verbatim text with its length in front. `line` is the length of the header line. */
+/* A string, error or verbatim text with its length in front, in a header line of `line` bytes. */
 static int parser_bulk(struct parser *p, char kind, size_t line, int64_t n, struct fail *f)
 {
     size_t body = p->at + line + 2;
@@ -361,8 +362,8 @@ static int parser_step(struct parser *p, enum parser_step *step, struct fail *f)
     return parser_scalar(p, first, line, f);
 }
 
-/* Counts a value that is complete, and closes the aggregates that it completes. True if the outermost
- * value is complete. */
+/* Counts a value that is complete, and closes the aggregates that it completes. True if the
+ * outermost value is complete. */
 static bool parser_close(struct parser *p)
 {
     while (p->depth > 0) {

@@ -1,4 +1,4 @@
-/* parser.h - RESP2 and RESP3 replies out of bytes as they come. No I/O; format and invariants: parser.c. */
+/* parser.h - RESP2 and RESP3 replies out of bytes as they come. No I/O; invariants: parser.c. */
 #ifndef CLIENT_PARSER_H
 #define CLIENT_PARSER_H
 #include "client/fail.h"
@@ -56,9 +56,9 @@ BECK_MUST_CHECK int parser_room(struct parser *p, char **out, size_t *n, struct 
 /* `n` bytes were put there. */
 void parser_filled(struct parser *p, size_t n);
 
-/* The next whole reply, borrowed until the next parser_next or parser_reset.
- * Errors: BECK_ERR_AGAIN (more bytes are needed), BECK_ERR_PROTO, BECK_ERR_TOO_BIG, BECK_ERR_NOMEM (the
- * place in the bytes is lost: only parser_reset helps). */
+/* The next whole reply, borrowed until the next parser_next or parser_reset. Errors: BECK_ERR_AGAIN
+ * (more bytes are needed), BECK_ERR_PROTO, BECK_ERR_TOO_BIG, BECK_ERR_NOMEM (the place in the bytes
+ * is lost: only parser_reset helps). */
 BECK_MUST_CHECK int parser_next(struct parser *p, const struct beck_reply **out, struct fail *f);
 
 #endif

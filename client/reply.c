@@ -1,5 +1,6 @@
 /*
- * reply.c - looking at a reply that parser.c has made: the functions of beck.h around struct beck_reply.
+ * reply.c - looking at a reply that parser.c has made: the functions of beck.h around struct
+ * beck_reply.
  *
  * A reply is a pointer into the parser's array of nodes. Children follow their parent, and the next
  * sibling is `span` nodes further on.

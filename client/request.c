@@ -1,9 +1,10 @@
 /*
  * request.c - the encoder: `*<n>\r\n`, then `$<bytes>\r\n<bytes>\r\n` for each argument.
  *
- * Commands are put behind each other in one buffer. What is sent moves `at` on; the buffer starts from
- * its front again when everything is sent, so that a pipeline of any length runs in the same few pages.
- * The room for a whole command is made before its first byte is written: there is never half of one.
+ * Commands are put behind each other in one buffer. What is sent moves `at` on; the buffer starts
+ * from its front again when everything is sent, so that a pipeline of any length runs in the same
+ * few pages. The room for a whole command is made before its first byte is written: there is never
+ * half of one.
  */
 #include "client/request.h"
 

@@ -15,8 +15,8 @@ void request_init(struct request *r);
 void request_fini(struct request *r);
 void request_reset(struct request *r);
 
-/* Adds a command of 1..REQUEST_ARGS_MAX arguments. Errors: BECK_ERR_NOMEM, BECK_ERR_TOO_BIG; nothing was
- * added then. */
+/* Adds a command of 1..REQUEST_ARGS_MAX arguments. Errors: BECK_ERR_NOMEM, BECK_ERR_TOO_BIG;
+ * nothing was added then. */
 BECK_MUST_CHECK int request_append(struct request *r, const struct beck_slice *args, size_t n,
                                    struct fail *f);
 

@@ -1,10 +1,10 @@
 /*
  * transport.c - the only place that makes system calls on sockets.
  *
- * Sockets are non-blocking and close on exec. Waiting is poll(2) with what is left until a deadline, on the
- * socket and on the wake-up descriptor. A name that has several addresses gets them tried in the system's
- * order, each with its share of the time that is left, so that one that swallows packets does not use up
- * all of it. Writing never raises SIGPIPE.
+ * Sockets are non-blocking and close on exec. Waiting is poll(2) with what is left until a
+ * deadline, on the socket and on the wake-up descriptor. A name that has several addresses gets
+ * them tried in the system's order, each with its share of the time that is left, so that one that
+ * swallows packets does not use up all of it. Writing never raises SIGPIPE.
  */
 #include "client/transport.h"
 

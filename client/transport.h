@@ -14,16 +14,18 @@ int64_t transport_now_ms(void);
 int64_t transport_deadline(uint64_t timeout_ms);
 
 /* Waits until `fd` is ready for one of `events` (POLLIN, POLLOUT); *out holds what it is ready for.
- * Errors: BECK_ERR_TIMEOUT (deadline_ms passed), BECK_ERR_INTERRUPTED (wakeup_fd, if not -1, is readable),
- * BECK_ERR_IO. */
+ * Errors: BECK_ERR_TIMEOUT (deadline_ms passed), BECK_ERR_INTERRUPTED (wakeup_fd, if not -1, is
+ * readable), BECK_ERR_IO. */
 BECK_MUST_CHECK int transport_wait(int fd, int wakeup_fd, short events, int64_t deadline_ms,
                                    short *out, struct fail *f);
 
-/* Connects to where `conf` says. Errors: BECK_ERR_CONNECT, BECK_ERR_TIMEOUT, BECK_ERR_INTERRUPTED. */
+/* Connects to where `conf` says.
+ * Errors: BECK_ERR_CONNECT, BECK_ERR_TIMEOUT, BECK_ERR_INTERRUPTED. */
 BECK_MUST_CHECK int transport_connect(const struct beck_conf *conf, int wakeup_fd,
                                       int64_t deadline_ms, int *out_fd, struct fail *f);
 
-/* Sends or receives what is possible at once. Errors: BECK_ERR_AGAIN, BECK_ERR_IO, BECK_ERR_CLOSED. */
+/* Sends or receives what is possible at once.
+ * Errors: BECK_ERR_AGAIN, BECK_ERR_IO, BECK_ERR_CLOSED. */
 BECK_MUST_CHECK int transport_send(int fd, const char *p, size_t n, size_t *out, struct fail *f);
 BECK_MUST_CHECK int transport_receive(int fd, char *p, size_t n, size_t *out, struct fail *f);
 

@@ -1,5 +1,5 @@
-/* fuzz_json.c - any bytes as a line for produce and as a stored value: no crash, and printing what was read
- * and reading it again changes nothing. */
+/* fuzz_json.c - any bytes as a line for produce and as a stored value: no crash, and printing what
+ * was read and reading it again changes nothing. */
 #include <assert.h>
 
 #include "cli/base64.c"

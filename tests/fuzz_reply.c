@@ -1,5 +1,5 @@
-/* fuzz_reply.c - any bytes as replies, in pieces whose size the first byte tells: no crash, no node out of
- * bounds, memory within the limits. */
+/* fuzz_reply.c - any bytes as replies, in pieces whose size the first byte tells: no crash, no node
+ * out of bounds, memory within the limits. */
 #include <assert.h>
 
 #include "client/parser.h"

@@ -1,9 +1,10 @@
 /*
  * test_client.c - the client library: parser, encoder, URLs, and a connection to a scripted server.
  *
- * The scripted server is a child process behind a Unix socket that reads until it has seen a number of
- * commands, writes given bytes, and goes on to the next line of its script; so every claim about broken
- * servers is tested without a broken server. SEED replays the random part, SCALE multiplies its rounds.
+ * The scripted server is a child process behind a Unix socket that reads until it has seen a number
+ * of commands, writes given bytes, and goes on to the next line of its script; so every claim about
+ * broken servers is tested without a broken server. SEED replays the random part, SCALE multiplies
+ * its rounds.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,10 @@
 /*
  * test_json.c - JSON as events of a stream: what is read is what is printed.
  *
- * The command line is no library, so its sources are included. The random parts print their SEED and take
- * it back; SCALE multiplies their rounds. `print(parse(line)) == line` is checked on random objects in the
- * one spelling that is printed; `parse(print(bytes)) == bytes` on random field values of any bytes.
+ * The command line is no library, so its sources are included. The random parts print their SEED
+ * and take it back; SCALE multiplies their rounds. `print(parse(line)) == line` is checked on
+ * random objects in the one spelling that is printed; `parse(print(bytes)) == bytes` on random
+ * field values of any bytes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -517,8 +518,8 @@ static void stored_bytes_are_printed_and_read_back(void **state)
         random_bytes(&bytes, &random);
         text_room(&bytes, 1);
         text = json_scan_text(&scan, bytes.p, bytes.n);
-        /* The same value in other bytes: a text with blanks loses them, a JSON string is stored plain, base64
-         * that another client stored as text becomes its bytes. */
+        /* The same value in other bytes: a text with blanks loses them, a JSON string is stored
+         * plain, base64 that another client stored as text becomes its bytes. */
         changes = text &&
                   (scan.blanks || *bytes.p == '"' || memmem(bytes.p, bytes.n, "base64", 6) != NULL);
         line.n = 0;
