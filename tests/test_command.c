@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
+#include "broker/commands/syntax.h"
 #include "broker/engine/command.h"
 
 static uint8_t upper(char b)
@@ -84,6 +85,7 @@ static void check_row(const struct command *cmd)
     assert_non_null(cmd->summary);
     assert_true(strlen(cmd->summary) > 3);
     assert_non_null(cmd->syntax);
+    assert_true(syntax_count(cmd->syntax) <= 16); /* and it can be read */
     assert_true((cmd->flags & (CMD_WRITE | CMD_READONLY)) != (CMD_WRITE | CMD_READONLY));
     assert_int_equal((cmd->flags & CMD_MOVABLE_KEYS) != 0, cmd->get_keys != NULL);
     if (cmd->first_key != 0)

@@ -505,9 +505,14 @@ static struct client *connection_find(const struct engine *e, uint64_t id)
     return NULL;
 }
 
+/* The oldest first; the engine's list has the newest in front. */
 static void connection_put_all(FILE *f, const struct engine *e)
 {
-    for (const struct client *at = e->clients; at != NULL; at = at->next)
+    const struct client *at = e->clients;
+
+    while (at != NULL && at->next != NULL)
+        at = at->next;
+    for (; at != NULL; at = at->prev)
         connection_put_line(f, e, at);
 }
 

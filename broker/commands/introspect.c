@@ -10,6 +10,7 @@
 #include "broker/commands/introspect.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/commands/syntax.h"
 #include "broker/engine/args.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/glob.h"
@@ -356,13 +357,18 @@ static void introspect_reply_pair(struct client *c, const char *key, const char 
 static void introspect_reply_docs(struct client *c, const struct command *cmd)
 {
     size_t n_subs = introspect_n_subs(cmd);
+    bool has_arguments = cmd->syntax[0] != '\0';
 
     reply_str(c, cmd->name);
-    reply_map(c, n_subs > 0 ? 5 : 4);
+    reply_map(c, 4 + (size_t)has_arguments + (n_subs > 0));
     introspect_reply_pair(c, "summary", cmd->summary);
     introspect_reply_pair(c, "since", cmd->since);
     introspect_reply_pair(c, "group", cmd->group);
     introspect_reply_pair(c, "complexity", cmd->complexity);
+    if (has_arguments) {
+        reply_str(c, "arguments");
+        syntax_reply(c, cmd->syntax);
+    }
     if (n_subs == 0)
         return;
     reply_str(c, "subcommands");
