@@ -7,6 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-uint64_t siphash13(const uint8_t key[16], const void *p, size_t n);
+uint64_t siphash13(const uint8_t key[16], const void *bytes, size_t n);
 
 #endif
