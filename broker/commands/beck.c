@@ -1,8 +1,8 @@
 /*
  * beck.c - what no other server has, under one name: BECK DIGEST, BECK LOG.
  *
- * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures as a map, for
- * programs; INFO has the same ones as text in its section "log".
+ * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures as a
+ * map, for programs; INFO has the same ones as text in its section "log".
  */
 #include "broker/engine/args.h"
 #include "broker/engine/digest.h"

@@ -1,13 +1,14 @@
 /*
- * connection.c - commands about the connection itself: who it is, what it speaks, who else is there.
+ * connection.c - commands about the connection itself: who it is, what it speaks, who else is
+ * there.
  *
- * None of them touches a key, so their replies wait for no watermark but those before them. There is
- * one user, "default". While there is no password, nobody needs to authenticate and any password for
- * "default" is right, as in Redis; HELLO and AUTH share the check, which takes the same time for every
- * wrong password of one length.
+ * None of them touches a key, so their replies wait for no watermark but those before them. There
+ * is one user, "default". While there is no password, nobody needs to authenticate and any password
+ * for "default" is right, as in Redis; HELLO and AUTH share the check, which takes the same time
+ * for every wrong password of one length.
  *
- * CLIENT LIST and CLIENT KILL walk the engine's list of clients. A killed connection is only marked here: the
- * host closes it after the round, so the list does not change while it is walked.
+ * CLIENT LIST and CLIENT KILL walk the engine's list of clients. A killed connection is only marked
+ * here: the host closes it after the round, so the list does not change while it is walked.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,8 @@ static bool connection_parse_hello(struct client *c, const struct slice *argv, s
     return true;
 }
 
-/* Replaces a text of the client by a copy; an empty one becomes NULL. False, with an error, if memory ran out. */
+/* Replaces a text of the client by a copy; an empty one becomes NULL. False, with an error, if
+ * memory ran out. */
 static bool connection_set_text(struct client *c, char **text, struct slice value)
 {
     char *copy = value.n > 0 ? args_copy(value) : NULL;
@@ -298,7 +300,8 @@ static void connection_setinfo(struct engine *e, struct client *c, const struct 
         reply_ok(c);
 }
 
-/* Reads the argument of a switch; replies with an error and returns false if it is neither on nor off. */
+/* Reads the argument of a switch; replies with an error and returns false if it is neither on nor
+ * off. */
 static bool connection_on_off(struct client *c, struct slice arg, bool *out)
 {
     *out = args_word(arg, "on");
@@ -538,7 +541,8 @@ static bool connection_put_ids(FILE *f, struct engine *e, struct client *c, cons
     return true;
 }
 
-/* Writes what CLIENT LIST was asked for; replies with an error and returns false if that makes no sense. */
+/* Writes what CLIENT LIST was asked for; replies with an error and returns false if that makes no
+ * sense. */
 static bool connection_put_list(FILE *f, struct engine *e, struct client *c,
                                 const struct slice *argv, size_t argc)
 {

@@ -1,13 +1,14 @@
 /*
  * info.c - INFO: lines of "name:value" in sections, all of them figures that are kept anyway.
  *
- * Clients look for Redis's names: a library decides by redis_version what it may send, a queue warns if
- * maxmemory_policy evicts, a dashboard plots used_memory. What Redis names and Beck does not have (replicas,
- * forks, scripts) is either 0, which is true, or left out. What Beck has and Redis does not is in a section
- * of its own, "log".
+ * Clients look for Redis's names: a library decides by redis_version what it may send, a queue
+ * warns if maxmemory_policy evicts, a dashboard plots used_memory. What Redis names and Beck does
+ * not have (replicas, forks, scripts) is either 0, which is true, or left out. What Beck has and
+ * Redis does not is in a section of its own, "log".
  *
- * Sections are a table of name, function, and whether they are shown without being asked for. Memory and
- * processor time are asked from the system when INFO comes: the only such calls in the engine's thread.
+ * Sections are a table of name, function, and whether they are shown without being asked for.
+ * Memory and processor time are asked from the system when INFO comes: the only such calls in the
+ * engine's thread.
  */
 #include "broker/commands/info.h"
 #include <inttypes.h>

@@ -1,11 +1,11 @@
 /*
  * introspect.c - COMMAND: the table of commands as Redis's clients expect it.
  *
- * A command is described by ten elements: name, arity, flags, first key, last key, step, ACL categories,
- * tips, key specifications, subcommands. Flags and most categories follow from the bits of `flags`, in
- * Redis's order. Key specifications are told from the same numbers that dispatch uses: one range of keys
- * at an index; or one key each where key_flags treats them differently; or the first half of what
- * follows a keyword.
+ * A command is described by ten elements: name, arity, flags, first key, last key, step, ACL
+ * categories, tips, key specifications, subcommands. Flags and most categories follow from the bits
+ * of `flags`, in Redis's order. Key specifications are told from the same numbers that dispatch
+ * uses: one range of keys at an index; or one key each where key_flags treats them differently; or
+ * the first half of what follows a keyword.
  */
 #include "broker/commands/introspect.h"
 #include <stdio.h>
@@ -488,7 +488,7 @@ static bool introspect_arity_fits(const struct command *cmd, size_t argc)
     return cmd->arity >= 0 ? argc == (size_t)cmd->arity : argc >= (size_t)-cmd->arity;
 }
 
-/* Finds the keys of the command in argv. Replies with an error and returns false if there are none. */
+/* Finds the keys of the command in argv; replies with an error and returns false if it has none. */
 static bool introspect_keys(struct client *c, const struct slice *argv, size_t argc,
                             const struct command **out, size_t *positions, size_t *n)
 {

@@ -1,11 +1,11 @@
 /*
  * server.c - commands about the server as a whole: settings, counting, emptying, ending.
  *
- * A single node answers for itself: ROLE is a master without replicas, WAIT finds none, and CLUSTER is
- * disabled, in Redis's words. INFO and COMMAND have files of their own.
+ * A single node answers for itself: ROLE is a master without replicas, WAIT finds none, and CLUSTER
+ * is disabled, in Redis's words. INFO and COMMAND have files of their own.
  *
- * CONFIG GET and SET go by the table in broker/config.c; the host hears of each setting that changed. A
- * configuration file is never written: CONFIG REWRITE says so.
+ * CONFIG GET and SET go by the table in broker/config.c; the host hears of each setting that
+ * changed. A configuration file is never written: CONFIG REWRITE says so.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  *
  *   line      sequence
  *   sequence  item item ...
- *   item      WORD                a token of its own, or the token of the argument or choice behind it
+ *   item      WORD                a token of its own, or that of the argument or choice behind it
  *             word                an argument
  *             [ choice ]          what is optional
  *             [ sequence ... ]    what stood before may be repeated
@@ -90,7 +90,8 @@ static bool syntax_is_argument(char first)
 
 static struct syntax_list syntax_choice(struct syntax *s, char end);
 
-/* "[...]", behind the bracket: something optional, or the repetition of what stands last in the list. */
+/* "[...]", behind the bracket: something optional, or the repetition of what stands last in the
+ * list. */
 static void syntax_bracket(struct syntax *s, struct syntax_list *list)
 {
     struct syntax_list inner = syntax_choice(s, ']');
@@ -123,7 +124,7 @@ static void syntax_bracket(struct syntax *s, struct syntax_list *list)
     list->n -= inner.n - 1;
 }
 
-/* A word in capitals, or a sign: the token of what follows it, if that is an argument or a choice. */
+/* A word in capitals, or a sign: the token of what follows, if that is an argument or a choice. */
 static unsigned syntax_token(struct syntax *s)
 {
     struct slice token = syntax_word(s);
@@ -172,7 +173,8 @@ static struct syntax_list syntax_sequence(struct syntax *s)
     return list;
 }
 
-/* Sequences up to `end`, which is skipped: as they are if there is one, as one node if there are several. */
+/* Sequences up to `end`, which is skipped: as they are if there is one, as one node if there are
+ * several. */
 static struct syntax_list syntax_choice(struct syntax *s, char end)
 {
     struct syntax_list first = syntax_sequence(s), several = { 0 }, choice = { 0 };

@@ -1,4 +1,5 @@
-/* syntax.h - a command's syntax, written as one line in the table, as the tree that COMMAND DOCS tells. */
+/* syntax.h - a command's syntax, written as one line in the table, as the tree that COMMAND DOCS
+ * tells. */
 #ifndef BROKER_COMMANDS_SYNTAX_H
 #define BROKER_COMMANDS_SYNTAX_H
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * args.c - reading the arguments of a command. Arguments come from outside: nothing here believes anything
- * about them.
+ * args.c - reading the arguments of a command. Arguments come from outside: nothing here believes
+ * anything about them.
  */
 #include "broker/engine/args.h"
 #include <stdlib.h>

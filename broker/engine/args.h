@@ -3,8 +3,8 @@
 #define BROKER_ENGINE_ARGS_H
 #include "log/bytes.h"
 
-/* Reads a decimal number as Redis does: the whole text, an optional minus, no plus, no blank, no leading
- * zero but "0" itself. False, with *out unchanged, if it is anything else or does not fit. */
+/* Reads a decimal number as Redis does: the whole text, an optional minus, no plus, no blank, no
+ * leading zero but "0" itself. False, with *out unchanged, if it is another text or does not fit. */
 bool args_i64(struct slice text, int64_t *out);
 
 /* The same within [min, max]. */
@@ -13,7 +13,8 @@ bool args_i64_in(struct slice text, int64_t min, int64_t max, int64_t *out);
 /* Whether the argument is this option, which is written in lower case, in any case. */
 bool args_word(struct slice arg, const char *word);
 
-/* Whether the text has neither blanks nor control bytes nor bytes beyond ASCII: what a client's name may be. */
+/* Whether the text has neither blanks nor control bytes nor bytes beyond ASCII: what a client's
+ * name may be. */
 bool args_printable(struct slice text);
 
 /* A zero-terminated copy that the caller frees; NULL if memory ran out. */

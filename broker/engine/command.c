@@ -1,14 +1,14 @@
 /*
  * command.c - the table of commands, finding one by name, and what else is told from the table.
  *
- * Each file of broker/commands/ brings its part. A request's name is looked up in a small hash table
- * over all parts, open addressing, a quarter full at most. The hash and the first comparison work on
- * the name as two 64-bit words (its first and last eight bytes, which overlap or are padded), with the
- * bit set that makes letters lower case. For names of at most sixteen letters, nearly all, equal words
- * mean equal names; the others are compared byte by byte.
+ * Each file of broker/commands/ brings its part. A request's name is looked up in a small hash
+ * table over all parts, open addressing, a quarter full at most. The hash and the first comparison
+ * work on the name as two 64-bit words (its first and last eight bytes, which overlap or are
+ * padded), with the bit set that makes letters lower case. For names of at most sixteen letters,
+ * nearly all, equal words mean equal names; the others are compared byte by byte.
  *
- * The table is filled before main begins and never changed afterwards: two brokers in one process read
- * the same one, as they read the parts.
+ * The table is filled before main begins and never changed afterwards: two brokers in one process
+ * read the same one, as they read the parts.
  *
  * docs/protocol.md is printed from here too, so it cannot tell of a command that does not exist.
  */

@@ -1,4 +1,5 @@
-/* command.h - the one table of commands: dispatch, COMMAND, docs/protocol.md and ACL categories come from it. */
+/* command.h - the one table of commands: dispatch, COMMAND, docs/protocol.md and ACL categories
+ * come from it. */
 #ifndef BROKER_ENGINE_COMMAND_H
 #define BROKER_ENGINE_COMMAND_H
 #include <stdbool.h>
@@ -46,8 +47,8 @@ enum command_category {
     CAT_ADMIN = 1 << 10
 };
 
-/* argv[0] is the command's name as sent; argv and its bytes are borrowed for the call. Replies exactly once,
- * or blocks (engine/blocking.h). Checks everything before its first effect. */
+/* argv[0] is the command's name as sent; argv and its bytes are borrowed for the call. Replies
+ * exactly once, or blocks (engine/blocking.h). Checks everything before its first effect. */
 typedef void command_handler(struct engine *e, struct client *c, const struct slice *argv,
                              size_t argc);
 
@@ -70,8 +71,9 @@ struct command {
     /* what follows the name: "key [NOMKSTREAM] ... field value [field value ...]" */
     const char *syntax;
     const struct command *subcommands; /* ends with a NULL name; NULL if none */
-    /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW update"; several keys with
-     * a treatment of their own each: "RW access delete;OW update". NULL: told from CMD_WRITE and CMD_READONLY. */
+    /* For COMMAND INFO, in Redis's words. key_flags: what happens to the keys, "RW update"; several
+     * keys with a treatment of their own each: "RW access delete;OW update". NULL: told from
+     * CMD_WRITE and CMD_READONLY. */
     const char *key_flags;
     const char *key_word; /* keys follow this word up to the middle of what is left: "STREAMS" */
     const char *tips;     /* "nondeterministic_output;request_policy:all_shards"; NULL if none */

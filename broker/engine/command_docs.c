@@ -1,8 +1,10 @@
 /*
- * command_docs.c - docs/protocol.md: an introduction written by hand, and every command from the table.
+ * command_docs.c - docs/protocol.md: an introduction written by hand, and every command from the
+ * table.
  *
- * `beckd --print-commands` prints it. The list of commands cannot disagree with what the broker does, since
- * dispatch reads the same rows; what the introduction says of limits is checked by the tests that hit them.
+ * `beckd --print-commands` prints it. The list of commands cannot disagree with what the broker
+ * does, since dispatch reads the same rows; what the introduction says of limits is checked by the
+ * tests that hit them.
  */
 #include <assert.h>
 #include <ctype.h>
@@ -85,6 +87,7 @@ static const char command_docs_intro[] =
     "| what one command or transaction writes | `max-batch-bytes`, 256 MiB | error, nothing is "
     "done |\n"
     "| commands in a transaction | 1,048,576 | error, and EXEC refuses |\n"
+    "| keys that a client watches | 65,536 | error |\n"
     "| a client's name | 256 bytes | error |\n"
     "| databases | 16 | error |\n"
     "\n"

@@ -1,14 +1,15 @@
 /*
  * glob.c - matching names against patterns, without recursion.
  *
- * One pass over pattern and text together. Everything but a star matches exactly one byte of the text
- * or fails. Where a star stands, its place and the text's are remembered; a later failure goes back to
- * the last star only, which then takes one byte more. Going back to an earlier star could win nothing:
- * the part between the two has been found at its first possible place, which leaves the rest of the
- * pattern the most text. So the work is bounded by the product of the lengths, however many stars there are.
+ * One pass over pattern and text together. Everything but a star matches exactly one byte of the
+ * text or fails. Where a star stands, its place and the text's are remembered; a later failure goes
+ * back to the last star only, which then takes one byte more. Going back to an earlier star could
+ * win nothing: the part between the two has been found at its first possible place, which leaves
+ * the rest of the pattern the most text. So the work is bounded by the product of the lengths,
+ * however many stars there are.
  *
- * Oddities kept because they are Redis's: after a backslash in a class the case always counts; the ends of
- * a range may be given in either order; `[]` matches nothing and `[^]` anything.
+ * Oddities kept because they are Redis's: after a backslash in a class the case always counts; the
+ * ends of a range may be given in either order; `[]` matches nothing and `[^]` anything.
  */
 #include "broker/engine/glob.h"
 
@@ -26,7 +27,7 @@ static bool glob_in_range(uint8_t from, uint8_t to, uint8_t b, bool nocase)
     return b >= glob_lower(low, nocase) && b <= glob_lower(high, nocase);
 }
 
-/* Matches one byte against the class whose bracket is at pattern[*at]; moves *at behind the class. */
+/* Matches one byte against the class whose bracket is at pattern[*at]; moves *at behind it. */
 static bool glob_class(struct slice pattern, size_t *at, uint8_t b, bool nocase)
 {
     const uint8_t *p = pattern.p;

@@ -5,8 +5,8 @@
  * small is formatted straight into the output's free space: one check for room, then stores. Digits
  * come two at a time from a table; numbers below a hundred, nearly all lengths, need no division.
  *
- *   R1  An error lies as a whole in one chunk of the output, so whether the last reply is one can be
- *       told from the tail alone (reply_is_error_at).
+ *   R1  An error lies as a whole in one chunk of the output, so whether the last reply is one can
+ *       be told from the tail alone (reply_is_error_at).
  *   R2  Once the output has failed, at most OUTBUF_SCRATCH bytes are written to what outbuf_reserve
  *       gives.
  */
@@ -105,7 +105,7 @@ void reply_ok(struct client *c)
     reply_literal(c, "+OK\r\n", 5);
 }
 
-/* Trailing line ends go, others become blanks: whatever a request had in it, an error is one line. */
+/* Trailing line ends go, others become blanks: whatever a request has in it, an error is a line. */
 static size_t reply_one_line(char *text, size_t n)
 {
     while (n > 0 && (text[n - 1] == '\r' || text[n - 1] == '\n'))
@@ -173,8 +173,8 @@ void reply_str(struct client *c, const char *text)
     reply_bulk(c, text, strlen(text));
 }
 
-/* A bulk string whose text is made in place, at start + 5: behind a length of two digits, which most
- * have; the others move down by one. */
+/* A bulk string whose text is made in place, at start + 5: behind a length of two digits, which
+ * most have; the others move down by one. */
 static void reply_close_short(struct client *c, uint8_t *start, uint8_t *end)
 {
     size_t n = (size_t)(end - (start + 5));

@@ -9,7 +9,8 @@ struct command;
 
 void reply_simple(struct client *c, const char *text); /* +text */
 void reply_ok(struct client *c);
-/* -text; the text includes its prefix ("ERR ..."). CR and LF in it become blanks, it is cut at 1,024 bytes. */
+/* -text; the text includes its prefix ("ERR ..."). CR and LF in it become blanks, it is cut at
+ * 1,024 bytes. */
 void reply_error(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void reply_int(struct client *c, int64_t v);
 void reply_u64(struct client *c, uint64_t v); /* as a : number, may exceed INT64_MAX */
@@ -33,7 +34,8 @@ static inline int reply_echo_n(struct slice s)
     return (int)(s.n < 1024 ? s.n : 1024);
 }
 
-/* The errors that the engine gives before a command runs; the texts are Redis's. argv[0] is what was sent. */
+/* The errors that the engine gives before a command runs; the texts are Redis's. argv[0] is what
+ * was sent. */
 void reply_unknown_command(struct client *c, const struct slice *argv, size_t argc);
 void reply_unknown_subcommand(struct client *c, const struct command *container, struct slice name);
 void reply_subcommand_syntax(struct client *c, const struct command *container, struct slice name);
