@@ -136,35 +136,40 @@ static void info_clients(const struct info *x)
     info_put(x, "total_blocking_keys", blocking_n_keys(e->blocking));
 }
 
-/* Resident pages now; 0 where /proc does not tell. */
-static uint64_t info_rss_bytes(void)
+/* Resident bytes now and at most; 0 where /proc does not tell. (getrusage's maximum would include what
+ * the process was before it became this program.) */
+static void info_resident(uint64_t *now, uint64_t *peak)
 {
-    unsigned long long size = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    int n = 0;
+    unsigned long long kib;
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "re");
 
-    if (f != NULL) {
-        n = fscanf(f, "%llu %llu", &size, &resident);
-        fclose(f);
+    *now = *peak = 0;
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "VmRSS: %llu kB", &kib) == 1)
+            *now = kib * 1024;
+        else if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
+            *peak = kib * 1024;
     }
-    return n == 2 ? resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    fclose(f);
 }
 
 static void info_memory(const struct info *x)
 {
     struct mallinfo2 heap = mallinfo2();
     uint64_t used = heap.uordblks + heap.hblkhd + x->log.arena_bytes;
-    uint64_t rss = info_rss_bytes(), total;
+    uint64_t rss, peak, total;
     size_t clients = 0;
-    struct rusage usage;
 
+    info_resident(&rss, &peak);
     for (const struct client *c = x->e->clients; c != NULL; c = c->next)
         clients += sizeof *c + c->input_bytes + c->input_free + c->out.memory + c->queued_bytes;
     total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     info_put_memory(x, "used_memory", used);
     info_put_memory(x, "used_memory_rss", rss);
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        info_put_memory(x, "used_memory_peak", (uint64_t)usage.ru_maxrss * 1024);
+    info_put_memory(x, "used_memory_peak", peak);
     info_put_memory(x, "total_system_memory", total);
     info_put_memory(x, "maxmemory", 0);
     fprintf(x->f, "maxmemory_policy:noeviction\r\nmem_fragmentation_ratio:%.2f\r\n",

@@ -4,7 +4,7 @@
 #include "log/bytes.h"
 
 /* Reads a decimal number as Redis does: the whole text, an optional minus, no plus, no blank, no
- * leading zero but "0" itself. False, with *out unchanged, if it is another text or does not fit. */
+ * leading zero but "0" itself. False, with *out unchanged, if it is another text or too large. */
 bool args_i64(struct slice text, int64_t *out);
 
 /* The same within [min, max]. */
