@@ -136,8 +136,8 @@ static void info_clients(const struct info *x)
     info_put(x, "total_blocking_keys", blocking_n_keys(e->blocking));
 }
 
-/* Resident bytes now and at most; 0 where /proc does not tell. (getrusage's maximum would include what
- * the process was before it became this program.) */
+/* Resident bytes now and at most; 0 where /proc does not tell. (getrusage's maximum would include
+ * what the process was before it became this program.) */
 static void info_resident(uint64_t *now, uint64_t *peak)
 {
     unsigned long long kib;
