@@ -81,13 +81,14 @@ static void main_fit_descriptors(struct config *c)
     }
 }
 
-/* Without these, glibc gives memory back and takes it again with every large reply, or keeps one arena for each
- * of the log's threads. */
+/* Without these, glibc gives memory back and takes it again with every large reply, keeps one arena for each
+ * of the log's threads, or merges a million small pieces in one call of free after a FLUSHALL (0.4 s). */
 static void main_tune_malloc(void)
 {
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    mallopt(M_MXFAST, 0);
 }
 
 static int main_serve(struct config *c)

@@ -1022,7 +1022,7 @@ static void a_flush_of_many_keys_is_freed_over_rounds(void **state)
     replies(t, a, "DBSIZE", ":0\r\n");
     assert_true(t->e.state.oids.n > 0);
     assert_int_equal(engine_next_deadline_ms(&t->e), t->e.now_ms); /* it asks to go on */
-    rounds(t, 20);
+    rounds(t, 100);
     assert_int_equal(t->e.state.oids.n, 0);
     assert_int_equal(engine_next_deadline_ms(&t->e), UINT64_MAX);
     bench_free(t);

@@ -36,7 +36,7 @@
 
 enum {
     ENGINE_EXPIRE_SLICE = 64,    /* keys a round */
-    ENGINE_REAP_SLICE = 20000,   /* entries or objects freed a round */
+    ENGINE_REAP_SLICE = 3000,    /* entries or objects freed a round: about a millisecond */
     ENGINE_DICT_SLICE = 256,     /* buckets a round */
     ENGINE_DIGEST_SLICE = 20000, /* entries hashed a round */
     ENGINE_RETRY_MS = 100,       /* after expiry found no room in the log */
