@@ -55,7 +55,7 @@ struct load {
     struct err *e;
 };
 
-enum { LOAD_BUF = 256 << 10 };
+enum { LOAD_BUF = 256 << 10, LOAD_SILENCE_MS = 60000 };
 
 static void *load_need(void *p)
 {
@@ -293,7 +293,9 @@ static int load_loop(struct load *l)
             return rc;
     }
     while (l->n_running > 0) {
-        int n = epoll_wait(l->epoll, events, 256, -1);
+        int n = epoll_wait(l->epoll, events, 256, LOAD_SILENCE_MS);
+        if (n == 0)
+            return err_set(l->e, ERR_IO, "no reply for %d s", LOAD_SILENCE_MS / 1000);
         for (int i = 0; i < n; i++) {
             int rc = load_event(l, &events[i]);
             if (rc != OK)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -60,6 +61,7 @@ static void server_exec(const char *const *argv, const char *dir, const char *pr
     char output[600];
     int fd;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it does not outlive the benchmark */
     snprintf(output, sizeof output, "%s/output", dir);
     fd = open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
@@ -210,13 +212,27 @@ static int server_remove(const char *path, const struct stat *st, int type, stru
     return remove(path);
 }
 
+/* Waits for the end; a server that takes longer than SERVER_WAIT_MS is killed, which its status shows. */
+static void server_wait_end(pid_t pid, int *status)
+{
+    struct timespec ms = { 0, 1000000 };
+
+    for (int i = 0; i < SERVER_WAIT_MS; i++) {
+        if (waitpid(pid, status, WNOHANG) == pid)
+            return;
+        nanosleep(&ms, NULL);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, status, 0);
+}
+
 int server_stop(struct server *s)
 {
     int status = 0;
 
     if (s->pid > 0) {
         kill(s->pid, SIGTERM);
-        waitpid(s->pid, &status, 0);
+        server_wait_end(s->pid, &status);
     }
     if (s->syncs != NULL)
         munmap((void *)(uintptr_t)s->syncs, 4096);
