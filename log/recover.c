@@ -12,7 +12,7 @@
  *       header says where the frames of the file before it end.
  *   R3  S >= E, or a place before that end, is damage: the start is refused, nothing is changed. Else the tail is torn, and
  *       dropped. An unfinished run of frames (MORE) is torn as a whole: E is where the run began.
- *   R4  A file shorter than it was allocated is damage.
+ *   R4  The newest file, if shorter than it was allocated, may have lost its end: damage, unless it was closed.
  *
  * The newest file whose header is no good and that holds no frame was just being made; it counts as not there, if
  * the log is whole up to it. The residue: damage to the very last batch, before a later frame told that it was durable,
@@ -449,7 +449,7 @@ static int recover_hunt(struct recover *r, struct err *e)
 /* Decides; the text of damage is complete after it. */
 static void recover_judge(struct recover *r)
 {
-    bool cut = r->scan_is_sound && r->scan.size < r->scan.header.size; /* R4 */
+    bool cut = r->scan_is_sound && r->scan.size < r->scan.header.size && !r->closed; /* R4 */
 
     if (BUG(BUG_STOP_AT_BAD_CRC)) {
         r->damaged = false;
@@ -461,7 +461,9 @@ static void recover_judge(struct recover *r)
     if (r->damage.code == OK)
         err_set(&r->damage, ERR_CORRUPT, "%s: is %s at byte %" PRIu64, r->scan.path,
                 cut ? "cut off" : "damaged", cut ? r->scan.size : r->scan.pos);
-    if (r->synced > r->lsn)
+    if (r->synced < r->lsn)
+        err_add(&r->damage, "records from %" PRIu64 " on may be missing", r->lsn);
+    else if (r->synced > r->lsn)
         err_add(&r->damage, "records %" PRIu64 " to %" PRIu64 " were durable and cannot be read",
                 r->lsn, r->synced);
     else

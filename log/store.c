@@ -179,14 +179,17 @@ static int store_check_first(struct io *io, const char *dir, struct err *e)
 /* Checks that nothing but remains of a creation are here. */
 static int store_check_empty(struct io *io, const char *dir, struct err *e)
 {
-    int rc = io->list(io, dir, store_is_foreign, NULL);
+    int rc = store_check_first(io, dir, e);
 
+    if (rc != OK)
+        return rc;
+    rc = io->list(io, dir, store_is_foreign, NULL);
     if (rc < 0)
         return err_sys(e, ERR_IO, "%s: listing the directory", dir);
     if (rc > 0)
         return err_set(e, ERR_FORMAT,
                        "%s: holds files but no store; give --dir an empty or a new directory", dir);
-    return store_check_first(io, dir, e);
+    return OK;
 }
 
 static int store_begin(struct store *s, struct io *io, const char *dir, struct err *e)
