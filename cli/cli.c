@@ -36,7 +36,7 @@ const struct option_spec globals_options[] = {
     GLOBAL('s', "socket", "PATH", OPTION_TEXT, socket,
            "Server's Unix socket, instead of host and port."),
     GLOBAL(
-        0, "url", "URL", OPTION_TEXT, url,
+        0, "url", "URL", OPTION_SECRET, url,
         "Server as beck://[user:password@]host:port/db or unix://path; BECK_URL is the default."),
     GLOBAL('n', "db", "N", OPTION_TEXT, db, "Database number (0)."),
     GLOBAL(0, "user", "NAME", OPTION_TEXT, user, "Log in as this user."),
@@ -118,15 +118,31 @@ int cli_status(const struct cli *cli, int code)
     }
 }
 
+void cli_advise(const struct cli *cli, int code)
+{
+    const char *text = beck_last_error(cli->client);
+
+    if (code == BECK_ERR_TIMEOUT)
+        fputs("Try a longer --timeout.\n", stderr);
+    else if (code == BECK_ERR_CLOSED || code == BECK_ERR_IO)
+        fputs("The server's log says why. Is it still there? Try: beck ping\n", stderr);
+    else if (code == BECK_ERR_AUTH)
+        fputs("Give the login with --user and --password-file FILE, or in BECK_PASSWORD.\n",
+              stderr);
+    else if (code == BECK_ERR_SERVER && strncmp(text, "WRONGTYPE", 9) == 0)
+        fputs("That key is no stream. See which are with: beck stream ls\n", stderr);
+    else if (code == BECK_ERR_SERVER && strncmp(text, "ERR unknown command", 19) == 0)
+        fputs("See what the server knows with: beck call COMMAND LIST\n", stderr);
+    else if (code == BECK_ERR_SERVER && beck_last_error_retriable(cli->client))
+        fputs("This may pass: try again later.\n", stderr);
+}
+
 int cli_fail(const struct cli *cli, int code, const char *what)
 {
     if (code != BECK_ERR_INTERRUPTED)
         cli_message(cli, "%s%s%s", what != NULL ? what : "", what != NULL ? ": " : "",
                     beck_last_error(cli->client));
-    if (code == BECK_ERR_TIMEOUT)
-        fputs("Try a longer --timeout.\n", stderr);
-    if (code == BECK_ERR_CLOSED || code == BECK_ERR_IO)
-        fputs("The server's log says why. Is it still there? Try: beck ping\n", stderr);
+    cli_advise(cli, code);
     return cli_status(cli, code);
 }
 
@@ -269,8 +285,7 @@ static int cli_connect_fail(struct cli *cli, int code)
               "Name another with -h HOST -p PORT, -s PATH, --url URL or BECK_URL.\n",
               stderr);
     if (code == BECK_ERR_AUTH)
-        fputs("Give the login with --user and --password-file FILE, or in BECK_PASSWORD.\n",
-              stderr);
+        cli_advise(cli, code);
     if (code == BECK_ERR_PROTO)
         fputs("Is it really a Beck or Redis server that listens there?\n", stderr);
     return code == BECK_ERR_SERVER ? EXIT_RUNTIME : EXIT_CONNECTION;

@@ -21,8 +21,8 @@ enum {
 
 /* The options that every command has. */
 struct globals {
-    const char *host, *socket, *url, *user, *password_file;
-    char *password;        /* owned */
+    const char *host, *socket, *user, *password_file;
+    char *url, *password;  /* owned */
     const char *port, *db; /* checked by the client library */
     uint64_t timeout_ms, connect_timeout_ms;
     bool json, progress;
@@ -55,6 +55,9 @@ int cli_connect(struct cli *cli);
 
 /* Prints the client's last error (behind `what`, unless NULL) and returns the status for `code`. */
 int cli_fail(const struct cli *cli, int code, const char *what);
+
+/* Prints what to try after an error of that code, if there is something to try. */
+void cli_advise(const struct cli *cli, int code);
 
 /* The status for a code of the client's, without a message. */
 int cli_status(const struct cli *cli, int code);

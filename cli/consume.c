@@ -1,10 +1,12 @@
 /*
  * consume.c - `beck consume STREAM`: entries of a stream, as JSON Lines or readably.
  *
- * Reading is XRANGE in pages of PAGE entries, each beginning behind the last entry of the one
- * before. The next page is asked for before the current one is printed, so that the server works
- * meanwhile. A page that is not full is the stream's present end. With --follow, XREAD BLOCK goes
- * on from the last ID; each round is BLOCK_MS long, so that a server that has died is noticed.
+ * Reading is XRANGE in pages, each beginning behind the last entry of the one before. A page has as
+ * many entries as make about PAGE_BYTES, going by the page before, at most PAGE_MAX; should one
+ * still be larger than a reply may be, it is asked for again in smaller pieces on a new connection.
+ * The next page is asked for before the current one is printed, so that the server works meanwhile.
+ * A page that is not full is the stream's present end. With --follow, XREAD BLOCK goes on from
+ * there; each round is BLOCK_MS long, so that a server that has died is noticed.
  *
  * --from end needs the last ID as it is now, not XREAD's `$`, which would mean another moment in
  * each round and lose what came between two.
@@ -21,7 +23,7 @@
 #include "cli/progress.h"
 #include "cli/when.h"
 
-enum { PAGE = 1000, BLOCK_MS = 5000, ID_MAX = 64 };
+enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 2 << 20, BLOCK_MS = 5000, ID_MAX = 64 };
 
 struct consume_options {
     const char *from, *field;
@@ -35,7 +37,8 @@ struct consume {
     struct beck_slice stream;
     struct output out;
     struct progress progress;
-    char last[ID_MAX]; /* the ID behind which reading goes on */
+    char next[ID_MAX]; /* where reading goes on: "-", an ID, or "(" and the last ID that was read */
+    uint64_t page;     /* entries to ask for at once */
     uint64_t printed;
 };
 
@@ -140,17 +143,38 @@ static int consume_print(struct consume *c, const struct beck_reply *entries)
     return status;
 }
 
-/* Remembers the last entry's ID, with `prefix` in front. False if the entries are none. */
-static bool consume_remember(struct consume *c, const struct beck_reply *entries,
-                             const char *prefix)
+/* Bytes of all names and values of an entry. */
+static uint64_t consume_size(const struct beck_reply *entry)
 {
-    const struct beck_reply *last = beck_reply_at(entries, beck_reply_count(entries) - 1);
+    const struct beck_reply *fields = beck_reply_next(beck_reply_first(entry));
+    const struct beck_reply *at = beck_reply_first(fields);
+    uint64_t bytes = 0;
 
-    if (last == NULL || !consume_is_entry(last)) {
-        cli_message(c->cli, "the server sent something that is no entry of a stream");
-        return false;
+    for (size_t n = beck_reply_count(fields); n > 0; n--) {
+        bytes += beck_reply_string(at).n;
+        at = n > 1 ? beck_reply_next(at) : at;
     }
-    snprintf(c->last, sizeof c->last, "%s%s", prefix, beck_reply_string(beck_reply_first(last)).p);
+    return bytes;
+}
+
+/* Goes on behind the last entry of a page, with a page size that suits it. False if it is none. */
+static bool consume_advance(struct consume *c, const struct beck_reply *entries)
+{
+    const struct beck_reply *entry = beck_reply_first(entries);
+    uint64_t n = beck_reply_count(entries), bytes = 0, suits;
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (i > 0)
+            entry = beck_reply_next(entry);
+        if (!consume_is_entry(entry)) {
+            cli_message(c->cli, "the server sent something that is no entry of a stream");
+            return false;
+        }
+        bytes += consume_size(entry);
+    }
+    suits = PAGE_BYTES / (bytes / n + 1);
+    c->page = suits > PAGE_MAX ? PAGE_MAX : suits > 0 ? suits : 1;
+    snprintf(c->next, sizeof c->next, "(%s", beck_reply_string(beck_reply_first(entry)).p);
     return true;
 }
 
@@ -159,59 +183,69 @@ static uint64_t consume_page(const struct consume *c, uint64_t under_way)
 {
     uint64_t left = c->options->count - c->printed - under_way;
 
-    return c->options->count == 0 || left > PAGE ? PAGE : left;
+    return c->options->count == 0 || left > c->page ? c->page : left;
 }
 
-static int consume_ask(struct consume *c, const char *start, uint64_t n)
+/* Asks for n entries from c->next on. */
+static int consume_ask(struct consume *c, uint64_t n)
 {
     char count[24];
-    struct beck_slice args[] = { beck_str("XRANGE"), c->stream,         beck_str(start),
+    struct beck_slice args[] = { beck_str("XRANGE"), c->stream,         beck_str(c->next),
                                  beck_str("+"),      beck_str("COUNT"), { count, 0 } };
+    int rc;
 
     args[5].n = (size_t)snprintf(count, sizeof count, "%" PRIu64, n);
-    return beck_client_append(c->cli->client, args, 6);
+    rc = beck_client_append(c->cli->client, args, 6);
+    return rc == BECK_OK ? beck_client_flush(c->cli->client) : rc;
 }
 
-/* Handles one page; *more says whether another one is on its way, of *asked entries. */
-static int consume_take_page(struct consume *c, uint64_t *asked, bool *more)
+/* After a reply that was too big: connects anew, to go on with fewer entries at once. BECK_OK, or
+ * why it cannot go on. */
+static int consume_shrink(struct consume *c)
 {
-    const struct beck_reply *page;
-    int rc = beck_client_receive(c->cli->client, &page);
-    uint64_t n;
+    if (c->page == 1)
+        return BECK_ERR_TOO_BIG;
+    c->page = c->page > 16 ? c->page / 16 : 1;
+    return beck_client_connect(c->cli->client);
+}
 
-    *more = false;
+/* Handles one page; *asked is how many entries were asked for, and then how many the next page on
+ * its way has: 0 at the end. */
+static int consume_take_page(struct consume *c, uint64_t *asked)
+{
+    const struct beck_reply *page = NULL;
+    int rc = beck_client_receive(c->cli->client, &page);
+    uint64_t n = rc == BECK_OK ? beck_reply_count(page) : 0;
+    bool full = n == *asked;
+
+    *asked = 0;
+    if (rc == BECK_ERR_TOO_BIG)
+        rc = consume_shrink(c);
+    else if (rc == BECK_OK && n == 0)
+        return EXIT_OK;
+    else if (rc == BECK_OK && !consume_advance(c, page))
+        return EXIT_RUNTIME;
+    if (rc == BECK_OK && (full || n == 0) && consume_page(c, n) > 0) {
+        *asked = consume_page(c, n);
+        rc = consume_ask(c, *asked);
+    }
     if (rc != BECK_OK)
         return cli_fail(c->cli, rc, NULL);
-    n = beck_reply_count(page);
-    if (n == 0)
-        return EXIT_OK;
-    if (!consume_remember(c, page, "("))
-        return EXIT_RUNTIME;
-    if (n == *asked && consume_page(c, n) > 0) {
-        *asked = consume_page(c, n);
-        rc = consume_ask(c, c->last, *asked);
-        if (rc == BECK_OK)
-            rc = beck_client_flush(c->cli->client);
-        if (rc != BECK_OK)
-            return cli_fail(c->cli, rc, NULL);
-        *more = true;
-    }
-    return consume_print(c, page);
+    return n > 0 ? consume_print(c, page) : EXIT_OK;
 }
 
-/* Reads from `start` to the present end. */
-static int consume_range(struct consume *c, const char *start)
+/* Reads from c->next to the present end. */
+static int consume_range(struct consume *c)
 {
     uint64_t asked = consume_page(c, 0);
-    bool more = true;
     int status = EXIT_OK;
-    int rc = consume_ask(c, start, asked);
+    int rc = consume_ask(c, asked);
 
     if (rc != BECK_OK)
         return cli_fail(c->cli, rc, NULL);
-    while (more && status == EXIT_OK) {
+    while (asked > 0 && status == EXIT_OK) {
         int signal = cli_signal(c->cli);
-        status = signal != 0 ? EXIT_SIGNAL + signal : consume_take_page(c, &asked, &more);
+        status = signal != 0 ? EXIT_SIGNAL + signal : consume_take_page(c, &asked);
         progress_tell(&c->progress, c->printed, c->printed);
     }
     return status;
@@ -230,23 +264,46 @@ static const struct beck_reply *consume_entries(const struct beck_reply *reply)
 static int consume_wait(struct consume *c)
 {
     char count[24], block[24];
-    struct beck_slice args[] = { beck_str("XREAD"), beck_str("COUNT"), { count, 0 },
-                                 beck_str("BLOCK"), { block, 0 },      beck_str("STREAMS"),
-                                 c->stream,         beck_str(c->last) };
+    struct beck_slice args[] = { beck_str("XREAD"), beck_str("COUNT"),    { count, 0 },
+                                 beck_str("BLOCK"), { block, 0 },         beck_str("STREAMS"),
+                                 c->stream,         beck_str(c->next + 1) };
     const struct beck_reply *reply, *entries;
     int rc;
 
     args[2].n = (size_t)snprintf(count, sizeof count, "%" PRIu64, consume_page(c, 0));
     args[4].n = (size_t)snprintf(block, sizeof block, "%d", BLOCK_MS);
     rc = cli_call(c->cli, args, 8, &reply);
+    if (rc == BECK_ERR_TOO_BIG) {
+        rc = consume_shrink(c);
+        return rc == BECK_OK ? EXIT_OK : cli_fail(c->cli, rc, NULL);
+    }
     if (rc != BECK_OK)
         return cli_fail(c->cli, rc, NULL);
     if (beck_reply_type(reply) == BECK_REPLY_NIL)
         return EXIT_OK;
     entries = consume_entries(reply);
-    if (entries == NULL || beck_reply_count(entries) == 0 || !consume_remember(c, entries, ""))
+    if (entries == NULL || beck_reply_count(entries) == 0 || !consume_advance(c, entries))
         return EXIT_RUNTIME;
     return consume_print(c, entries);
+}
+
+/* Makes c->next "(ID" for XREAD: where nothing was read, of the ID before the one to begin at. */
+static void consume_step_back(struct consume *c)
+{
+    uint64_t ms, seq;
+    char *end;
+
+    if (c->next[0] == '(')
+        return;
+    ms = c->next[0] == '-' ? 0 : strtoull(c->next, &end, 10);
+    seq = c->next[0] != '-' && *end == '-' ? strtoull(end + 1, NULL, 10) : 0;
+    if (seq > 0) {
+        seq--;
+    } else if (ms > 0) {
+        ms--;
+        seq = UINT64_MAX;
+    }
+    snprintf(c->next, sizeof c->next, "(%" PRIu64 "-%" PRIu64, ms, seq);
 }
 
 static int consume_follow(struct consume *c)
@@ -254,8 +311,7 @@ static int consume_follow(struct consume *c)
     uint64_t timeout_ms = c->cli->globals.timeout_ms;
     int status = output_flush(&c->out);
 
-    if (c->last[0] == '(')
-        memmove(c->last, c->last + 1, strlen(c->last));
+    consume_step_back(c);
     if (timeout_ms > 0)
         beck_client_set_timeout(c->cli->client, timeout_ms + BLOCK_MS);
     while (status == EXIT_OK && (c->options->count == 0 || c->printed < c->options->count)) {
@@ -267,47 +323,21 @@ static int consume_follow(struct consume *c)
     return status;
 }
 
-/* The ID that XREAD wants for "behind everything that comes before `start`". */
-static void consume_before(struct consume *c, const char *start)
-{
-    uint64_t ms = 0, seq = 0;
-    char *end;
-
-    if (c->last[0] != '\0' || *start == '-') {
-        if (c->last[0] == '\0')
-            snprintf(c->last, sizeof c->last, "0-0");
-        return;
-    }
-    if (*start == '(') {
-        snprintf(c->last, sizeof c->last, "%s", start + 1);
-        return;
-    }
-    ms = strtoull(start, &end, 10);
-    seq = *end == '-' ? strtoull(end + 1, NULL, 10) : 0;
-    if (seq > 0)
-        seq--;
-    else if (ms > 0) {
-        ms--;
-        seq = UINT64_MAX;
-    }
-    snprintf(c->last, sizeof c->last, "%" PRIu64 "-%" PRIu64, ms, seq);
-}
-
-/* Sets c->last to the stream's last ID, 0-0 if it does not exist. */
+/* Goes on behind the stream's last ID, or behind 0-0 if it does not exist. */
 static int consume_find_end(struct consume *c)
 {
     struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"), c->stream };
     const struct beck_reply *reply, *id;
     int rc = cli_call(c->cli, args, 3, &reply);
 
-    snprintf(c->last, sizeof c->last, "0-0");
+    snprintf(c->next, sizeof c->next, "(0-0");
     if (rc == BECK_ERR_SERVER && strcmp(beck_last_error(c->cli->client), "ERR no such key") == 0)
         return EXIT_OK;
     if (rc != BECK_OK)
         return cli_fail(c->cli, rc, NULL);
     id = beck_reply_get(reply, "last-generated-id");
-    if (id != NULL && beck_reply_string(id).n < sizeof c->last)
-        snprintf(c->last, sizeof c->last, "%s", beck_reply_string(id).p);
+    if (id != NULL && beck_reply_string(id).n < sizeof c->next - 1)
+        snprintf(c->next, sizeof c->next, "(%s", beck_reply_string(id).p);
     return EXIT_OK;
 }
 
@@ -358,33 +388,32 @@ static uint64_t consume_total(struct consume *c, const struct when *from)
     return cli_call(c->cli, args, 2, &reply) == BECK_OK ? (uint64_t)beck_reply_integer(reply) : 0;
 }
 
-static int consume_work(struct consume *c, struct when *from)
+static int consume_work(struct consume *c, const struct when *from)
 {
     uint64_t now = 0;
-    int status = EXIT_OK;
+    int status;
 
-    if (from->kind == WHEN_AGO) {
+    switch (from->kind) {
+    case WHEN_START: snprintf(c->next, sizeof c->next, "-"); break;
+    case WHEN_ID: snprintf(c->next, sizeof c->next, "%s", from->id); break;
+    case WHEN_END: return c->options->follow ? consume_find_end(c) : EXIT_OK;
+    case WHEN_AGO:
         status = consume_server_time(c, &now);
-        snprintf(from->id, sizeof from->id, "%" PRIu64, now > from->ms ? now - from->ms : 0);
+        if (status != EXIT_OK)
+            return status;
+        snprintf(c->next, sizeof c->next, "%" PRIu64, now > from->ms ? now - from->ms : 0);
     }
-    if (status != EXIT_OK)
-        return status;
-    if (from->kind == WHEN_END)
-        return c->options->follow ? consume_find_end(c) : EXIT_OK;
-    if (from->kind == WHEN_START)
-        snprintf(from->id, sizeof from->id, "-");
-    status = consume_range(c, from->id);
-    consume_before(c, from->id);
-    return status;
+    return consume_range(c);
 }
 
 static int consume_run(struct cli *cli, const void *options, int argc, char **argv)
 {
-    struct consume c = { .cli = cli, .options = options, .stream = beck_str(argv[0]) };
+    struct consume c = { .cli = cli, .options = options, .page = PAGE_FIRST };
     struct when from;
     int status;
 
     (void)argc;
+    c.stream = beck_str(argv[0]);
     if (!when_parse(c.options->from, &from))
         return cli_usage(
             cli,

@@ -249,7 +249,7 @@ void help_put_man(struct text *t)
     text_printf(
         t,
         ".\\\" Made by `beck help --man`: the text is in cli/, beside the code that it tells of.\n"
-        ".TH BECK 1 \"\" \"Beck %s\" \"Beck manual\"\n"
+        ".TH BECK 1 2026-11-24 \"Beck %s\" \"Beck manual\"\n"
         ".SH NAME\nbeck \\- put events into streams and get them out again\n"
         ".SH SYNOPSIS\n\\fBbeck\\fR [\\fIoption\\fR...] \\fIcommand\\fR [\\fIoption\\fR...] "
         "[\\fIargument\\fR...]\n.SH DESCRIPTION\n",

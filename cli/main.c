@@ -143,6 +143,14 @@ static int main_command(struct cli *cli, int argc, char **argv)
     return main_run(cli, argc - rest, argv + rest);
 }
 
+/* Releases what may hold a password. */
+static void main_forget(char *secret)
+{
+    if (secret != NULL)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
 int main(int argc, char **argv)
 {
     const char *no_colour = getenv("NO_COLOR");
@@ -157,9 +165,8 @@ int main(int argc, char **argv)
     status = main_command(&cli, argc, argv);
     beck_client_free(cli.client);
     beck_conf_free(cli.conf);
-    if (cli.globals.password != NULL)
-        explicit_bzero(cli.globals.password, strlen(cli.globals.password));
-    free(cli.globals.password);
+    main_forget(cli.globals.password);
+    main_forget(cli.globals.url);
     if (cli.signal_fd >= 0)
         close(cli.signal_fd);
     return status;

@@ -25,7 +25,7 @@ struct option_spec {
     const char *help;
 };
 
-/* One command. Paragraphs of its text are separated by an empty line; indented lines are verbatim. */
+/* One command. Paragraphs of its text are separated by empty lines; indented lines are verbatim. */
 struct command {
     const char *name;      /* "produce", "stream ls" */
     const char *arguments; /* "STREAM [FILE]" */

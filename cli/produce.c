@@ -11,8 +11,8 @@
  * that is on its way which line it was, so that every message can say where to go on:
  *
  *   P1  confirmed <= sent; marks of entries confirmed..sent are in the ring.
- *   P2  Nothing is sent behind a line that was refused (without --skip-bad), behind an error reply that
- *       has been seen, or behind a signal.
+ *   P2  Nothing is sent behind a line that was refused (without --skip-bad), behind an error reply
+ *       that has been seen, or behind a signal.
  */
 #include <assert.h>
 #include <errno.h>
@@ -177,6 +177,7 @@ static void produce_answer(struct produce *p, int rc, const struct beck_reply *r
     if (p->n_refused++ == 0) {
         progress_end(&p->progress);
         cli_message(p->cli, "line %" PRIu64 ": %s", mark.line, beck_last_error(p->cli->client));
+        cli_advise(p->cli, rc);
     }
     produce_stop(p, rc == BECK_ERR_AUTH ? EXIT_CONNECTION : EXIT_RUNTIME);
 }
@@ -197,6 +198,16 @@ static int produce_take(struct produce *p, bool wait)
         wait = false;
     }
     return BECK_OK;
+}
+
+/* The connection is lost: takes what had come before. */
+static int produce_take_rest(struct produce *p)
+{
+    int rc = BECK_OK;
+
+    while (rc == BECK_OK && p->sent > p->answered)
+        rc = produce_take(p, true);
+    return rc;
 }
 
 /* Waits until there is input (then reads it), an answer, or a signal. */
@@ -232,6 +243,8 @@ static int produce_loop(struct produce *p)
         rc = beck_client_flush(p->cli->client);
         if (rc == BECK_OK)
             rc = produce_take(p, produce_window_is_full(p));
+        else if (rc == BECK_ERR_CLOSED || rc == BECK_ERR_IO)
+            rc = produce_take_rest(p);
         if (signal != 0)
             produce_stop(p, EXIT_SIGNAL + signal);
         if (rc == BECK_OK && p->out.text.n > 0) {

@@ -153,6 +153,7 @@ static int client_parse(struct beck_client *c, const struct beck_reply **out)
         return rc;
     if (rc != BECK_OK)
         return client_break(c);
+    assert(c->pending > 0); /* C1 */
     c->pending--;
     if ((*out)->type == BECK_REPLY_ERROR)
         return fail_server(&c->fail, beck_reply_string(*out));
@@ -166,13 +167,6 @@ static bool client_can_parse(const struct beck_client *c)
            c->broken.code == BECK_ERR_IO;
 }
 
-/* Brings in what is left to read of a connection that could not be written to any more. */
-static void client_salvage(struct beck_client *c)
-{
-    while (client_fill(c) == BECK_OK)
-        ;
-}
-
 static int client_receive(struct beck_client *c, int64_t deadline_ms, const struct beck_reply **out)
 {
     for (;;) {
@@ -183,16 +177,17 @@ static int client_receive(struct beck_client *c, int64_t deadline_ms, const stru
         rc = client_parse(c, out);
         if (rc != BECK_ERR_AGAIN)
             return rc;
-        if (c->broken.code != BECK_OK)
-            return client_broken(c);
+        if (c->broken.code != BECK_OK) { /* perhaps by sending only, and there is more to read */
+            if (client_fill(c) != BECK_OK)
+                return client_broken(c);
+            continue;
+        }
         rc = client_flush(c, deadline_ms);
         if (rc == BECK_OK)
             rc = client_fill(c);
         if (rc == BECK_ERR_AGAIN)
             rc = transport_wait(c->fd, c->wakeup_fd, POLLIN, deadline_ms, &ready, &c->fail);
-        if (c->broken.code != BECK_OK && client_can_parse(c))
-            client_salvage(c);
-        else if (rc != BECK_OK)
+        if (rc != BECK_OK && c->broken.code == BECK_OK)
             return rc;
     }
 }
@@ -248,11 +243,11 @@ int beck_client_poll(struct beck_client *c, const struct beck_reply **out)
     rc = client_parse(c, out);
     if (rc != BECK_ERR_AGAIN)
         return rc;
-    if (c->broken.code != BECK_OK)
-        return client_broken(c);
     rc = client_fill(c);
     if (rc == BECK_OK)
         rc = client_parse(c, out);
+    else if (c->broken.code != BECK_OK)
+        return client_broken(c);
     if (rc == BECK_ERR_AGAIN)
         return fail_set(&c->fail, rc, "no reply has come yet");
     return rc;

@@ -474,9 +474,12 @@ static void bad_urls_and_settings_are_refused_and_change_nothing(void **state)
 
 /* ---- A connection to a scripted server ---- */
 
+/* Ends of a script: write no more, answer nothing more, close with what comes unread. */
+enum { END = 0, SILENT, SLAM };
+
 struct script {
     size_t n_commands; /* to read before saying something */
-    const char *say;   /* NULL: close, or with n_commands > 0 stay silent */
+    const char *say;   /* NULL: how it ends */
 };
 
 struct fake {
@@ -509,7 +512,9 @@ static void fake_serve(int listener, const struct script *script)
         if (write(fd, script->say, n) != (ssize_t)n)
             _exit(1);
     }
-    if (script->n_commands > 0) /* silent until the client goes */
+    if (script->n_commands == SLAM)
+        _exit(0);
+    if (script->n_commands == SILENT)
         while (read(fd, rest, sizeof rest) > 0)
             ;
     shutdown(fd, SHUT_WR);
@@ -640,11 +645,37 @@ static void replies_before_the_end_of_a_connection_are_still_received(void **sta
     fake_stop(&fake);
 }
 
+static void what_came_before_a_failed_send_is_received(void **state)
+{
+    static const struct script script[] = { { 1, HELLO_REPLY },
+                                            { 1, ":1\r\n-ERR Protocol error\r\n" },
+                                            { SLAM, NULL } };
+    static char big[1 << 20];
+    struct beck_slice ping[] = { beck_str("PING") };
+    struct beck_slice much[] = { { big, sizeof big } };
+    const struct beck_reply *r;
+    struct fake fake;
+
+    (void)state;
+    fake_start(&fake, script);
+    assert_int_equal(fake_connect(&fake), BECK_OK);
+    assert_int_equal(beck_client_append(fake.c, ping, 1), BECK_OK);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(beck_client_append(fake.c, much, 1), BECK_OK);
+    assert_int_equal(beck_client_flush(fake.c), BECK_ERR_CLOSED);
+    assert_int_equal(beck_client_receive(fake.c, &r), BECK_OK);
+    assert_int_equal(beck_client_receive(fake.c, &r), BECK_ERR_SERVER);
+    assert_int_equal(beck_client_receive(fake.c, &r), BECK_ERR_CLOSED);
+    assert_int_equal(beck_client_poll(fake.c, &r), BECK_ERR_CLOSED);
+    assert_int_equal(beck_client_connect(fake.c), BECK_ERR_CONNECT);
+    fake_stop(&fake);
+}
+
 static void a_silent_server_ends_in_a_timeout_and_pushes_are_skipped(void **state)
 {
     static const struct script script[] = { { 1, HELLO_REPLY },
                                             { 1, ">1\r\n+x\r\n:5\r\n" },
-                                            { 1, NULL } };
+                                            { SILENT, NULL } };
     struct beck_slice ping[] = { beck_str("PING") };
     const struct beck_reply *r;
     struct fake fake;
@@ -750,6 +781,7 @@ int main(void)
         cmocka_unit_test(a_server_without_hello_is_spoken_to_in_resp2),
         cmocka_unit_test(a_refused_login_is_an_error_of_its_own),
         cmocka_unit_test(replies_before_the_end_of_a_connection_are_still_received),
+        cmocka_unit_test(what_came_before_a_failed_send_is_received),
         cmocka_unit_test(a_silent_server_ends_in_a_timeout_and_pushes_are_skipped),
         cmocka_unit_test(a_wakeup_descriptor_interrupts_and_nothing_is_lost),
         cmocka_unit_test(garbage_breaks_the_connection_for_good),

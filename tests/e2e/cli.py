@@ -410,6 +410,16 @@ def test_pages(server):
             checks.equal("--count %d of %d" % (count, n), got.count(b"\n"), min(count, n))
 
 
+def test_page_sizes(server):
+    """Pages follow the entries' size, so that neither memory nor a reply's limit is exceeded."""
+    small = b'{"n":"small"}\n'
+    data = small * 3000 + b"".join(b'{"n":"%s"}\n' % (b"x" * n) for n in (1000000,) * 12 + (3000000, 1, 500000)) + small * 1500
+    status("entries of very different sizes", Run("produce", "sizes", stdin=data, server=server), 0)
+    checks.ok("come back", Run("consume", "sizes", "--json", server=server).out == data)
+    with spawn(server, "consume", "sizes", "--json", "--from", "1", "--follow", "--count", "4515") as p:
+        checks.ok("by --follow too", p.stdout.read() == data)
+
+
 def test_follow(server):
     with spawn(server, "consume", "live", "--follow", "--json", "--count", "3") as p:
         for i in range(3):
@@ -445,13 +455,13 @@ def test_signals(server):
         checks.equal("SIGINT ends produce with 130", p.wait(TIMEOUT_S), 130)
         has("after it told what is stored", p.stderr.read().decode(), "2 events in ")
     checks.equal("half a line was not sent", Run("call", "XLEN", "sig", server=server).text, "(integer) 2\n")
-    with spawn(server, "consume", "pages-2500", "--json", stdin=subprocess.DEVNULL) as p:
+    big = b"x" * 100000 + b"\n"
+    Run("produce", "--lines", "bigs", stdin=big * 20, server=server)
+    with spawn(server, "consume", "bigs", "--json", stdin=subprocess.DEVNULL) as p:
         p.stdout.read(10)
         p.stdout.close()
         checks.equal("a reader that leaves ends consume by SIGPIPE", p.wait(TIMEOUT_S), -signal.SIGPIPE)
         checks.equal("without a word", p.stderr.read(), b"")
-    big = b"x" * 100000 + b"\n"
-    Run("produce", "--lines", "bigs", stdin=big * 20, server=server)
     with spawn(server, "consume", "bigs", "--json", stdin=subprocess.DEVNULL) as p:
         p.stdout.read(10)
         p.send_signal(signal.SIGINT)
@@ -530,12 +540,12 @@ def test_passwords():
             status("an empty password file is status 2", Run("--password-file", f.name, "ping", server=server), 2)
         if server.port:
             status("in a URL", Run("--url", "beck://:se%%20cret@127.0.0.1:%d" % server.port, "ping"), 0)
-        with spawn(server, "-a", "se cret", "produce", "argv", "-v") as p:
+        with spawn(server, "--url", "beck://:secret@h", "-a", "se cret", "produce", "argv", "-v") as p:
             p.stdin.write(b'{"a":1}\n')
             p.stdin.flush()
             p.stdout.readline()
             with open("/proc/%d/cmdline" % p.pid, "rb") as f:
-                checks.ok("a password is not seen by ps", b"cret" not in f.read())
+                checks.ok("passwords are not seen by ps", b"cret" not in f.read())
             p.stdin.close()
             p.wait(TIMEOUT_S)
 
@@ -622,6 +632,7 @@ def main():
         test_lines(server)
         test_consume(server)
         test_pages(server)
+        test_page_sizes(server)
         test_follow(server)
         test_signals(server)
         test_terminal(server)
