@@ -12,9 +12,8 @@ PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 
 def run(argv, stdin=b"", timeout=60, env=None):
     """(exit status, stdout, stderr) of a program."""
-    done = subprocess.run(
-        argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, env=dict(os.environ, **(env or {}))
-    )
+    env = dict(os.environ, **(env or {}))
+    done = subprocess.run(argv, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, env=env)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -67,11 +66,17 @@ def redis_cli_modes(server):
         lines = [stat.stdout.readline() for _ in range(4)]
         stat.terminate()
     figures = lines[2].split()
-    checks.ok("redis-cli --stat: keys, memory, clients, requests", figures[0].isdigit() and int(figures[0]) >= 2, short(lines))
+    checks.ok(
+        "redis-cli --stat: keys, memory, clients, requests", figures[0].isdigit() and int(figures[0]) >= 2, short(lines)
+    )
     status, out, _ = cli(server, "--scan", "--pattern", "pip*")
     checks.equal("redis-cli --scan", out, b"piped\n")
     status, out, _ = cli(server, "--bigkeys")
-    checks.ok("redis-cli --bigkeys finds the longest stream", status == 0 and b"piped" in out and b"%d entries" % n in out, short(out))
+    checks.ok(
+        "redis-cli --bigkeys finds the longest stream",
+        status == 0 and b"piped" in out and b"%d entries" % n in out,
+        short(out),
+    )
     status, out, _ = run(["redis-cli", "-p", str(server.port), "--latency", "--raw", "-i", "0.1"], timeout=10)
     checks.ok("redis-cli --latency --raw", status == 0 and len(out.split()) == 4, short(out))
 
@@ -84,7 +89,9 @@ def redis_cli_password():
             checks.equal("redis-cli %s -a" % " ".join(flags), got[1], b"PONG\n")
         got = cli(server, "--user", "default", "--pass", "secret", "--no-auth-warning", "PING")
         checks.equal("redis-cli --user --pass", got[1], b"PONG\n")
-        got = run(["redis-cli", "-u", "redis://default:secret@127.0.0.1:%d/3" % server.port, "--no-auth-warning", "PING"])
+        got = run(
+            ["redis-cli", "-u", "redis://default:secret@127.0.0.1:%d/3" % server.port, "--no-auth-warning", "PING"]
+        )
         checks.equal("redis-cli -u", got[1], b"PONG\n")
         checks.ok("redis-cli with a wrong one", b"WRONGPASS" in b"".join(cli(server, "-a", "wrong", "PING")[1:]))
 
@@ -98,13 +105,21 @@ def redis_benchmark(server):
         name = "redis-benchmark %s" % " ".join(flags)
         status, out, err = benchmark(server, *flags, "-t", "ping", "-n", "5000", "-q")
         rates = re.findall(rb"(PING_\w+): ([\d.]+) requests per second", out)
-        checks.ok(name + ": -t ping", status == 0 and [r[0] for r in rates] == [b"PING_INLINE", b"PING_MBULK"], short(out + err))
+        checks.ok(
+            name + ": -t ping",
+            status == 0 and [r[0] for r in rates] == [b"PING_INLINE", b"PING_MBULK"],
+            short(out + err),
+        )
         for pipeline in ("1", "16", "64"):
             key = "bench%s%s" % (pipeline, "".join(flags))
             status, out, err = benchmark(
                 server, *flags, "-n", "6400", "-c", "10", "-P", pipeline, "-q", "XADD", key, "*", "field", "__rand_int__"
             )
-            checks.ok(name + ": XADD, pipeline %s" % pipeline, status == 0 and b"requests per second" in out and b"rror" not in out, short(out + err))
+            checks.ok(
+                name + ": XADD, pipeline %s" % pipeline,
+                status == 0 and b"requests per second" in out and b"rror" not in out,
+                short(out + err),
+            )
             checks.equal("... all of them", cli(server, "XLEN", key)[1], b"6400\n")
     status, out, err = benchmark(server, "-n", "2000", "-c", "50", "-q", "XRANGE", "bench1", "-", "+", "COUNT", "10")
     checks.ok("redis-benchmark: XRANGE", status == 0 and b"requests per second" in out, short(out + err))
@@ -134,12 +149,14 @@ for kind, r in (("TCP", redis.Redis(port=port)), ("Unix", redis.Redis(unix_socke
     second = r.xadd("s", {"from": "JFK", "n": 2}, maxlen=100, approximate=False)
     claim(kind + ": xadd gives growing IDs", first < second)
     claim(kind + ": xlen", r.xlen("s") == 2)
-    claim(kind + ": xrange", r.xrange("s") == [(first, {w("from"): w("HAM"), w("n"): w("1")}), (second, {w("from"): w("JFK"), w("n"): w("2")})])
+    ham, jfk = {w("from"): w("HAM"), w("n"): w("1")}, {w("from"): w("JFK"), w("n"): w("2")}
+    claim(kind + ": xrange", r.xrange("s") == [(first, ham), (second, jfk)])
     claim(kind + ": xrevrange", [e[0] for e in r.xrevrange("s", count=1)] == [second])
-    claim(kind + ": xread", r.xread({"s": first}) == [[w("s"), [(second, {w("from"): w("JFK"), w("n"): w("2")})]]])
+    claim(kind + ": xread", r.xread({"s": first}) == [[w("s"), [(second, jfk)]]])
     claim(kind + ": xread of nothing", r.xread({"s": second}) == [])
     claim(kind + ": xread that times out", r.xread({"s": "$"}, block=1) == [])
-    claim(kind + ": xinfo_stream", r.xinfo_stream("s")["length"] == 2 and r.xinfo_stream("s")["last-generated-id"] == second)
+    about = r.xinfo_stream("s")
+    claim(kind + ": xinfo_stream", about["length"] == 2 and about["last-generated-id"] == second)
     claim(kind + ": xinfo_stream full", len(r.xinfo_stream("s", full=True)["entries"]) == 2)
     claim(kind + ": xdel", r.xdel("s", first) == 1 and r.xlen("s") == 1)
     claim(kind + ": xtrim", r.xtrim("s", maxlen=0, approximate=False) == 1)
@@ -174,10 +191,11 @@ for kind, r in (("TCP", redis.Redis(port=port)), ("Unix", redis.Redis(unix_socke
         claim(kind + ": errors arrive", False)
     except redis.ResponseError as e:
         claim(kind + ": errors arrive", str(e).startswith("The ID specified in XADD is equal or smaller"))
-    claim(kind + ": info", r.info()["redis_version"] == "8.8.0" and r.info("keyspace")["db%d" % (1 if text else 0)]["keys"] == 2)
+    db = 1 if text else 0
+    claim(kind + ": info", r.info()["redis_version"] == "8.8.0" and r.info("keyspace")["db%d" % db]["keys"] == 2)
     claim(kind + ": config_get", r.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"})
     claim(kind + ": client_list", any(c["cmd"] == "client|list" for c in r.client_list()))
-    claim(kind + ": client_info", r.client_info()["db"] == (1 if text else 0))
+    claim(kind + ": client_info", r.client_info()["db"] == db)
     claim(kind + ": client_setname", text and r.client_getname() == "py" or r.client_setname("x") is True)
     claim(kind + ": command", r.command_count() == len(r.command()) and r.command()["xadd"]["arity"] == -5)
     claim(kind + ": command_getkeys", r.command_getkeys("XADD", "k", "*", "f", "v") == ["k"])
@@ -207,9 +225,13 @@ def python_redis(server):
     lines = out.decode().splitlines()
     for line in lines[:-1]:
         checks.ok("python3-redis over " + line[3:], line.startswith("ok "))
-    checks.ok("python3-redis: the claims are all there", status == 0 and lines[-1:] == ["end"], short(err.decode()[-600:], 700))
+    checks.ok(
+        "python3-redis: the claims are all there",
+        status == 0 and lines[-1:] == ["end"],
+        short(err.decode()[-600:], 700),
+    )
     with Server(args=["--requirepass", "secret"]) as locked:
-        code = "import sys, redis; print(redis.Redis(port=int(sys.argv[1]), username='default', password='secret').ping())"
+        code = "import redis, sys; r = redis.Redis(port=int(sys.argv[1]), password='secret'); print(r.ping())"
         checks.equal("python3-redis with a password", run([PYTHON, "-c", code, str(locked.port)])[1], b"True\n")
 
 

@@ -457,7 +457,9 @@ def hello(beck, redis):
         with beck.connect() as b, redis.connect() as r:
             got, want = b.raw("HELLO", proto), r.raw("HELLO", proto)
             cut = re.compile(rb"(version\r\n)\$\d+\r\n[0-9.]+(.*id\r\n):\d+", re.S)
-            checks.equal("HELLO %d has the fields and order of Redis" % proto, cut.sub(rb"\1\2", got), cut.sub(rb"\1\2", want))
+            checks.equal(
+                "HELLO %d has the fields and order of Redis" % proto, cut.sub(rb"\1\2", got), cut.sub(rb"\1\2", want)
+            )
             reply = decode(got)
             pairs = dict(reply) if proto == 3 else dict(zip(reply[::2], reply[1::2]))
             checks.equal("HELLO %d says which Redis this is like" % proto, pairs[b"version"], b"8.8.0")
@@ -479,7 +481,8 @@ def passwords(redis_args):
         script = [
             "PING", "FOO", "CLIENT ID", "CLIENT FOO", "XADD a * f", "HELLO 3", "HELLO 2", "HELLO 3 AUTH default wrong",
             "HELLO 3 AUTH default", "HELLO 2 AUTH other secret", "RESET", "AUTH wrong", "AUTH secre",
-            "AUTH secretx", "AUTH ''", "AUTH other secret", "AUTH default wrong", "AUTH secret x y", "MULTI", "EXEC", "PING",
+            "AUTH secretx", "AUTH ''", "AUTH other secret", "AUTH default wrong", "AUTH secret x y",
+            "MULTI", "EXEC", "PING",
             "AUTH secret", "PING", "CLIENT GETNAME", "RESET", "PING", "AUTH default secret", "PING", "QUIT",
         ]  # fmt: skip
         with beck.connect() as b, redis.connect() as r:
@@ -549,7 +552,8 @@ XADD_SHAPE = (
     "(oneof? keepref:pure-tokenKEEPREF delref:pure-tokenDELREF acked:pure-tokenACKED) "
     "(oneof? producer:stringIDMPAUTO (block producer:stringIDMP iid:string)) "
     "(block? (oneof maxlen:pure-tokenMAXLEN minid:pure-tokenMINID) (oneof? =:pure-token= ~:pure-token~) "
-    "threshold:string count:integer?LIMIT) (oneof *:pure-token* ms-*:string id:string) (block* field:string value:string)"
+    "threshold:string count:integer?LIMIT) (oneof *:pure-token* ms-*:string id:string) "
+    "(block* field:string value:string)"
 )
 
 
@@ -558,10 +562,13 @@ def shape(args):
     out = []
     for a in args:
         flags = [str(f) for f in a.get("flags", [])]
-        mark = ("?" if "optional" in flags else "") + ("*" if "multiple" in flags else "") + a.get("token", b"").decode()
+        mark = ("?" if "optional" in flags else "") + ("*" if "multiple" in flags else "")
+        mark += a.get("token", b"").decode()
         inner = a.get("arguments")
         kind = a.get("type").decode()
-        out.append("(%s%s %s)" % (kind, mark, shape(inner)) if inner else "%s:%s%s" % (a.get("name").decode(), kind, mark))
+        out.append(
+            "(%s%s %s)" % (kind, mark, shape(inner)) if inner else "%s:%s%s" % (a.get("name").decode(), kind, mark)
+        )
     return " ".join(out)
 
 
@@ -573,7 +580,8 @@ def normal(field, value):
     if field in ("flags", "categories", "tips"):
         return sorted(str(v) for v in value)
     if field == "specs":
-        return [sorted((k, repr(sorted(v, key=repr) if k == b"flags" else v)) for k, v in pairs(s) if k != b"notes") for s in value]
+        kept = [[(k, sorted(v, key=repr) if k == b"flags" else v) for k, v in pairs(s) if k != b"notes"] for s in value]
+        return [sorted(spec, key=repr) for spec in kept]
     return value
 
 
@@ -591,15 +599,18 @@ def client_list(beck):
         b.call("MULTI")
         b.call("PING")
         lines = a.call("CLIENT", "LIST").decode().splitlines()
-        checks.equal("CLIENT LIST has a line for each, the oldest first", [fields_of(x)["name"] for x in lines], ["alice", ""])
+        checks.equal(
+            "CLIENT LIST has a line for each, the oldest first", [fields_of(x)["name"] for x in lines], ["alice", ""]
+        )
         by_name = {fields_of(line)["name"]: fields_of(line) for line in lines}
         alice, other = by_name["alice"], by_name[""]
         checks.equal("its fields are Redis's, in order", list(alice), (
-            "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free argv-mem multi-mem rbs rbp "
-            "obl oll omem tot-mem events cmd user redir resp lib-name lib-ver io-thread tot-net-in tot-net-out tot-cmds"
+            "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free argv-mem "
+            "multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp lib-name lib-ver io-thread tot-net-in tot-net-out tot-cmds"
         ).split())  # fmt: skip
-        for field, want in (("db", "3"), ("flags", "U"), ("resp", "2"), ("lib-name", "lib"), ("lib-ver", "1.2"),
-                            ("multi", "-1"), ("cmd", "client|list"), ("user", "default"), ("laddr", beck.path + ":0")):  # fmt: skip
+        told = {"db": "3", "flags": "U", "resp": "2", "lib-name": "lib", "lib-ver": "1.2", "multi": "-1"}
+        told.update({"cmd": "client|list", "user": "default", "laddr": beck.path + ":0"})
+        for field, want in told.items():
             checks.equal("alice's " + field, alice[field], want)
         for field, want in (("multi", "1"), ("resp", "3"), ("laddr", "127.0.0.1:%d" % beck.port), ("db", "0")):
             checks.equal("the other's " + field, other[field], want)
@@ -607,7 +618,9 @@ def client_list(beck):
         checks.ok("addr is the peer's", other["addr"] == "%s:%d" % b.sock.getsockname(), other["addr"])
         b.call("DISCARD")
         info = b.raw("CLIENT", "INFO")
-        checks.ok("CLIENT INFO is one verbatim line in RESP3", info.startswith(b"=") and info.count(b"\n") == 3, short(info))
+        checks.ok(
+            "CLIENT INFO is one verbatim line in RESP3", info.startswith(b"=") and info.count(b"\n") == 3, short(info)
+        )
         ids = [alice["id"], other["id"]]
         listed = a.call("CLIENT", "LIST", "ID", *reversed(ids)).decode().splitlines()
         checks.equal("CLIENT LIST ID keeps the order asked for", [fields_of(x)["id"] for x in listed], ids[::-1])
@@ -634,12 +647,16 @@ def killing(beck):
                 addr = "%s:%d" % victim.sock.getsockname()
                 args = how(victim.call("CLIENT", "ID"), addr)
                 reply = a.call("CLIENT", "KILL", *args)
-                checks.equal("CLIENT KILL %s" % " ".join(map(str, args[:1])), reply, Simple("OK") if len(args) == 1 else 1)
+                checks.equal(
+                    "CLIENT KILL %s" % " ".join(map(str, args[:1])), reply, Simple("OK") if len(args) == 1 else 1
+                )
                 checks.ok("... closes it", gone(victim))
         with beck.connect(tcp=True) as victim, beck.connect() as unix:
             victim.call("PING")
             unix.call("PING")
-            checks.equal("LADDR fits the TCP one only", a.call("CLIENT", "KILL", "LADDR", "127.0.0.1:%d" % beck.port), 1)
+            checks.equal(
+                "LADDR fits the TCP one only", a.call("CLIENT", "KILL", "LADDR", "127.0.0.1:%d" % beck.port), 1
+            )
             checks.ok("... and closes it", gone(victim))
             checks.equal("USER default spares oneself", a.call("CLIENT", "KILL", "USER", "default"), 1)
             checks.ok("... and nobody else", gone(unix))
@@ -696,7 +713,10 @@ def reply_modes(beck, redis):
     for script, want in (  # here Redis leaves the connection open, or replies with half an array
         (["CLIENT REPLY SKIP", "QUIT"], b""),
         (["CLIENT REPLY OFF", "QUIT"], b""),
-        (["MULTI", "CLIENT REPLY OFF", "PING", "EXEC", "PING", "CLIENT REPLY ON", "QUIT"], b"+OK\r\n" + 2 * b"+QUEUED\r\n" + 2 * b"+OK\r\n"),
+        (
+            ["MULTI", "CLIENT REPLY OFF", "PING", "EXEC", "PING", "CLIENT REPLY ON", "QUIT"],
+            b"+OK\r\n" + 2 * b"+QUEUED\r\n" + 2 * b"+OK\r\n",
+        ),
     ):
         with beck.connect() as c:
             c.send_bytes(b"".join(encode(*words(line)) for line in script))
@@ -704,8 +724,8 @@ def reply_modes(beck, redis):
 
 
 def info(beck):
-    def keys(text):
-        return [x.split(":")[0] for x in text.decode().split("\r\n") if ":" in x]
+    def figures(*section):
+        return dict(x.split(":", 1) for x in c.call("INFO", *section).decode().split("\r\n") if ":" in x)
 
     def titles(text):
         return re.findall(r"^# (\w+)\r$", text.decode(), re.M)
@@ -713,7 +733,7 @@ def info(beck):
     with beck.connect() as c, beck.connect(3) as c3:
         everything = c.call("INFO")
         checks.ok("every line of INFO ends with CR LF", b"\n" not in everything.replace(b"\r\n", b""))
-        values = dict(line.split(":", 1) for line in everything.decode().split("\r\n") if ":" in line)
+        values = figures()
         for key, want in (("redis_version", "8.8.0"), ("redis_mode", "standalone"), ("loading", "0"), ("role", "master"),
                           ("maxmemory", "0"), ("maxmemory_policy", "noeviction"), ("connected_clients", "2"),
                           ("blocked_clients", "0"), ("cluster_enabled", "0"), ("connected_slaves", "0"),
@@ -722,38 +742,74 @@ def info(beck):
         checks.ok("INFO beck_version", re.fullmatch(r"\d+\.\d+\.\d+", values.get("beck_version", "")) is not None)
         checks.ok("used_memory is a real figure", 50_000 < int(values["used_memory"]) < 1 << 30, values["used_memory"])
         checks.equal("the run has a name of 40 digits", len(values["run_id"]), 40)
-        default = ["Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "CPU", "Modules", "Cluster", "Keyspace", "Log"]
+        default = [
+            "Server",
+            "Clients",
+            "Memory",
+            "Persistence",
+            "Stats",
+            "Replication",
+            "CPU",
+            "Modules",
+            "Cluster",
+            "Keyspace",
+            "Log",
+        ]
         checks.equal("INFO's sections", titles(everything), default)
         for word in ("all", "everything", "default"):
             checks.equal("INFO %s" % word, titles(c.call("INFO", word))[:3], default[:3])
-        checks.equal("INFO of two sections, in any case", titles(c.call("INFO", "STATS", "server", "Server")), ["Server", "Stats"])
-        checks.equal("sections are parted by an empty line", c.call("INFO", "cluster", "modules"), b"# Modules\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n")
-        checks.ok("INFO is verbatim text in RESP3", c3.raw("INFO", "cluster") == b"=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n", short(c3.raw("INFO", "cluster")))
+        checks.equal(
+            "INFO of two sections, in any case",
+            titles(c.call("INFO", "STATS", "server", "Server")),
+            ["Server", "Stats"],
+        )
+        checks.equal(
+            "sections are parted by an empty line",
+            c.call("INFO", "cluster", "modules"),
+            b"# Modules\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n",
+        )
+        checks.ok(
+            "INFO is verbatim text in RESP3",
+            c3.raw("INFO", "cluster") == b"=34\r\ntxt:# Cluster\r\ncluster_enabled:0\r\n\r\n",
+            short(c3.raw("INFO", "cluster")),
+        )
         c.call("SELECT", "5")
         c.call("XADD", "k", "1-1", "f", "v")
         c.call("XADD", "l", "1-1", "f", "v")
         c.call("PEXPIRE", "k", "100000")
         line = [x for x in c.call("INFO", "keyspace").decode().split("\r\n") if x.startswith("db5:")][0]
         match = re.fullmatch(r"db5:keys=2,expires=1,avg_ttl=(\d+),subexpiry=0", line)
-        checks.ok("INFO keyspace tells keys, expires and the mean of TTLs", match and 90000 < int(match.group(1)) <= 100000, line)
+        checks.ok(
+            "INFO keyspace tells keys, expires and the mean of TTLs",
+            match and 90000 < int(match.group(1)) <= 100000,
+            line,
+        )
         c.call("FLUSHALL")
         checks.equal("an empty database has no line", c.call("INFO", "keyspace"), b"# Keyspace\r\n")
-        before = int(dict(x.split(":", 1) for x in c.call("INFO", "stats").decode().split("\r\n") if ":" in x)["total_commands_processed"])
+        before = int(figures("stats")["total_commands_processed"])
         c.call("PING")
         c.call("FOO")
-        stats = dict(x.split(":", 1) for x in c.call("INFO", "stats").decode().split("\r\n") if ":" in x)
+        stats = figures("stats")
         checks.equal("commands are counted, unknown ones not", int(stats["total_commands_processed"]) - before, 2)
         checks.ok("errors are counted", int(stats["total_error_replies"]) >= 1)
         c.call("CONFIG", "RESETSTAT")
-        stats = dict(x.split(":", 1) for x in c.call("INFO", "stats").decode().split("\r\n") if ":" in x)
-        checks.equal("CONFIG RESETSTAT starts anew", (stats["total_commands_processed"], stats["total_error_replies"]), ("1", "0"))
+        stats = figures("stats")
+        checks.equal(
+            "CONFIG RESETSTAT starts anew",
+            (stats["total_commands_processed"], stats["total_error_replies"]),
+            ("1", "0"),
+        )
 
 
 def beck_commands(beck):
     with beck.connect() as c, beck.connect(3) as c3:
         c.call("FLUSHALL")
         empty = c.call("BECK", "DIGEST", "SYNC")
-        checks.ok("BECK DIGEST is [LSN, 32 hex digits]", isinstance(empty[0], int) and re.fullmatch(rb"[0-9a-f]{32}", empty[1]) is not None, short(empty))
+        checks.ok(
+            "BECK DIGEST is [LSN, 32 hex digits]",
+            isinstance(empty[0], int) and re.fullmatch(rb"[0-9a-f]{32}", empty[1]) is not None,
+            short(empty),
+        )
         c.call("XADD", "s", "1-1", "f", "v")
         full = c.call("BECK", "DIGEST")
         checks.ok("it changes with the state", full[1] != empty[1] and full[0] > empty[0], short(full))
@@ -764,7 +820,11 @@ def beck_commands(beck):
         checks.ok("BECK LOG is a map in RESP3", isinstance(log, Map), short(log))
         log = dict(log)
         checks.ok("... of watermarks", log[b"durable_lsn"] <= log[b"written_lsn"] <= log[b"last_lsn"], short(log))
-        checks.ok("... which count records", log[b"last_lsn"] >= 1024 and log[b"files"] >= 1 and log[b"failed"] == 0, short(log))
+        checks.ok(
+            "... which count records",
+            log[b"last_lsn"] >= 1024 and log[b"files"] >= 1 and log[b"failed"] == 0,
+            short(log),
+        )
         checks.ok("an always-class append was synced", log[b"fsyncs"] + log[b"fsyncs_inline"] > 0, short(log))
 
 
@@ -772,14 +832,17 @@ def helps(beck):
     with beck.connect() as c:
         for container in ("CLIENT", "CONFIG", "COMMAND", "MODULE", "BECK", "XINFO"):
             lines = c.call(container, "HELP")
-            subs = [n.decode().split("|")[1].upper() for n in c.call("COMMAND", "LIST", "FILTERBY", "PATTERN", container + "|*")]
+            names = c.call("COMMAND", "LIST", "FILTERBY", "PATTERN", container + "|*")
+            subs = [n.decode().split("|")[1].upper() for n in names]
             told = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
             checks.equal("%s HELP tells of each subcommand" % container, sorted(told), sorted(subs))
             checks.ok("%s HELP is simple strings" % container, all(isinstance(x, Simple) for x in lines))
 
 
 def ends():
-    for args, tcp in ((("SHUTDOWN",), False), (("SHUTDOWN", "NOSAVE"), True), (("SHUTDOWN", "SAVE", "NOW", "FORCE"), False)):
+    for args, tcp in (
+        (("SHUTDOWN",), False), (("SHUTDOWN", "NOSAVE"), True), (("SHUTDOWN", "SAVE", "NOW", "FORCE"), False)
+    ):
         with Server() as beck, beck.connect(tcp=tcp) as c:
             c.call("XADD", "s", "1-1", "f", "v")
             c.send(*args)
@@ -793,7 +856,9 @@ def ends():
 def documents():
     with open(os.path.join(ROOT, "docs", "protocol.md"), "rb") as f:
         kept = f.read()
-    checks.ok("docs/protocol.md is what the table says", subprocess.check_output([beckd_path(), "--print-commands"]) == kept)
+    checks.ok(
+        "docs/protocol.md is what the table says", subprocess.check_output([beckd_path(), "--print-commands"]) == kept
+    )
 
 
 def main():
