@@ -150,9 +150,9 @@ static void command_docs_flags(FILE *f, const struct command *c)
 
 static void command_docs_row(FILE *f, const struct command *c)
 {
-    fprintf(f, "\n**`");
+    fprintf(f, "\n- **`");
     command_docs_title(f, c->name);
-    fprintf(f, "%s%s`**  \n%s.  \n*since %s, %s", c->syntax[0] != '\0' ? " " : "", c->syntax,
+    fprintf(f, "%s%s`**\n  %s.\n  *since %s, %s", c->syntax[0] != '\0' ? " " : "", c->syntax,
             c->summary, c->since, c->complexity);
     command_docs_flags(f, c);
     fprintf(f, "*\n");
