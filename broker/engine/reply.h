@@ -14,7 +14,7 @@ void reply_ok(struct client *c);
 void reply_error(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void reply_int(struct client *c, int64_t v);
 void reply_u64(struct client *c, uint64_t v); /* as a : number, may exceed INT64_MAX */
-void reply_bulk(struct client *c, const void *p, size_t n);
+void reply_bulk(struct client *c, const void *bytes, size_t n);
 void reply_str(struct client *c, const char *text); /* bulk of a C string */
 void reply_id(struct client *c, struct id id);      /* bulk "<ms>-<seq>" */
 void reply_u64_bulk(struct client *c, uint64_t v);  /* bulk of its decimal digits */
