@@ -23,10 +23,10 @@ TESTS       := $(call programs,test)
 BENCHES     := $(call programs,bench) $(BUILD)/tests/preload_syncs.so
 FUZZERS     := $(call programs,fuzz)
 
-# What tests and benchmarks read: see docs/hacking.md.
+# What tests read besides what is set on the command line (T, SEED, SCALE, FLIGHTS, ...): docs/hacking.md.
 export BECKD := $(abspath $(BUILD)/beckd)
 export BECK  := $(abspath $(BUILD)/beck)
-export T SEED SCALE FLIGHTS JOBS KILL9_ROUNDS BENCH_ARGS PYTHON BUILD
+export PYTHON BUILD
 
 ## all           build/beckd, build/beck, build/libbeck.a and libbeck.so
 all: $(BUILD)/beckd $(BUILD)/beck $(BUILD)/libbeck.a $(BUILD)/libbeck.so
@@ -62,7 +62,7 @@ $(BUILD)/tests/test_planted_bugs: $(patsubst %.c,$(BUILD)/obj/bugs/%.o,tests/tes
 	$(LINK) -o $@ $^ $(TEST_LIBS)
 $(BUILD)/tests/%.so: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -shared -fPIC -o $@ $<
+	$(CC) $(filter-out $(SANITIZE),$(ALL_CFLAGS)) -shared -fPIC -o $@ $<
 
 ## deps          install what the build misses (Debian, Ubuntu); says what
 ## test-deps     what the tests need besides
@@ -80,7 +80,7 @@ demo: deps
 test: deps test-deps
 	@$(MAKE) --no-print-directory -s all
 	@$(MAKE) --no-print-directory -s test-run
-test-run: all $(TESTS)
+test-run: all $(TESTS) $(BUILD)/tests/preload_trace.so
 	@$(PYTHON) tests/lib/run.py $(RUN)
 
 ## asan, tsan    the tests under the address and undefined-behaviour, or the thread checker

@@ -14,7 +14,7 @@ import tempfile
 from beck import ROOT, Checks, beckd_path, free_port
 
 BECK = os.path.abspath(os.environ.get("BECK") or os.path.join(ROOT, "build", "beck"))
-WAIT = "until build/beck ping >/dev/null 2>&1; do :; done"
+WAIT = "for i in {1..5000}; do build/beck ping >/dev/null 2>&1 && break; done"
 
 
 def port_is_free(port):
@@ -45,6 +45,8 @@ def shell_script(lines):
             out += [line, "status=$?"]
         if line.endswith("&"):
             out.append(WAIT)
+        if line.startswith("kill -9"):  # a person types the next line after the process has gone
+            out.append("wait %1 2>/dev/null")
         out.append("echo \"@@ status $status\"")
     out.append("wait")
     return "\n".join(out)
