@@ -10,6 +10,7 @@
  * CLIENT LIST and CLIENT KILL walk the engine's list of clients. A killed connection is only marked
  * here: the host closes it after the round, so the list does not change while it is walked.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "broker/engine/args.h"
@@ -519,10 +520,41 @@ static void connection_put_all(FILE *f, const struct engine *e)
         connection_put_line(f, e, at);
 }
 
+/* All clients in an array, the newest and highest ID first, as the engine's list has them: so that
+ * many IDs are found in time. NULL if memory ran out. */
+static const struct client **connection_array(const struct engine *e)
+{
+    const struct client **all = malloc((e->n_clients + 1) * sizeof *all);
+    size_t n = 0;
+
+    if (all == NULL)
+        return NULL;
+    for (const struct client *at = e->clients; at != NULL; at = at->next) {
+        assert(n < e->n_clients && (n == 0 || at->id < all[n - 1]->id));
+        all[n++] = at;
+    }
+    return all;
+}
+
+static const struct client *connection_search(const struct client **all, size_t n, uint64_t id)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (all[middle]->id > id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && all[low]->id == id ? all[low] : NULL;
+}
+
 /* Checks all IDs first, then writes the lines of those that are there. */
 static bool connection_put_ids(FILE *f, struct engine *e, struct client *c, const struct slice *ids,
                                size_t n)
 {
+    const struct client **all;
     int64_t id;
 
     for (size_t i = 0; i < n; i++) {
@@ -531,13 +563,19 @@ static bool connection_put_ids(FILE *f, struct engine *e, struct client *c, cons
             return false;
         }
     }
+    all = connection_array(e);
+    if (all == NULL) {
+        reply_error(c, "ERR out of memory");
+        return false;
+    }
     for (size_t i = 0; i < n; i++) {
         const struct client *found = NULL;
         if (args_i64(ids[i], &id))
-            found = connection_find(e, (uint64_t)id);
+            found = connection_search(all, e->n_clients, (uint64_t)id);
         if (found != NULL)
             connection_put_line(f, e, found);
     }
+    free(all);
     return true;
 }
 

@@ -624,6 +624,8 @@ def client_list(beck):
         ids = [alice["id"], other["id"]]
         listed = a.call("CLIENT", "LIST", "ID", *reversed(ids)).decode().splitlines()
         checks.equal("CLIENT LIST ID keeps the order asked for", [fields_of(x)["id"] for x in listed], ids[::-1])
+        listed = a.call("CLIENT", "LIST", "ID", "0", ids[0], "-1", "999999", ids[0], ids[1]).decode().splitlines()
+        checks.equal("... once for each time", [fields_of(x)["id"] for x in listed], [ids[0], *ids])
         checks.equal("TYPE normal is everyone", len(a.call("CLIENT", "LIST", "TYPE", "Normal").splitlines()), 2)
 
 
