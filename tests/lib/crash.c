@@ -530,8 +530,8 @@ void crash_points(const struct crash_options *o, struct crash_result *out)
 
     life_init(&l, o, o->seed, "crash points", out);
     l.judge.modes = (1u << SIMIO_N_MODES) - 1;
-    l.judge.max_variants = o->full ? 64 : 1 + (uint64_t)(5 * o->scale);
-    l.judge.max_inner = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
+    l.judge.max_variants = o->full ? 200 : 1 + (uint64_t)(5 * o->scale);
+    l.judge.max_inner = o->full ? 64 : 1 + (uint64_t)(3 * o->scale);
     simio_set_hook(l.w.disk, judge_on_op, &l.judge);
     life_run(&l, life, LIFE_STEPS);
     if (world_holds(&l.w))
@@ -783,7 +783,7 @@ void crash_deadlines(const struct crash_options *o, struct crash_result *out)
 
 const struct crash_named crash_suites[CRASH_SUITES] = {
     { "deadlines", crash_deadlines }, { "crash points", crash_points }, { "damage", crash_damage },
-    { "random lives", crash_random }, { "errors", crash_errors },
+    { "errors", crash_errors },       { "random lives", crash_random },
 };
 
 void crash_options_get(struct crash_options *out)

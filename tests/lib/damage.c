@@ -413,7 +413,7 @@ static void damage_all(struct damage *d, size_t unsure, size_t step)
 }
 
 /* A store of several files: damage to the older ones is damage to synced data. */
-static void damage_old_file(const struct crash_options *o, struct crash_result *out)
+static void damage_old_file(const struct crash_options *o, size_t step, struct crash_result *out)
 {
     struct damage d;
     struct simio *copy;
@@ -428,7 +428,7 @@ static void damage_old_file(const struct crash_options *o, struct crash_result *
     if (d.w.log != NULL)
         world_abandon(&d.w);
     if (damage_holds(&d)) {
-        damage_bytes(&d, first, 4096, o->full ? 1 : 7, d.w.n_records - 1);
+        damage_bytes(&d, first, 4096, o->full ? 1 : 7 * step, d.w.n_records - 1);
         copy = simio_copy(d.w.disk);
         simio_remove(copy, first);
         damage_judge(&d, copy, SIZE_MAX, false, "the first file is missing");
@@ -455,5 +455,5 @@ void crash_damage(const struct crash_options *o, struct crash_result *out)
     damage_end(&closed);
     damage_end(&killed);
     if (out->why[0] == '\0')
-        damage_old_file(o, out);
+        damage_old_file(o, step, out);
 }

@@ -26,7 +26,8 @@ HANG_S = 3600  # only so that a suite that hangs ends at all
 
 # What holds more than one thread: the log's writer and syncer, and beckd.
 THREADED = ["test_writer", "test_log", "e2e/threads", "e2e/kill9"]
-CRASH = ["test_crash*", "test_model*", "test_state", "test_stream", "test_resp", "e2e/kill9", "e2e/digest"]
+CRASH = ["test_simio", "test_crash*", "test_planted_bugs", "test_model*", "test_state", "test_stream", "test_resp",
+         "e2e/kill9", "e2e/power_cut", "e2e/digest"]
 
 
 def suites():
