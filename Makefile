@@ -20,7 +20,8 @@ TESTLIB_SRC := $(wildcard tests/lib/*.c)
 obj          = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 programs     = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/$(1)_*.c))
 TESTS       := $(call programs,test)
-BENCHES     := $(call programs,bench) $(BUILD)/tests/preload_syncs.so
+BENCHES     := $(call programs,bench)
+PRELOADS    := $(addsuffix .so,$(call programs,preload))
 FUZZERS     := $(call programs,fuzz)
 
 # What tests read besides what is set on the command line (T, SEED, SCALE, FLIGHTS, ...): docs/hacking.md.
@@ -80,7 +81,7 @@ demo: deps
 test: deps test-deps
 	@$(MAKE) --no-print-directory -s all
 	@$(MAKE) --no-print-directory -s test-run
-test-run: all $(TESTS) $(BUILD)/tests/preload_trace.so
+test-run: all $(TESTS) $(PRELOADS)
 	@$(PYTHON) tests/lib/run.py $(RUN)
 
 ## asan, tsan    the tests under the address and undefined-behaviour, or the thread checker
@@ -114,8 +115,9 @@ fuzz-run: $(if $(F),$(BUILD)/tests/fuzz_$(F),$(FUZZERS))
 
 ## bench         every benchmark; bench-append is XADD and XRANGE beside Redis (BENCH_ARGS=--help)
 bench: bench-append
+bench-programs: all $(BENCHES) $(PRELOADS)
 bench-append: deps bench-deps
-	@$(MAKE) --no-print-directory -s all $(BENCHES)
+	@$(MAKE) --no-print-directory -s bench-programs
 	@$(BUILD)/tests/bench_append $(BENCH_ARGS)
 
 ## fmt, lint     format in place; formatting, analysis, banned calls, headers, documents
@@ -150,6 +152,6 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 .PHONY: all deps test-deps bench-deps demo test test-run asan tsan test-clients crash fuzz fuzz-run bench \
-	bench-append fmt lint install clean help
+	bench-append bench-programs fmt lint install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
