@@ -19,6 +19,14 @@ static uint8_t *take(struct arena *a, size_t n)
     return arena_take(a, n);
 }
 
+/* Takes all but the last `left` bytes of the first chunk. */
+static void fill_first(struct arena *a, size_t left)
+{
+    for (size_t n = ARENA_FIRST_BYTES; n > ARENA_LARGE_BYTES; n -= ARENA_LARGE_BYTES)
+        take(a, ARENA_LARGE_BYTES);
+    take(a, ARENA_LARGE_BYTES - left);
+}
+
 static void what_was_taken_stays_where_and_as_it_was(void **state)
 {
     enum { N = 3000 };
@@ -49,7 +57,7 @@ static void takes_within_one_reservation_adjoin(void **state)
 
     (void)state;
     arena_init(&a);
-    take(&a, ARENA_CHUNK_BYTES - 10);
+    fill_first(&a, 10);
     assert_int_equal(arena_reserve(&a, 3000, &e), OK);
     first = arena_take(&a, 1000);
     assert_ptr_equal(arena_take(&a, 1500), first + 1000);
@@ -82,10 +90,44 @@ static void what_is_reserved_and_not_taken_goes_back(void **state)
     (void)state;
     arena_init(&a);
     for (int i = 0; i < 10000; i++) {
-        assert_int_equal(arena_reserve(&a, ARENA_CHUNK_BYTES, &e), OK);
+        assert_int_equal(arena_reserve(&a, (size_t)1 << 20, &e), OK);
         arena_take(&a, 10);
     }
-    assert_true(a.bytes <= (uint64_t)10000 * 4096 + ARENA_CHUNK_BYTES);
+    assert_true(a.bytes <= (uint64_t)10000 * 4096 + ((size_t)1 << 20));
+    arena_fini(&a);
+}
+
+/* A large record between small ones leaves their chunk to them. */
+static void large_and_small_reservations_do_not_waste_each_others_chunks(void **state)
+{
+    struct arena a;
+    uint8_t *small = NULL;
+    size_t taken = 0;
+
+    (void)state;
+    arena_init(&a);
+    fill_first(&a, 0);
+    for (int i = 0; i < 200; i++) {
+        uint8_t *p = take(&a, 100);
+        if (i > 0)
+            assert_ptr_equal(p, small + 100);
+        small = p;
+        take(&a, (size_t)3 << 20);
+        taken += 100 + ((size_t)3 << 20);
+    }
+    assert_true(a.bytes <= taken + ARENA_FIRST_BYTES + ARENA_CHUNK_BYTES);
+    arena_fini(&a);
+}
+
+static void an_idle_arena_is_small(void **state)
+{
+    struct arena a;
+
+    (void)state;
+    arena_init(&a);
+    assert_int_equal(a.bytes, 0);
+    take(&a, 100);
+    assert_int_equal(a.bytes, ARENA_FIRST_BYTES);
     arena_fini(&a);
 }
 
@@ -125,6 +167,8 @@ int main(void)
         cmocka_unit_test(takes_within_one_reservation_adjoin),
         cmocka_unit_test(a_huge_record_gets_a_chunk_of_its_own),
         cmocka_unit_test(what_is_reserved_and_not_taken_goes_back),
+        cmocka_unit_test(large_and_small_reservations_do_not_waste_each_others_chunks),
+        cmocka_unit_test(an_idle_arena_is_small),
         cmocka_unit_test(a_reservation_beyond_all_memory_is_refused),
         cmocka_unit_test(what_is_given_back_is_taken_again),
     };
