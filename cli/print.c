@@ -7,6 +7,12 @@
 
 enum { PRINT_INDENT_MAX = 200 };
 
+/* Whether the character at p is a C1 control character, which is two bytes of UTF-8. */
+static bool print_is_c1(const char *p)
+{
+    return (unsigned char)p[0] == 0xc2 && (unsigned char)p[1] < 0xa0;
+}
+
 /* Whether s can go to a terminal as it is. `blanks` allows blanks, quotes and line ends. */
 static bool print_is_plain(struct beck_slice s, bool blanks)
 {
@@ -16,12 +22,24 @@ static bool print_is_plain(struct beck_slice s, bool blanks)
         unsigned char c = (unsigned char)s.p[i];
         if (c == 0x7f || (c < 0x20 && !(blanks && (c == '\n' || c == '\t' || c == '\r'))))
             return false;
-        if (c == 0xc2 && (unsigned char)s.p[i + 1] < 0xa0) /* C1 control characters */
+        if (c >= 0x80 && print_is_c1(s.p + i))
             return false;
         if (!blanks && (c == ' ' || c == '"' || c == '=' || c == '\\'))
             return false;
     }
     return true;
+}
+
+static void print_escape(struct text *t, unsigned char c)
+{
+    static const char letters[] = "tn..r"; /* for 9, 10, 13 */
+
+    if (c == '"' || c == '\\')
+        text_printf(t, "\\%c", c);
+    else if (c == '\t' || c == '\n' || c == '\r')
+        text_printf(t, "\\%c", letters[c - '\t']);
+    else
+        text_printf(t, "\\x%02x", c);
 }
 
 void print_quoted(struct text *t, struct beck_slice s)
@@ -31,19 +49,14 @@ void print_quoted(struct text *t, struct beck_slice s)
     text_put_char(t, '"');
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\')
-            text_put_char(t, '\\');
-        if (c == '\n')
-            text_put_str(t, "\\n");
-        else if (c == '\r')
-            text_put_str(t, "\\r");
-        else if (c == '\t')
-            text_put_str(t, "\\t");
-        else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8) ||
-                 (utf8 && c == 0xc2 && (unsigned char)s.p[i + 1] < 0xa0))
-            text_printf(t, "\\x%02x", c);
-        else
+        if (utf8 && c >= 0x80 && print_is_c1(s.p + i)) {
+            print_escape(t, c);
+            print_escape(t, (unsigned char)s.p[++i]);
+        } else if (c < 0x20 || c == 0x7f || c == '"' || c == '\\' || (c >= 0x80 && !utf8)) {
+            print_escape(t, c);
+        } else {
             text_put_char(t, (char)c);
+        }
     }
     text_put_char(t, '"');
 }

@@ -168,28 +168,33 @@ const struct command command_stream_ls = {
 
 /* ---- info ---- */
 
-/* An entry [id, fields] as an object with _id, null if there is none. */
-static void stream_put_entry(struct text *t, const struct beck_reply *entry)
+/* An entry [id, fields]: as an object with _id, or as the ID and name=value. */
+static void stream_put_entry(struct text *t, const struct beck_reply *entry, bool json)
 {
     const struct beck_reply *fields = beck_reply_at(entry, 1);
     const struct beck_reply *at;
 
     if (fields == NULL) {
-        text_put_str(t, "null");
+        text_put_str(t, json ? "null" : "(none)");
         return;
     }
-    text_put_str(t, "{\"_id\":");
-    json_put_bytes(t, beck_reply_string(beck_reply_at(entry, 0)));
+    text_put_str(t, json ? "{\"_id\":" : "");
+    if (json)
+        json_put_bytes(t, beck_reply_string(beck_reply_at(entry, 0)));
+    else
+        text_put_slice(t, beck_reply_string(beck_reply_at(entry, 0)));
     at = beck_reply_first(fields);
     for (size_t n = beck_reply_count(fields), i = 0; i < n; i++) {
-        text_put_char(t, i % 2 == 0 ? ',' : ':');
-        if (i % 2 == 0)
+        text_put_char(t, (json ? ",:" : " =")[i % 2]);
+        if (!json)
+            print_word(t, beck_reply_string(at));
+        else if (i % 2 == 0)
             json_put_name(t, beck_reply_string(at));
         else
             json_put_value(t, beck_reply_string(at));
         at = i + 1 < n ? beck_reply_next(at) : at;
     }
-    text_put_char(t, '}');
+    text_put_str(t, json ? "}" : "");
 }
 
 static bool stream_is_entry(const struct beck_reply *value)
@@ -218,7 +223,7 @@ static void stream_put_info(struct output *out, struct beck_slice name,
             print_word(t, beck_reply_string(at));
         text_put_str(t, json ? ":" : ": ");
         if (stream_is_entry(value))
-            stream_put_entry(t, value);
+            stream_put_entry(t, value, json);
         else if (json)
             print_json(t, value);
         else if (beck_reply_type(value) == BECK_REPLY_INTEGER)

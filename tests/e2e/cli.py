@@ -231,6 +231,10 @@ def test_ping_info_call(server):
         run.text,
         '1) 1) "1-1"\n   2) 1) "f"\n      2) "-1"\n      3) "g"\n      4) "x\\ty"\n',
     )
+    Run("call", "XADD", "esc", "*", "f", "\x1b[31m\x9b\u0085", server=server)
+    for args in (["call", "XRANGE", "esc", "-", "+"], ["consume", "esc"], ["stream", "info", "esc"]):
+        run = Run(*args, server=server)
+        checks.ok("%s prints nothing that steers a terminal" % args[0], not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", run.text), run.text)
     checks.equal(
         "call --json prints the reply as JSON",
         Run("call", "--json", "XRANGE", "c", "-", "+", server=server).json(),
@@ -413,10 +417,10 @@ def test_pages(server):
 def test_page_sizes(server):
     """Pages follow the entries' size, so that neither memory nor a reply's limit is exceeded."""
     small = b'{"n":"small"}\n'
-    data = small * 3000 + b"".join(b'{"n":"%s"}\n' % (b"x" * n) for n in (1000000,) * 12 + (3000000, 1, 500000)) + small * 1500
+    data = small * 3000 + b"".join(b'{"n":"%s"}\n' % (b"x" * n) for n in (1000000,) * 12 + (3000000,) * 4 + (1, 500000)) + small * 1500
     status("entries of very different sizes", Run("produce", "sizes", stdin=data, server=server), 0)
     checks.ok("come back", Run("consume", "sizes", "--json", server=server).out == data)
-    with spawn(server, "consume", "sizes", "--json", "--from", "1", "--follow", "--count", "4515") as p:
+    with spawn(server, "consume", "sizes", "--json", "--from", "1", "--follow", "--count", "4518") as p:
         checks.ok("by --follow too", p.stdout.read() == data)
 
 
@@ -439,6 +443,12 @@ def test_follow(server):
             checks.equal("--from %s --follow waits for a stream" % where, p.stdout.readline(), b'{"n":1}\n')
             p.wait(TIMEOUT_S)
         Run("stream", "rm", "later", server=server)
+    Run("call", "XADD", "before", "999-5", "n", "old", server=server)
+    with server.connect() as c, spawn(server, "consume", "before", "--from", "1000", "--follow", "--json", "--count", "1") as p:
+        wait_until(lambda: c.call("CLIENT", "LIST").count(b"cmd=xread") == 1, "the follower")
+        c.call("XADD", "before", "1000-0", "n", "new")
+        checks.equal("--from between entries follows only what is behind it", p.stdout.readline(), b'{"n":"new"}\n')
+        p.wait(TIMEOUT_S)
     with server.connect() as c, spawn(server, "consume", "live", "--from", "end", "--follow") as p:
         wait_until(lambda: c.call("CLIENT", "LIST").count(b"cmd=xread") == 1, "the follower")
         p.send_signal(signal.SIGTERM)
@@ -513,6 +523,23 @@ def test_terminal(server):
         p.wait(TIMEOUT_S)
         return text.decode()
 
+    def progress():
+        """What produce shows on a terminal while lines keep coming."""
+        master, slave = pty.openpty()
+        p = subprocess.Popen([BECK, "-s", server.path, "produce", "shown"], stdin=subprocess.PIPE, stderr=slave, env=environment())
+        os.close(slave)
+        text = b""
+        while b" events, " not in text and p.poll() is None:
+            p.stdin.write(b'{"a":1}\n')
+            p.stdin.flush()
+            if select.select([master], [], [], 0.01)[0]:
+                text += os.read(master, 1 << 16)
+        p.stdin.close()
+        p.wait(TIMEOUT_S)
+        os.close(master)
+        return text.decode()
+
+    checks.ok("progress on a terminal", re.search(r"\r\x1b\[K\d+ events, \d+/s", progress()))
     has("colour on a terminal", on_terminal(["stream", "info", "none"], b"", environment()), "\033[1;31mbeck stream info:")
     for env in (environment(NO_COLOR="1"), environment(TERM="dumb")):
         checks.ok("no colour if it is not wanted", "\033" not in on_terminal(["stream", "info", "none"], b"", env))
