@@ -180,8 +180,8 @@ static void a_random_life_keeps_every_byte_in_order(void **state)
         }
         assert_int_equal(outbuf_end(&b), to);
         assert_int_equal(outbuf_size(&b), to - from);
-        assert_true(b.memory <= 2 * (to - from + sizeof more +
-                                     OUTBUF_CHUNK)); /* head and tail may be part used */
+        /* head and tail may be used in part */
+        assert_true(b.memory <= 2 * (to - from + sizeof more + OUTBUF_CHUNK));
         if (i % 16 == 0 || to + sizeof more > MODEL) {
             assert_int_equal(peek_all(&b, UINT64_MAX, seen), to - from);
             assert_memory_equal(seen, model + from, to - from);
