@@ -23,7 +23,7 @@
 #include "cli/progress.h"
 #include "cli/when.h"
 
-enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 2 << 20, BLOCK_MS = 5000, ID_MAX = 64 };
+enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 256 << 10, BLOCK_MS = 5000, ID_MAX = 64 };
 
 struct consume_options {
     const char *from, *field;
