@@ -4,8 +4,8 @@
  * Batches reach the file in LSN order through one cursor. Three threads may move it, one at a time:
  *
  *   the engine's, at the end of its round (writer_commit), if nothing is queued or being written, no fdatasync is
- *     in flight, the file has room and the disk has not been slow within the last second. This saves a thread
- *     switch a round and is what happens nearly always;
+ *     in flight, the file has room and no inline write has lately been slow. This saves a thread switch a round
+ *     and is what happens nearly always;
  *   the writer thread, which takes everything else from a queue, changes files and keeps spares allocated;
  *   the syncer thread, which calls fdatasync, and writes the marker that proves the last one.
  *
@@ -54,13 +54,14 @@
 
 enum {
     WRITER_INLINE_MAX = 1 << 20, /* bytes of a batch that the engine's thread writes itself */
-    WRITER_SLOW_NS = 1000000,    /* an inline write that took longer is followed by ... */
-    WRITER_FREE_MAX = 64,        /* empty batches that are kept */
+    WRITER_SLOW_NS = 1000000, /* an inline write that took longer is followed by a pause of them */
+    WRITER_PAUSE_MIN_MS = 10, /* the first one; it doubles with each slow write soon after */
+    WRITER_PAUSE_MAX_MS = 1000,
+    WRITER_FREE_MAX = 64,    /* empty batches that are kept */
     SYNC_INLINE_NS = 300000, /* mean time of recent fdatasyncs up to which they are made inline */
     SYNC_MEAN_SHIFT = 3,     /* weight of the newest in that mean: 1/8 */
     MARK_AFTER_MS = 20,
-    RETRY_AFTER_MS = 1000,      /* disk full: until the next try */
-    WRITER_SLOW_PAUSE_MS = 1000 /* ... this long without any */
+    RETRY_AFTER_MS = 1000 /* disk full: until the next try */
 };
 
 struct writer {
@@ -84,7 +85,8 @@ struct writer {
     bool stopping, draining; /* end; but write what is queued first */
     bool notify;             /* on_progress is to be called once the lock is released */
     uint64_t retry_ns;
-    uint64_t slow_until_ns;
+    uint64_t slow_until_ns;   /* no inline writes before */
+    uint64_t pause_ns;        /* the last pause of them */
     uint64_t syncer_wakes_ns; /* when the sleeping syncer wakes by itself; 0: it is awake */
 
     uint64_t always_lsn, always_ns; /* the last `always` batch: end, time it was written */
@@ -539,6 +541,19 @@ static bool writer_may_sync_inline(const struct writer *w)
            w->always_lsn > atomic_load(&w->durable);
 }
 
+/* An inline write took long. That may be the disk, which would hold up the engine again and again, or only the
+ * scheduler, so the pause is short unless slow writes follow each other. */
+static void writer_pause_inline(struct writer *w, uint64_t now)
+{
+    bool again = w->pause_ns != 0 && now - w->slow_until_ns < 2 * WRITER_PAUSE_MAX_MS * MS;
+
+    w->stats.n_slow_inline++;
+    w->pause_ns = again ? 2 * w->pause_ns : WRITER_PAUSE_MIN_MS * MS;
+    if (w->pause_ns > WRITER_PAUSE_MAX_MS * MS)
+        w->pause_ns = WRITER_PAUSE_MAX_MS * MS;
+    w->slow_until_ns = now + w->pause_ns;
+}
+
 /* Writes the batch on the caller's thread; false if it has to be queued instead. */
 static bool writer_write_inline(struct writer *w, struct batch *b, uint64_t start)
 {
@@ -558,10 +573,8 @@ static bool writer_write_inline(struct writer *w, struct batch *b, uint64_t star
     }
     end = writer_now(w);
     w->stats.n_inline++;
-    if (end - start > WRITER_SLOW_NS) {
-        w->stats.n_slow_inline++;
-        w->slow_until_ns = end + WRITER_SLOW_PAUSE_MS * MS;
-    }
+    if (end - start > WRITER_SLOW_NS)
+        writer_pause_inline(w, end);
     writer_wrote(w, b, end);
     return true;
 }

@@ -737,28 +737,43 @@ static void a_fast_disk_is_synced_inline_and_a_slow_one_is_not(void **state)
     bed_free(b);
 }
 
-static void a_slow_inline_write_is_followed_by_a_second_of_queueing(void **state)
+/* How many ms pass until batches are written inline again. */
+static uint64_t pause_ms(struct bed *b)
 {
+    for (uint64_t ms = 0; ms <= 5000; ms++) {
+        uint64_t lsn = put(b, LOG_OS, 1, 10);
+        if (log_written_lsn(b->log) == lsn)
+            return ms;
+        settle(b);
+        assert_int_equal(log_written_lsn(b->log), lsn);
+        simio_advance_ms(b->disk, 1);
+    }
+    return UINT64_MAX;
+}
+
+static void slow_inline_writes_are_followed_by_longer_and_longer_pauses(void **state)
+{
+    static const uint64_t want[] = { 10, 20, 40, 80, 160, 320, 640, 1000, 1000 };
     struct bed *b = bed_new();
     struct log_stats s;
-    uint64_t lsn;
 
     (void)state;
+    b->options.file_bytes = 1 << 20;
     must_open(b);
     settle(b);
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        simio_set_latency_ns(b->disk, SIMIO_WRITE, 1500000);
+        put(b, LOG_OS, 1, 10);
+        simio_set_latency_ns(b->disk, SIMIO_WRITE, 0);
+        assert_int_equal(pause_ms(b), want[i]);
+    }
+    log_get_stats(b->log, &s);
+    assert_int_equal(s.n_slow_inline, sizeof want / sizeof want[0]);
+    simio_advance_ms(b->disk, 3000); /* long ago: the next one may be chance again */
     simio_set_latency_ns(b->disk, SIMIO_WRITE, 1500000);
     put(b, LOG_OS, 1, 10);
     simio_set_latency_ns(b->disk, SIMIO_WRITE, 0);
-    lsn = put(b, LOG_OS, 1, 10);
-    assert_int_equal(log_written_lsn(b->log), lsn - 1);
-    log_get_stats(b->log, &s);
-    assert_int_equal(s.n_slow_inline, 1);
-    assert_int_equal(s.queued_bytes, 12);
-    settle(b);
-    assert_int_equal(log_written_lsn(b->log), lsn);
-    simio_advance_ms(b->disk, 1000);
-    lsn = put(b, LOG_OS, 1, 10);
-    assert_int_equal(log_written_lsn(b->log), lsn);
+    assert_int_equal(pause_ms(b), 10);
     bed_free(b);
 }
 
@@ -1259,7 +1274,7 @@ int main(void)
         cmocka_unit_test(silence_after_always_is_marked_once),
         cmocka_unit_test(a_marker_makes_damage_to_the_last_batch_known),
         cmocka_unit_test(a_fast_disk_is_synced_inline_and_a_slow_one_is_not),
-        cmocka_unit_test(a_slow_inline_write_is_followed_by_a_second_of_queueing),
+        cmocka_unit_test(slow_inline_writes_are_followed_by_longer_and_longer_pauses),
         cmocka_unit_test(a_batch_never_overtakes_a_queued_one),
         cmocka_unit_test(the_first_frame_after_a_sync_starts_a_sector),
         cmocka_unit_test(a_full_disk_is_told_and_ends_by_itself),
