@@ -178,6 +178,17 @@ static bool consume_advance(struct consume *c, const struct beck_reply *entries)
     return true;
 }
 
+/* As cli_fail; says where to go on if the connection was lost in the middle. */
+static int consume_fail(const struct consume *c, int rc)
+{
+    int status = cli_fail(c->cli, rc, NULL);
+
+    if (c->next[0] == '(' && rc != BECK_ERR_SERVER && rc != BECK_ERR_INTERRUPTED)
+        fprintf(stderr, "Entries up to %s are printed; go on behind it with: --from '%s'\n",
+                c->next + 1, c->next);
+    return status;
+}
+
 /* How many entries to ask for next. */
 static uint64_t consume_page(const struct consume *c, uint64_t under_way)
 {
@@ -217,6 +228,7 @@ static int consume_take_page(struct consume *c, uint64_t *asked)
     int rc = beck_client_receive(c->cli->client, &page);
     uint64_t n = rc == BECK_OK ? beck_reply_count(page) : 0;
     bool full = n == *asked;
+    int status = EXIT_OK;
 
     *asked = 0;
     if (rc == BECK_ERR_TOO_BIG)
@@ -229,9 +241,9 @@ static int consume_take_page(struct consume *c, uint64_t *asked)
         *asked = consume_page(c, n);
         rc = consume_ask(c, *asked);
     }
-    if (rc != BECK_OK)
-        return cli_fail(c->cli, rc, NULL);
-    return n > 0 ? consume_print(c, page) : EXIT_OK;
+    if (n > 0)
+        status = consume_print(c, page);
+    return status == EXIT_OK && rc != BECK_OK ? consume_fail(c, rc) : status;
 }
 
 /* Reads from c->next to the present end. */
@@ -242,7 +254,7 @@ static int consume_range(struct consume *c)
     int rc = consume_ask(c, asked);
 
     if (rc != BECK_OK)
-        return cli_fail(c->cli, rc, NULL);
+        return consume_fail(c, rc);
     while (asked > 0 && status == EXIT_OK) {
         int signal = cli_signal(c->cli);
         status = signal != 0 ? EXIT_SIGNAL + signal : consume_take_page(c, &asked);
@@ -275,10 +287,10 @@ static int consume_wait(struct consume *c)
     rc = cli_call(c->cli, args, 8, &reply);
     if (rc == BECK_ERR_TOO_BIG) {
         rc = consume_shrink(c);
-        return rc == BECK_OK ? EXIT_OK : cli_fail(c->cli, rc, NULL);
+        return rc == BECK_OK ? EXIT_OK : consume_fail(c, rc);
     }
     if (rc != BECK_OK)
-        return cli_fail(c->cli, rc, NULL);
+        return consume_fail(c, rc);
     if (beck_reply_type(reply) == BECK_REPLY_NIL)
         return EXIT_OK;
     entries = consume_entries(reply);

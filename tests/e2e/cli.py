@@ -479,28 +479,48 @@ def test_signals(server):
         checks.equal("SIGINT ends consume though nobody reads", p.wait(TIMEOUT_S), 130)
 
 
-def test_lost_connection():
-    """A server that answers three of its commands and is gone."""
+def with_fake_server(script, *args, stdin=b""):
+    """Runs beck against a server that, for each (word, times, answer) of `script`, reads until `word` was sent
+    `times` times, answers, and at the end is gone."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         s.listen(1)
 
         def serve():
             c = s.accept()[0]
-            c.recv(1 << 16)
-            c.sendall(b"%1\r\n+server\r\n+redis\r\n")
             data = b""
-            while data.count(b"XADD") < 5:
-                data += c.recv(1 << 16)
-            c.sendall(b"$3\r\n1-1\r\n$3\r\n1-2\r\n$3\r\n1-3\r\n$3")
+            for word, times, answer in script:
+                while data.count(word) < times:
+                    data += c.recv(1 << 16)
+                c.sendall(answer)
             c.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
-        run = Run("-p", str(s.getsockname()[1]), "produce", "x", stdin=b'{"a":1}\n' * 5)
+        run = Run("-p", str(s.getsockname()[1]), *args, stdin=stdin)
         thread.join()
-        status("a lost connection is status 1", run, 1)
-        has("and tells what is confirmed", run.err, "3 events are confirmed, the last one from line 3", "2 more were sent", "tail -n +4")
+        return run
+
+
+HELLO = (b"HELLO", 1, b"%1\r\n+server\r\n+redis\r\n")
+
+
+def test_lost_connection():
+    script = [HELLO, (b"XADD", 5, b"$3\r\n1-1\r\n$3\r\n1-2\r\n$3\r\n1-3\r\n$3")]
+    run = with_fake_server(script, "produce", "x", stdin=b'{"a":1}\n' * 5)
+    status("a lost connection is status 1", run, 1)
+    has("and tells what is confirmed", run.err, "3 events are confirmed, the last one from line 3", "2 more were sent", "tail -n +4")
+    script[1] = (b"XADD", 5, b"$3\r\n1-1\r\n-ERR max number of things reached\r\n")
+    run = with_fake_server(script, "produce", "x", stdin=b'{"a":1}\n' * 5)
+    has("an error before the end is told", run.err, "line 2: ERR max number of things", "1 events are confirmed")
+    page = b"*100\r\n" + b"".join(b"*2\r\n$%d\r\n%d-0\r\n*2\r\n$1\r\nn\r\n$1\r\n1\r\n" % (len(str(i)) + 2, i) for i in range(1, 101))
+    run = with_fake_server([HELLO, (b"XRANGE", 1, page), (b"XRANGE", 2, b"*100\r\n")], "consume", "x", "--json")
+    status("a connection lost while reading is status 1", run, 1)
+    checks.equal("what had come is printed", run.out, b'{"n":1}\n' * 100)
+    has("and told where to go on", run.err, "Entries up to 100-0 are printed", "--from '(100-0'")
+    run = with_fake_server([HELLO, (b"XRANGE", 1, b"*1\r\n:1\r\n")], "consume", "x")
+    status("what is no entry is status 1", run, 1)
+    has("and told", run.err, "no entry of a stream")
 
 
 def test_terminal(server):
