@@ -74,6 +74,7 @@ deps test-deps bench-deps:
 ## demo          a broker in a temporary directory, 20,000 flights in and out again
 demo: deps
 	@tests/lib/deps.sh demo-
+	@$(MAKE) --no-print-directory -q all || echo building
 	@$(MAKE) --no-print-directory -s all
 	@tests/demo.sh
 
