@@ -145,7 +145,7 @@ static enum produce_fill produce_fill(struct produce *p)
         case LINES_END: return FILL_END;
         case LINES_TOO_LONG:
             progress_end(&p->progress);
-            cli_message(p->cli, "line %" PRIu64 " is longer than %d bytes", p->lines.number + 1,
+            cli_message(p->cli, "line %" PRIu64 " is longer than %d bytes", ++p->lines.number,
                         LINES_LINE_MAX);
             p->n_bad++;
             produce_stop(p, EXIT_PARTIAL);

@@ -473,6 +473,10 @@ def test_signals(server):
         p.stdout.close()
         checks.equal("a reader that leaves ends consume by SIGPIPE", p.wait(TIMEOUT_S), -signal.SIGPIPE)
         checks.equal("without a word", p.stderr.read(), b"")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([BECK, "-s", server.path, "consume", "bigs"], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT_S)
+    checks.equal("an output that takes nothing is status 1", done.returncode, 1)
+    has("and is told", done.stderr.decode(), "cannot write to stdout: No space left on device")
     with spawn(server, "consume", "bigs", "--json", stdin=subprocess.DEVNULL) as p:
         p.stdout.read(10)
         p.send_signal(signal.SIGINT)
