@@ -116,6 +116,7 @@ fuzz-run: $(if $(F),$(BUILD)/tests/fuzz_$(F),$(FUZZERS))
 
 ## bench         every benchmark; bench-append is XADD and XRANGE beside Redis (BENCH_ARGS=--help)
 bench: bench-append
+	@for b in $(filter-out %/bench_append,$(BENCHES)); do echo "$${b##*/}:"; $$b || exit 1; done
 bench-programs: all $(BENCHES) $(PRELOADS)
 bench-append: deps bench-deps
 	@$(MAKE) --no-print-directory -s bench-programs

@@ -24,10 +24,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.join(ROOT, os.environ.get("BUILD") or "build")
 HANG_S = 3600  # only so that a suite that hangs ends at all
 
-# What holds more than one thread: the log's writer and syncer, and beckd.
-THREADED = ["test_writer", "test_log", "e2e/threads", "e2e/kill9"]
-CRASH = ["test_simio", "test_crash*", "test_planted_bugs", "test_model*", "test_state", "test_stream", "test_resp",
-         "e2e/kill9", "e2e/power_cut", "e2e/digest"]
+# What runs more than one thread: the log's writer and syncer, alone and in beckd.
+THREADED = ["test_writer", "e2e/kill9", "e2e/there_and_back", "e2e/streams", "e2e/disk_full"]
+# What has crashes, or random rounds that are worth more of them.
+CRASH = ["test_crash*", "test_planted_bugs", "test_apply", "test_state", "test_stream", "test_dict", "test_resp"]
+CRASH += ["test_simio", "test_writer", "test_log", "e2e/kill9", "e2e/power_cut", "e2e/differential"]
 
 
 def suites():
