@@ -69,6 +69,12 @@ static inline uint64_t streams_idmp_maxsize(const struct engine *e, const struct
     return st->idmp_maxsize != 0 ? st->idmp_maxsize : (uint64_t)e->config->idmp_maxsize;
 }
 
+/* How many entries have left at the front since the stream last was empty, if none left elsewhere. */
+static inline uint64_t streams_removed_in_nodes(const struct stream *st)
+{
+    return st->entries_added - st->added_when_empty - st->index.n_entries;
+}
+
 /* Trims by a record and returns how many entries went. */
 uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
                       const struct streams_trim *trim);

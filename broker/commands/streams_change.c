@@ -4,7 +4,8 @@
  * What `~` and LIMIT leave to the server is decided here and logged as its effect: the ID of the first
  * entry that stays. Redis trims whole nodes of its radix tree, each of stream-node-max-entries entries
  * from the stream's first one on; there are no such nodes here, but the counts that clients see are theirs
- * as long as entries leave at the front only: node k holds the entries added as number k * max and up.
+ * as long as entries leave by whole nodes: node k holds the entries added as number k * max and up since the
+ * stream last was empty.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -166,7 +167,7 @@ static uint64_t trim_whole_nodes(const struct engine *e, const struct stream *st
     uint64_t removed = 0, next = n_entries;
 
     if (node > 0)
-        next = node - (st->entries_added - n_entries) % node; /* left of the first node */
+        next = node - streams_removed_in_nodes(st) % node; /* left of the first node */
     while (removed < n_entries) {
         uint64_t n = next < n_entries - removed ? next : n_entries - removed;
 
@@ -519,8 +520,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
     p = varint_put(id_put(varint_put(p, st->object.oid), x.last), added);
     id_put(p, x.max_deleted);
     state_set_id(&e->state, st, x.last, added, x.max_deleted);
-    engine_key_changed(e, c->db, argv[1]);
-    reply_ok(c);
+    reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
 }
 
 /* ---- XCFGSET ---- */

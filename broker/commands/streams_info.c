@@ -30,7 +30,7 @@ static uint64_t xinfo_nodes(const struct engine *e, const struct stream *st)
 
     if (n == 0 || node == 0)
         return n > 0;
-    return ((st->entries_added - n) % node + n + node - 1) / node;
+    return (streams_removed_in_nodes(st) % node + n + node - 1) / node;
 }
 
 /* The 13 fields that both forms begin with. */
@@ -43,7 +43,8 @@ static void xinfo_common(struct engine *e, struct client *c, const struct stream
     xinfo_u64(c, "radix-tree-nodes", xinfo_nodes(e, st) + 1);
     xinfo_id(c, "last-generated-id", st->last_id);
     xinfo_id(c, "max-deleted-entry-id", st->max_deleted);
-    xinfo_u64(c, "entries-added", st->entries_added);
+    reply_str(c, "entries-added");
+    reply_int(c, (int64_t)st->entries_added); /* XSETID may have set it near the end of int64_t */
     xinfo_id(c, "recorded-first-entry-id", streams_first_id(st));
     xinfo_u64(c, "idmp-duration", streams_idmp_duration_s(e, st));
     xinfo_u64(c, "idmp-maxsize", streams_idmp_maxsize(e, st));

@@ -298,6 +298,12 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
     st->entries_added++;
 }
 
+static void state_note_empty(struct stream *st)
+{
+    if (st->index.n_entries == 0)
+        st->added_when_empty = st->entries_added;
+}
+
 bool state_delete_entry(struct state *s, struct stream *st, struct id id)
 {
     state_before(s, &st->object, DIGEST_REMOVE);
@@ -305,13 +311,18 @@ bool state_delete_entry(struct state *s, struct stream *st, struct id id)
         return false;
     if (id_cmp(id, st->max_deleted) > 0)
         st->max_deleted = id;
+    state_note_empty(st);
     return true;
 }
 
 uint64_t state_trim(struct state *s, struct stream *st, struct id first)
 {
+    uint64_t n;
+
     state_before(s, &st->object, DIGEST_REMOVE);
-    return stream_index_trim(&st->index, first);
+    n = stream_index_trim(&st->index, first);
+    state_note_empty(st);
+    return n;
 }
 
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
@@ -319,6 +330,7 @@ void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t a
 {
     state_before(s, &st->object, DIGEST_HEADER);
     st->last_id = last;
+    st->added_when_empty += added - st->entries_added;
     st->entries_added = added;
     st->max_deleted = max_deleted;
 }
