@@ -148,7 +148,7 @@ static void conn_keep(struct conn *c, const uint8_t *p, size_t n)
 
 static bool conn_log_is_behind(struct conn *c)
 {
-    if (!connset_log_is_behind(c->set))
+    if (!log_is_backed_up(c->set->engine->log))
         return false;
     connset_mark_stalled(c->set, c);
     return true;

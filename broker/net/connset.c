@@ -26,10 +26,7 @@
 #include "broker/net/listener.h"
 #include "broker/net/loop.h"
 
-enum {
-    CONNSET_TIMER_MAX_MS = 60000, /* a clock set back must not make a deadline late by hours */
-    CONNSET_QUEUED_MAX = 64 << 20 /* bytes that may wait for the log's writer */
-};
+enum { CONNSET_TIMER_MAX_MS = 60000 }; /* a clock set back must not make a deadline late by hours */
 
 static void connset_on_again(void *ctx)
 {
@@ -163,19 +160,11 @@ void connset_round_end(struct connset *s)
     connset_set_timer(s);
 }
 
-bool connset_log_is_behind(const struct connset *s)
-{
-    struct log_stats stats;
-
-    log_get_stats(s->engine->log, &stats);
-    return stats.queued_bytes > CONNSET_QUEUED_MAX;
-}
-
 void connset_log_moved(struct connset *s)
 {
     struct conn *c, *next;
 
-    if (!TAILQ_EMPTY(&s->stalled) && !connset_log_is_behind(s)) {
+    if (!TAILQ_EMPTY(&s->stalled) && !log_is_backed_up(s->engine->log)) {
         while ((c = TAILQ_FIRST(&s->stalled)) != NULL) {
             TAILQ_REMOVE(&s->stalled, c, stalled);
             c->is_stalled = false;

@@ -46,9 +46,6 @@ void connset_round_end(struct connset *s);
 /* The log has moved: opens gates, and lets those go on who waited for it. */
 void connset_log_moved(struct connset *s);
 
-/* Whether so much waits to be written that nothing more should be executed. */
-bool connset_log_is_behind(const struct connset *s);
-
 /* The engine's host functions: output for a client, or an end of its blocking, by somebody else's command. */
 void connset_wake_client(struct connset *s, struct client *client);
 

@@ -17,6 +17,9 @@ import threading
 from beck import Checks, Client, Closed, Server, beckd_path, encode, scale, seed, wait_until
 
 MIB = 1 << 20
+with open(beckd_path(), "rb") as program:  # what a checker holds in memory says nothing about the server
+    image = program.read()
+    CHECKED = any(word in image for word in (b"__asan_init", b"__tsan_init"))
 END = b"$3\r\nend\r\n"  # the reply to ECHO end, which closes every case that leaves the connection open
 
 
@@ -192,13 +195,14 @@ def slow_readers(checks):
         for _ in range(200):
             other.call("PING")
         grown = server.rss_bytes() - before
-        checks.ok("a client that does not read gets at most 64 MiB ahead", grown < 75 * MIB, "%d bytes" % grown)
+        checks.ok("a client that does not read gets at most 64 MiB ahead", CHECKED or grown < 75 * MIB,
+                  "%d bytes" % grown)
         want, got = n * (MIB + len(b"$1048576\r\n\r\n")), 0
         while got < want:
             got += len(c.sock.recv(1 << 20))
         thread.join()
         checks.equal("and all of it once it reads", got, want)
-        wait_until(lambda: server.rss_bytes() - before < 20 * MIB, "the memory to be given back")
+        wait_until(lambda: CHECKED or server.rss_bytes() - before < 20 * MIB, "the memory to be given back")
         checks.ok("then the memory is given back", True)
 
 
@@ -241,7 +245,7 @@ def input_limits(checks):
             c.send_bytes(b"*1000000000\r\n$67108864\r\n" + b"x" * 100)
         other.call("PING")
         grown = server.rss_bytes() - before
-        checks.ok("nothing is allocated for what is only announced", grown < 10 * MIB, "%d bytes" % grown)
+        checks.ok("nothing is allocated for what is only announced", CHECKED or grown < 10 * MIB, "%d bytes" % grown)
         for c in clients:
             c.close()
 
@@ -297,7 +301,8 @@ def idle_clients(checks):
             checks.ok("with timeout 0 nobody is closed", c.silent(1.2))
             before = switches(server)
             c.silent(1.2)
-            checks.equal("and an idle server does not even wake up", switches(server) - before, 0)
+            woken = 0 if CHECKED else switches(server) - before  # the thread checker has a thread of its own
+            checks.equal("and an idle server does not even wake up", woken, 0)
 
 
 def switches(server):
@@ -318,14 +323,13 @@ def idle_memory(checks):
         with server.connect() as c:
             c.call("PING")
             before = server.rss_bytes()
-            checked = "under the address checker" if before > 30 * MIB else None
-            checks.ok("at rest the server takes less than 10 MiB", checked or before < 10 * MIB, "%d" % before)
+            checks.ok("at rest the server takes less than 10 MiB", CHECKED or before < 10 * MIB, "%d" % before)
             clients = []
             for i in range(n):
                 clients.append(server.connect())
                 clients[-1].call("ECHO", "x" * (i % 50 * 100))
             grown = server.rss_bytes() - before
-            checks.ok("%d idle clients take less than 3 KiB each" % n, checked or grown < 3072 * n + MIB,
+            checks.ok("%d idle clients take less than 3 KiB each" % n, CHECKED or grown < 3072 * n + MIB,
                       "%d bytes each" % (grown // n))
             print("idle: %.1f MiB, and %d bytes for each of %d clients" % (before / MIB, grown // n, n))
             for client in clients:
@@ -347,7 +351,7 @@ def big_arguments(checks):
         c.send_bytes(b"\r\n")
         checks.equal("an argument of %d MiB" % (size // MIB), c.read(), b"1-1")
         peak = peak_bytes(server) - before
-        checks.ok("is held twice at most while it arrives, and once in the log", peak < 2.2 * size + 64 * MIB,
+        checks.ok("is held twice at most while it arrives, and once in the log", CHECKED or peak < 2.2 * size + 64 * MIB,
                   "peak %d MiB" % (peak // MIB))
         c.send("XRANGE", "s", "-", "+")
         head = b"*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$%d\r\n" % size
