@@ -262,6 +262,7 @@ enum step_kind {
     STEP_TIME,    /* n ms pass */
     STEP_LATENCY, /* an fdatasync takes n us */
     STEP_FILL,    /* the disk has n bytes left; 0: no limit */
+    STEP_CLAIM,   /* the same on a disk that does not keep what it allocated */
     STEP_CLOSE,
     STEP_FRAMES, /* the log is reopened with frames of at most n bytes */
 };
@@ -367,6 +368,15 @@ static const struct step life[] = {
     DO(TIME, 1500),
     DO(WORK, 0),
     ALL(LOG_ALWAYS, 1, 53),
+    DO(CLAIM, 30000),
+    ALL(LOG_OS, 4, 3000),
+    ALL(LOG_ALWAYS, 4, 3000),
+    ALL(LOG_ALWAYS, 9, 900),
+    ALL(LOG_ALWAYS, 4, 3000),
+    DO(CLAIM, 0),
+    DO(TIME, 1500),
+    DO(WORK, 0),
+    ALL(LOG_ALWAYS, 1, 56),
     DO(CLOSE, 0),
     DO(START, 0),
     APPEND(LOG_OS, 1, 54),
@@ -425,10 +435,10 @@ static void life_restart(struct life *l, enum simio_mode mode)
     world_poll(w);
 }
 
-static void life_fill(struct life *l, uint64_t left)
+static void life_fill(struct life *l, uint64_t left, bool honoured)
 {
     uint64_t used = simio_used_bytes(l->w.disk);
-    simio_set_capacity(l->w.disk, left == 0 ? 0 : used + left, true);
+    simio_set_capacity(l->w.disk, left == 0 ? 0 : used + left, honoured);
 }
 
 static void life_frames(struct life *l, uint32_t n)
@@ -448,7 +458,8 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_WORK: world_step(w, s->n); break;
     case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
     case STEP_LATENCY: simio_set_latency_ns(w->disk, SIMIO_SYNC, s->n * (uint64_t)1000); break;
-    case STEP_FILL: life_fill(l, s->n); break;
+    case STEP_FILL: life_fill(l, s->n, true); break;
+    case STEP_CLAIM: life_fill(l, s->n, false); break;
     case STEP_CLOSE:
         if (w->log != NULL && !world_close(w) && !l->faulty && !w->failed &&
             strstr(w->close_error, "the disk is full") == NULL)
@@ -637,7 +648,7 @@ static void random_step(struct life *l, struct step *s)
         s->kind = STEP_LATENCY;
         s->n = simio_below(&l->rng, 2) ? 0 : (uint32_t)simio_below(&l->rng, 8000);
     } else if (r < 97) {
-        s->kind = STEP_FILL;
+        s->kind = simio_below(&l->rng, 2) ? STEP_FILL : STEP_CLAIM;
         s->n = simio_below(&l->rng, 2) ? 0 : 1 + (uint32_t)simio_below(&l->rng, 100000);
     } else {
         s->kind = r < 98 ? STEP_CLOSE : r < 99 ? STEP_START : STEP_FRAMES;

@@ -248,11 +248,16 @@ static void world_adopt(struct world *w, struct start *s)
 
 bool world_open(struct world *w, enum simio_mode mode, bool may_fail)
 {
+    bool closed = w->closed;
     struct start s;
 
+    w->closed = false; /* a start that fails may have got past the point of no return */
     start_run(&s, w, w->disk, false);
     if (s.rc != OK && may_fail && s.why[0] == '\0')
         return false;
+    if (s.rc == OK && closed && (!s.info.clean || log_last_lsn(s.log) != w->last_committed))
+        start_fails(&s, "a start after a close: %s, last LSN %" PRIu64 " after %" PRIu64,
+                    s.info.clean ? "clean" : "not clean", log_last_lsn(s.log), w->last_committed);
     if (!start_check(&s, w, mode)) {
         if (s.log != NULL)
             log_abandon(s.log);
@@ -273,6 +278,7 @@ bool world_close(struct world *w)
     ok = log_close(l, &e) == OK;
     if (ok && !w->failed) /* all of it is durable now */
         w->written = w->durable = w->lsn_given;
+    w->closed = ok && !w->was_full && simio_capacity(w->disk) == 0 && simio_n_faults(w->disk) == 0;
     if (!ok)
         snprintf(w->close_error, sizeof w->close_error, "%.199s", e.text);
     if (ok && w->failed)

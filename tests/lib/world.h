@@ -37,7 +37,8 @@ struct world {
     uint64_t written, released, durable; /* highest watermarks seen since the last start */
     bool failed;                         /* the log said so */
     bool was_full;                       /* the log was seen full */
-    uint64_t n_refused;                  /* appends */
+    bool closed; /* the last process ended in good order, and the disk had room for it to say so */
+    uint64_t n_refused; /* appends */
     bool
         synced_only; /* nothing may be concluded from `written`: the disk took back what it had shown */
     char close_error[200];
