@@ -395,8 +395,26 @@ static void json_put_string(struct text *t, struct beck_slice s)
     t->n = (size_t)(json_write_string(to, s.p, s.n) - t->p);
 }
 
+/* Adds a string that needs no escapes and is ASCII, as most are, in one pass. False if it is not. */
+static bool json_put_plain(struct text *t, struct beck_slice s)
+{
+    char *to = text_room(t, s.n + 2);
+
+    to[0] = '"';
+    for (size_t i = 0; i < s.n; i++) {
+        if (json_classify((unsigned char)s.p[i]) != PLAIN)
+            return false;
+        to[i + 1] = s.p[i];
+    }
+    to[s.n + 1] = '"';
+    t->n += s.n + 2;
+    return true;
+}
+
 void json_put_bytes(struct text *t, struct beck_slice bytes)
 {
+    if (json_put_plain(t, bytes))
+        return;
     if (json_is_utf8(bytes.p, bytes.n)) {
         json_put_string(t, bytes);
         return;
@@ -408,6 +426,8 @@ void json_put_bytes(struct text *t, struct beck_slice bytes)
 
 void json_put_name(struct text *t, struct beck_slice name)
 {
+    if (json_put_plain(t, name))
+        return;
     if (json_is_utf8(name.p, name.n)) {
         json_put_string(t, name);
         return;
