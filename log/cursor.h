@@ -15,10 +15,10 @@
 enum { CURSOR_PATH_MAX = 4096 + WAL_NAME_MAX };
 
 struct cursor {
-    struct io *io;      /* borrowed */
-    int fd;             /* owned; -1: none */
-    uint64_t size, pos; /* of the file; where the next frame goes */
-    uint64_t file_lsn;  /* that names the file */
+    struct io *io;          /* borrowed */
+    int fd;                 /* owned; -1: none */
+    uint64_t size, pos;     /* of the file; where the next frame goes */
+    uint64_t file_lsn;      /* that names the file */
     uint64_t prev_end;      /* its header's link to the file before */
     uint32_t file_prev_crc; /* the same */
     uint64_t next_lsn, next_index;

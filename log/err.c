@@ -56,11 +56,9 @@ int err_add(struct err *e, const char *format, ...)
 const char *err_text(int code)
 {
     switch (code) {
-    case OK:
-        return "no error";
-#define ERR_CASE(name, number, text)                                                               \
-    case name:                                                                                     \
-        return text;
+    case OK: return "no error";
+#define ERR_CASE(name, number, text) \
+    case name: return text;
         ERR_LIST(ERR_CASE)
 #undef ERR_CASE
     }

@@ -8,15 +8,15 @@
 #define must_check __attribute__((warn_unused_result))
 
 /* One list makes both the enum and the texts. A number is never changed or reused. */
-#define ERR_LIST(X)                                                                                \
-    X(ERR_NOMEM, 1, "out of memory")                                                               \
-    X(ERR_IO, 2, "reading or writing failed")                                                      \
-    X(ERR_CORRUPT, 3, "stored data is damaged")                                                    \
-    X(ERR_FULL, 4, "no room left")                                                                 \
-    X(ERR_TOO_BIG, 5, "larger than the limit")                                                     \
-    X(ERR_PROTO, 6, "the peer broke the protocol")                                                 \
-    X(ERR_LOCKED, 7, "in use by another process")                                                  \
-    X(ERR_FORMAT, 8, "not a store, or of another format")                                          \
+#define ERR_LIST(X)                                       \
+    X(ERR_NOMEM, 1, "out of memory")                      \
+    X(ERR_IO, 2, "reading or writing failed")             \
+    X(ERR_CORRUPT, 3, "stored data is damaged")           \
+    X(ERR_FULL, 4, "no room left")                        \
+    X(ERR_TOO_BIG, 5, "larger than the limit")            \
+    X(ERR_PROTO, 6, "the peer broke the protocol")        \
+    X(ERR_LOCKED, 7, "in use by another process")         \
+    X(ERR_FORMAT, 8, "not a store, or of another format") \
     X(ERR_USAGE, 9, "wrong argument")
 
 enum err_code {

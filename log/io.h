@@ -25,17 +25,20 @@ struct io {
     ssize_t (*pread)(struct io *io, int fd, void *buf, size_t n, uint64_t pos);
     ssize_t (*pwritev)(struct io *io, int fd, const struct iovec *iov, int n_iov, uint64_t pos);
     int (*fdatasync)(struct io *io, int fd);
-    int (*allocate)(struct io *io, int fd, uint64_t size); /* fallocate: the file reads as zeros up to size */
+    /* fallocate: the file reads as zeros up to size */
+    int (*allocate)(struct io *io, int fd, uint64_t size);
     int (*truncate)(struct io *io, int fd, uint64_t size);
     int (*size)(struct io *io, int fd, uint64_t *out);
-    int (*lock)(struct io *io, int fd);                    /* flock, exclusive, EWOULDBLOCK if taken */
+    int (*lock)(struct io *io, int fd); /* flock, exclusive, EWOULDBLOCK if taken */
     int (*rename)(struct io *io, const char *from, const char *to);
     int (*unlink)(struct io *io, const char *path);
-    int (*mkdir)(struct io *io, const char *path);         /* mode 0700 */
-    int (*sync_dir)(struct io *io, const char *path);      /* makes the directory's entries durable */
+    int (*mkdir)(struct io *io, const char *path);    /* mode 0700 */
+    int (*sync_dir)(struct io *io, const char *path); /* makes the directory's entries durable */
     /* Calls `each` for every name but . and .. until it returns non-zero; that, or 0, is the result. */
-    int (*list)(struct io *io, const char *path, int (*each)(void *ctx, const char *name), void *ctx);
-    int (*space)(struct io *io, const char *path, uint64_t *free_bytes); /* statvfs: what a user may take */
+    int (*list)(struct io *io, const char *path, int (*each)(void *ctx, const char *name),
+                void *ctx);
+    /* statvfs: what a user may take */
+    int (*space)(struct io *io, const char *path, uint64_t *free_bytes);
     uint64_t (*wall_ms)(struct io *io);      /* Unix time */
     uint64_t (*monotonic_ns)(struct io *io); /* never goes back */
     int (*random)(struct io *io, void *buf, size_t n);

@@ -24,17 +24,18 @@ enum log_class {
 };
 
 enum {
-    LOG_FIRST_LSN = 1024,                  /* smaller numbers are reserved */
-    LOG_FILE_BYTES_DEFAULT = 16 << 20,     /* a file grows beyond it for a batch that needs more */
+    LOG_FIRST_LSN = 1024,              /* smaller numbers are reserved */
+    LOG_FILE_BYTES_DEFAULT = 16 << 20, /* a file grows beyond it for a batch that needs more */
     LOG_FILE_BYTES_MIN = 64 << 10,
     LOG_FRAME_BYTES_MAX = 16 << 20,
-    LOG_SKIP_LSNS = 1 << 20,               /* how far LSNs jump after an unclean start */
+    LOG_SKIP_LSNS = 1 << 20, /* how far LSNs jump after an unclean start */
 };
 
 struct log_record {
     uint64_t lsn;
-    uint64_t clock; /* the batch's hybrid clock: ms << 16 | counter. The only time that apply knows. */
-    uint8_t type;   /* enum record_type, checked by the callee */
+    uint64_t
+        clock; /* the batch's hybrid clock: ms << 16 | counter. The only time that apply knows. */
+    uint8_t type;        /* enum record_type, checked by the callee */
     const uint8_t *body; /* in the arena: stays until log_close */
     size_t len;
 };
@@ -43,24 +44,25 @@ struct log_record {
 typedef int log_replay_fn(void *ctx, const struct log_record *r, struct err *e);
 
 struct log_options {
-    struct io *io;             /* borrowed until log_close */
-    const char *dir;           /* created if it is not there; borrowed for the call */
-    uint64_t file_bytes;       /* LOG_FILE_BYTES_MIN.. */
-    uint64_t batch_bytes_max;  /* limit of log_reserve */
-    uint64_t interval_ms;      /* T of LOG_INTERVAL */
-    bool salvage;              /* damage to synced data: set it aside in quarantine/ and go on */
-    uint32_t frame_bytes_max;  /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
-    bool threads;              /* false: nothing happens in the background, log_step does the work */
+    struct io *io;            /* borrowed until log_close */
+    const char *dir;          /* created if it is not there; borrowed for the call */
+    uint64_t file_bytes;      /* LOG_FILE_BYTES_MIN.. */
+    uint64_t batch_bytes_max; /* limit of log_reserve */
+    uint64_t interval_ms;     /* T of LOG_INTERVAL */
+    bool salvage;             /* damage to synced data: set it aside in quarantine/ and go on */
+    uint32_t frame_bytes_max; /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
+    bool threads;             /* false: nothing happens in the background, log_step does the work */
     log_replay_fn *replay;
-    void (*on_progress)(void *ctx); /* called on the log's threads when a watermark moved, space came or
-                                     * went, or the log failed: wake the engine. May be NULL. */
+    /* Called on the log's threads when a watermark moved, space came or went, or the log failed: wake the
+     * engine. May be NULL. */
+    void (*on_progress)(void *ctx);
     void *ctx;
 };
 
 /* What a start found; for one line in the broker's log. */
 struct log_recovery {
-    bool created;            /* a new store */
-    bool clean;              /* the last process closed it */
+    bool created; /* a new store */
+    bool clean;   /* the last process closed it */
     uint64_t n_records;
     uint64_t n_files;
     uint64_t bytes;          /* read */
@@ -73,8 +75,8 @@ struct log_recovery {
  * Errors: ERR_LOCKED, ERR_FORMAT (not a store, newer, not empty), ERR_CORRUPT (names file and offset; the
  * directory is unchanged), ERR_IO, ERR_FULL, ERR_NOMEM, or replay's. The text is one line for the operator: which file,
  * what is wrong, what to do. */
-must_check int log_open(const struct log_options *options, struct log **out, struct log_recovery *info,
-                        struct err *e);
+must_check int log_open(const struct log_options *options, struct log **out,
+                        struct log_recovery *info, struct err *e);
 
 /* Writes and syncs what is there, marks the store as cleanly closed, and frees everything. After a failure
  * of the log nothing is written. Errors: ERR_IO; `l` is freed in any case. NULL is fine. */
@@ -93,7 +95,8 @@ must_check int log_reserve(struct log *l, size_t bytes, struct err *e);
 
 /* Adds a record of `len` body bytes to the open batch and returns where the caller has to write them, at
  * once. *out_lsn is its number. Never fails within what log_reserve granted. */
-uint8_t *log_append(struct log *l, uint8_t type, enum log_class class, size_t len, uint64_t *out_lsn);
+uint8_t *log_append(struct log *l, uint8_t type, enum log_class class, size_t len,
+                    uint64_t *out_lsn);
 
 /* Bytes that the open batch holds, 0 if none is open. The engine commits between commands when they exceed
  * LOG_BATCH_BYTES_SOFT; what is between two commits is atomic. */
@@ -130,15 +133,15 @@ int log_failure(const struct log *l, struct err *e);
 bool log_step(struct log *l);
 
 struct log_stats {
-    uint64_t n_files, file_bytes;        /* on disk, preallocated space included */
-    uint64_t written_bytes;              /* given to pwritev, headers and padding included */
-    uint64_t record_bytes;               /* records as they lie in frames */
+    uint64_t n_files, file_bytes; /* on disk, preallocated space included */
+    uint64_t written_bytes;       /* given to pwritev, headers and padding included */
+    uint64_t record_bytes;        /* records as they lie in frames */
     uint64_t n_batches, n_inline, n_queued, n_slow_inline; /* slow: over 1 ms */
     uint64_t n_syncs, n_inline_syncs, n_always_records;
     uint64_t sync_ns_total, sync_ns_max;
-    uint64_t queued_bytes;               /* waiting for the writer now */
+    uint64_t queued_bytes; /* waiting for the writer now */
     uint64_t arena_bytes;
-    uint64_t n_full;                     /* times the disk-full state was entered */
+    uint64_t n_full; /* times the disk-full state was entered */
 };
 void log_get_stats(const struct log *l, struct log_stats *out);
 

@@ -270,7 +270,7 @@ def changes_like_redis(pair):
         XTRIM d MINID = 150-2
         XTRIM d MINID 0
         XTRIM d MINID x
-        XTRIM d MINID - 
+        XTRIM d MINID -
         XTRIM d MAXLEN 3 MINID 5
         XTRIM d MAXLEN 3 nomkstream
         XTRIM none MAXLEN 3
