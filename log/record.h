@@ -13,11 +13,10 @@ enum record_type {
     RECORD_SKIP = 1,   /* next_lsn: the LSNs up to it were given to nobody that can be trusted */
     RECORD_STREAM = 2, /* db, str key: a new empty stream with that name; its oid is this LSN */
     RECORD_ENTRY = 3,  /* oid, entry (see log/entry.h) */
-    RECORD_ENTRY_IDMP =
-        4,             /* oid, str producer, str iid, entry: with the producer's idempotence ID */
-    RECORD_DELETE = 5, /* oid, n, n times id: those entries are gone */
-    RECORD_TRIM = 6,   /* oid, id first: all entries below `first` are gone */
-    RECORD_SETID = 7,  /* oid, id last, entries_added, id max_deleted */
+    RECORD_ENTRY_IDMP = 4, /* oid, str producer, str iid, entry: with an idempotence ID */
+    RECORD_DELETE = 5,     /* oid, n, n times id: those entries are gone */
+    RECORD_TRIM = 6,       /* oid, id first: all entries below `first` are gone */
+    RECORD_SETID = 7,      /* oid, id last, entries_added, id max_deleted */
     RECORD_NAME = 8,   /* db, str key, oid, expiry_ms (0: none): the object's one name from now on.
                              * Another object of that name is gone, the object's former name too. */
     RECORD_UNNAME = 9, /* db, str key, u8 reason, rev (LSN of the record that bound it): gone. Does

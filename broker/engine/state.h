@@ -42,8 +42,8 @@ struct stream {
     struct id last_id;
     struct id max_deleted; /* max-deleted-entry-id */
     uint64_t entries_added;
-    uint64_t
-        added_when_empty; /* entries_added when it last had no entry: for whole nodes of XTRIM ~ */
+    /* entries_added when it last had no entry: for whole nodes of XTRIM ~ */
+    uint64_t added_when_empty;
     struct idmp *idmp;
     uint32_t idmp_duration_s, idmp_maxsize; /* 0: the configuration's */
     uint64_t iids_added, iids_duplicates;
