@@ -371,11 +371,14 @@ int broker_close(struct broker *b, struct err *e)
     broker_close_parts(b);
     if (b->failure.code == OK) {
         rc = log_close(b->log, e);
-    } else {
+    } else { /* broker_run has told it */
         log_abandon(b->log);
         rc = OK;
     }
-    logger_write(&b->logger, CONFIG_LOG_NOTICE, rc == OK ? "stopped" : "stopped: %s", e->text);
+    logger_write(&b->logger, CONFIG_LOG_NOTICE, "stopped: %s",
+                 rc != OK                ? e->text
+                 : b->failure.code != OK ? "failed"
+                                         : "all is stored");
     loop_free(b->loop); /* after the log's threads, which wake it */
     config_fini(&b->config);
     free(b);

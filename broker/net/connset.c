@@ -103,7 +103,7 @@ static void connset_set_timer(struct connset *s)
         at = soft;
     if (at >= s->timer_at_ms)
         return;
-    in_ms = at > now ? at - now : 1;
+    in_ms = at > now ? at - now : 0;
     if (in_ms > CONNSET_TIMER_MAX_MS)
         in_ms = CONNSET_TIMER_MAX_MS;
     s->timer_at_ms = now + in_ms;
