@@ -1,18 +1,20 @@
 /*
  * arena.c - chunks of anonymous memory that records live in.
  *
- * A record is written once, here, and goes to the file from here; indexes point at it. So its address
- * must never change, which rules out anything that moves when it grows. Chunks are mapped rather than
- * allocated: untouched pages cost nothing, and a chunk given back really goes back.
+ * A record is written once, here, and goes to the file from here; indexes point at it. So its
+ * address must never change, which rules out anything that moves when it grows. Chunks are mapped
+ * rather than allocated: untouched pages cost nothing, and a chunk given back really goes back.
  *
- * Touching memory for the first time is the largest cost of appending: about 2 us a page of 4 KiB on a virtual
- * machine, 50 ns a record of 100 bytes; as part of a huge page it is a quarter of that. So chunks are
- * aligned huge pages, but for the first one, which an idle server should not pay 2 MiB for.
+ * Touching memory for the first time is the largest cost of appending: about 2 us a page of 4 KiB
+ * on a virtual machine, 50 ns a record of 100 bytes; as part of a huge page it is a quarter of
+ * that. So chunks are aligned huge pages, but for the first one, which an idle server should not
+ * pay 2 MiB for.
  *
- * Two chunks are open: one for usual reservations and one for those above ARENA_LARGE_BYTES, which gets small pages
- * and, for a huge record, just its size. A large reservation that does not fit thus costs nothing of the
- * chunk that the small ones fill. What is left of a chunk when a reservation of its own kind does not fit it is
- * never used; its whole pages are unmapped, so however much larger than the records reservations are, little is lost.
+ * Two chunks are open: one for usual reservations and one for those above ARENA_LARGE_BYTES, which
+ * gets small pages and, for a huge record, just its size. A large reservation that does not fit
+ * thus costs nothing of the chunk that the small ones fill. What is left of a chunk when a
+ * reservation of its own kind does not fit it is never used; its whole pages are unmapped, so
+ * however much larger than the records reservations are, little is lost.
  */
 #include "log/arena.h"
 

@@ -1,7 +1,7 @@
 /* arena.h - memory for records: taken front to back, at addresses that stay until arena_fini.
  *
- * arena_reserve makes sure that the next takes of so many bytes in all lie in one chunk; arena_take then
- * cannot fail. One thread, the engine's, takes; others may read what was taken. */
+ * arena_reserve makes sure that the next takes of so many bytes in all lie in one chunk; arena_take
+ * then cannot fail. One thread, the engine's, takes; others may read what was taken. */
 #ifndef LOG_ARENA_H
 #define LOG_ARENA_H
 #include <assert.h>
@@ -40,7 +40,8 @@ struct arena {
 void arena_init(struct arena *a);
 void arena_fini(struct arena *a);
 
-/* Goes on in a chunk with room for `bytes`, a new one if need be. Errors: ERR_NOMEM; nothing has changed then. */
+/* Goes on in a chunk with room for `bytes`, a new one if need be. Errors: ERR_NOMEM; nothing has
+ * changed then. */
 must_check int arena_grow(struct arena *a, size_t bytes, struct err *e);
 
 /* Makes the next takes of `bytes` in all adjoin. Errors: ERR_NOMEM. */

@@ -1,11 +1,12 @@
 /*
  * batch.c - records on their way to the file.
  *
- * The records themselves stay in the arena; a batch only says where. One batch object serves round after
- * round: the inline path reuses it at once, and the writer hands those back that went through its queue.
+ * The records themselves stay in the arena; a batch only says where. One batch object serves round
+ * after round: the inline path reuses it at once, and the writer hands those back that went through
+ * its queue.
  *
- * A batch that exceeds one frame is cut where the frame is full, through the middle of a record if need be, so
- * frames know how many records end in each. The lengths in front of the records tell.
+ * A batch that exceeds one frame is cut where the frame is full, through the middle of a record if
+ * need be, so frames know how many records end in each. The lengths in front of the records tell.
  */
 #include "log/batch.h"
 

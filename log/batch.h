@@ -1,4 +1,5 @@
-/* batch.h - the records between two commits: where they lie in the arena, and what their frames will say. */
+/* batch.h - the records between two commits: where they lie in the arena, and what their frames
+ * will say. */
 #ifndef LOG_BATCH_H
 #define LOG_BATCH_H
 #include <stdbool.h>
@@ -57,11 +58,13 @@ struct batch_pos {
     size_t record_left; /* bytes of the record that is here; 0: one starts */
 };
 
-/* Takes the bytes from *pos on that make one frame: at most `max` of them, ending at most WAL_RECORDS_MAX
- * records. Moves *pos behind them and returns how many they are, with the number of records that end there. */
+/* Takes the bytes from *pos on that make one frame: at most `max` of them, ending at most
+ * WAL_RECORDS_MAX records. Moves *pos behind them and returns how many they are, with the number of
+ * records that end there. */
 size_t batch_next_frame(const struct batch *b, struct batch_pos *pos, size_t max, uint16_t *count);
 
-/* The longest contiguous piece at *pos of at most `max` bytes; moves *pos (all but record_left) behind it. */
+/* The longest contiguous piece at *pos of at most `max` bytes; moves *pos (all but record_left)
+ * behind it. */
 struct slice batch_piece(const struct batch *b, struct batch_pos *pos, size_t max);
 
 #endif

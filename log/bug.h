@@ -16,7 +16,7 @@ enum planted_bug {
     BUG_ROTATE_WITHOUT_SYNC, /* the old file is not synced before the next one is begun */
     BUG_TORN_RUN_ACCEPTED,   /* an unfinished run of frames counts as a batch */
     BUG_CLOCK_NOT_CARRIED,   /* a start does not tell the highest stamp */
-    BUG_UNALIGNED_AFTER_SYNC, /* the first frame after an fdatasync shares a sector with synced ones */
+    BUG_UNALIGNED_AFTER_SYNC,  /* the first frame after an fdatasync shares a sector */
     BUG_SYNCED_BEFORE_DURABLE, /* a frame's synced_lsn claims what is only written */
     BUG_COUNT
 };

@@ -1,6 +1,6 @@
 /* bytes.h - fixed-width little-endian fields, LEB128 varints and borrowed slices of bytes.
  *
- * Decoders never read past `end` and never believe a length before comparing it with what is left. */
+ * Decoders never read past `end`, and believe no length before comparing it with what is left. */
 #ifndef LOG_BYTES_H
 #define LOG_BYTES_H
 #include <stdbool.h>
@@ -63,7 +63,8 @@ static inline uint64_t get_u64le(const uint8_t *p)
     return get_u32le(p) | (uint64_t)get_u32le(p + 4) << 32;
 }
 
-/* memcpy for what is mostly short: up to 16 bytes are two overlapping loads and stores, without a call. */
+/* memcpy for what is mostly short: up to 16 bytes are two overlapping loads and stores, without a
+ * call. */
 static inline void bytes_copy(uint8_t *to, const uint8_t *from, size_t n)
 {
     if (n > 16) {
@@ -108,8 +109,8 @@ static inline uint8_t *varint_put(uint8_t *p, uint64_t v)
     return p;
 }
 
-/* Reads a varint of [*p, end) and moves *p behind it. False, with nothing changed, if it is cut short or
- * does not fit 64 bits. */
+/* Reads a varint of [*p, end) and moves *p behind it. False, with nothing changed, if it is cut
+ * short or does not fit 64 bits. */
 static inline bool varint_get(const uint8_t **p, const uint8_t *end, uint64_t *out)
 {
     const uint8_t *at = *p;
@@ -129,7 +130,8 @@ static inline bool varint_get(const uint8_t **p, const uint8_t *end, uint64_t *o
     return false;
 }
 
-/* Reads `varint length, bytes` of [*p, end) as a slice of them. False, with nothing changed, if cut short. */
+/* Reads `varint length, bytes` of [*p, end) as a slice of them. False, with nothing changed, if cut
+ * short. */
 static inline bool slice_get(const uint8_t **p, const uint8_t *end, struct slice *out)
 {
     const uint8_t *at = *p;

@@ -1,13 +1,14 @@
 /*
  * crc32c.c - CRC32C by the processor's instruction where there is one, else by a table.
  *
- * The instruction takes 8 bytes and has a latency of three cycles but a throughput of one, so a long
- * buffer is cut into three lanes of equal length whose CRCs run side by side. They are joined by
- * moving a lane's CRC over the bytes that follow it: CRCs are polynomials, and n zero bytes multiply by
- * x^(8n) mod P. On x86 that is one carry-less multiplication by a constant and one more step of the
- * instruction, which reduces the 64-bit product and brings a factor x^33 of its own (in bit-reflected
- * order), so the constants there are x^(8n - 33) mod P. ARM multiplies in a loop, and uses only lanes
- * long enough to hide that. The constants are checked by test_crc32c against the table.
+ * The instruction takes 8 bytes and has a latency of three cycles but a throughput of one, so a
+ * long buffer is cut into three lanes of equal length whose CRCs run side by side. They are joined
+ * by moving a lane's CRC over the bytes that follow it: CRCs are polynomials, and n zero bytes
+ * multiply by x^(8n) mod P. On x86 that is one carry-less multiplication by a constant and one more
+ * step of the instruction, which reduces the 64-bit product and brings a factor x^33 of its own (in
+ * bit-reflected order), so the constants there are x^(8n - 33) mod P. ARM multiplies in a loop, and
+ * uses only lanes long enough to hide that. The constants are checked by test_crc32c against the
+ * table.
  *
  * What the processor can do is asked each time; the compiler's run-time keeps the answer in memory.
  */

@@ -8,7 +8,8 @@
  * crc32c(crc32c(0, a), b) is the CRC of a and b together. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
 
-/* The same by the table alone: what machines without the instruction use, and what tests compare with. */
+/* The same by the table alone: what machines without the instruction use, and what tests compare
+ * with. */
 uint32_t crc32c_table(uint32_t crc, const void *p, size_t n);
 
 #endif

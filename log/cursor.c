@@ -1,14 +1,16 @@
 /*
  * cursor.c - frames into the file.
  *
- * Header on the stack, records from the arena, up to seven zeros: one pwritev for a usual batch, without a
- * second copy of the records. The part of the header that is made once is checksummed together with the records
- * here, at the moment of writing, because only now it is known how the batch is cut into frames.
+ * Header on the stack, records from the arena, up to seven zeros: one pwritev for a usual batch,
+ * without a second copy of the records. The part of the header that is made once is checksummed
+ * together with the records here, at the moment of writing, because only now it is known how the
+ * batch is cut into frames.
  *
- *   C1  pos is a multiple of 8, and of 512 where an fdatasync was issued since the frame before: a sector that was
- *       made durable is never written again, so no later torn write can harm it.
+ *   C1  pos is a multiple of 8, and of 512 where an fdatasync was issued since the frame before: a
+ *       sector that was made durable is never written again, so no later torn write can harm it.
  *   C2  Bytes between frames are never written; the file was allocated as zeros.
- *   C3  A frame's synced_lsn is the end of a whole batch, and was durable before the frame was written.
+ *   C3  A frame's synced_lsn is the end of a whole batch, and was durable before the frame was
+ *       written.
  */
 #include "log/cursor.h"
 

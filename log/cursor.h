@@ -1,7 +1,7 @@
 /* cursor.h - the one place where the log grows: a file, a position in it, the chain up to there.
  *
- * Whoever may write at the moment owns it (writer.c). A call that fails leaves position and chain as they were:
- * what it wrote behind them is void. */
+ * Whoever may write at the moment owns it (writer.c). A call that fails leaves position and chain
+ * as they were: what it wrote behind them is void. */
 #ifndef LOG_CURSOR_H
 #define LOG_CURSOR_H
 #include <stdbool.h>
@@ -49,12 +49,13 @@ must_check int cursor_write(struct cursor *c, const struct batch *b, struct err 
 /* Writes a marker, one of WAL_MARKERS. Errors as cursor_write. */
 must_check int cursor_mark(struct cursor *c, uint8_t flag, struct err *e);
 
-/* Writes a frame of another file: the part made once is at `raw`, the payload's head.payload_len bytes at `payload`, and
- * head.synced_lsn is kept. Errors as cursor_write. */
+/* Writes a frame of another file: the part made once is at `raw`, the payload's head.payload_len
+ * bytes at `payload`, and head.synced_lsn is kept. Errors as cursor_write. */
 must_check int cursor_copy(struct cursor *c, const uint8_t raw[WAL_FRAME_BYTES],
                            const struct wal_frame *head, const uint8_t *payload, struct err *e);
 
-/* pwritev until everything is there. Errors: ERR_FULL (ENOSPC, EDQUOT), ERR_IO; the text names the file. */
+/* pwritev until everything is there. Errors: ERR_FULL (ENOSPC, EDQUOT), ERR_IO; the text names the
+ * file. */
 must_check int cursor_put(struct io *io, int fd, const char *path, struct iovec *iov, int n_iov,
                           uint64_t pos, struct err *e);
 

@@ -1,4 +1,5 @@
-/* entry.h - one entry of a stream as it lies in a record: `id, n fields, n times (str name, str value)`.
+/* entry.h - one entry of a stream as it lies in a record: `id, n fields, n times (str name, str
+ * value)`.
  *
  * An entry is self-delimiting, so a pointer to its first byte is all that an index holds. Whoever
  * makes an entry reachable has checked it with entry_check first; the cursor then trusts the bytes. */

@@ -38,8 +38,8 @@ int err_set(struct err *e, int code, const char *format, ...) __attribute__((for
 /* The same right after a failed system call: keeps errno and appends its text. */
 int err_sys(struct err *e, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "place: " in front of the text; returns e's code, so `return err_add(e, "recover %s", name)`.
- * `e` is never NULL here. */
+/* Puts "place: " in front of the text; returns e's code, so `return err_add(e, "recover %s",
+ * name)`. `e` is never NULL here. */
 int err_add(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The fixed text of a code. */

@@ -1,8 +1,8 @@
 /*
  * io.c - the real file operations, clocks and randomness behind struct io.
  *
- * Thin on purpose: what the log relies on is decided above, and simulated in tests. EINTR is retried
- * everywhere but in close, where Linux has released the descriptor by then.
+ * Thin on purpose: what the log relies on is decided above, and simulated in tests. EINTR is
+ * retried everywhere but in close, where Linux has released the descriptor by then.
  */
 #include "log/io.h"
 

@@ -1,8 +1,9 @@
 /* io.h - every file operation, the clocks and randomness, behind one table of functions.
  *
- * log/io.c has the real one; tests/lib/simio.c simulates disks that crash, tear, reorder, fill up and
- * fail. Nothing else in log/ makes a system call on files or reads a clock. The functions follow their
- * POSIX namesakes: -1 and errno on failure, EINTR already retried. A write may be short, as write(2)'s.
+ * log/io.c has the real one; tests/lib/simio.c simulates disks that crash, tear, reorder, fill up
+ * and fail. Nothing else in log/ makes a system call on files or reads a clock. The functions
+ * follow their POSIX namesakes: -1 and errno on failure, EINTR already retried. A write may be
+ * short, as write(2)'s.
  *
  * Calls may come from several threads at once, each on files of its own or at positions of its own. */
 #ifndef LOG_IO_H
@@ -34,7 +35,8 @@ struct io {
     int (*unlink)(struct io *io, const char *path);
     int (*mkdir)(struct io *io, const char *path);    /* mode 0700 */
     int (*sync_dir)(struct io *io, const char *path); /* makes the directory's entries durable */
-    /* Calls `each` for every name but . and .. until it returns non-zero; that, or 0, is the result. */
+    /* Calls `each` for every name but . and .. until it returns non-zero; that, or 0, is the
+     * result. */
     int (*list)(struct io *io, const char *path, int (*each)(void *ctx, const char *name),
                 void *ctx);
     /* statvfs: what a user may take */

@@ -1,9 +1,11 @@
 /*
- * log.c - the log as the engine sees it: a store that is open, a batch that fills, watermarks that follow.
+ * log.c - the log as the engine sees it: a store that is open, a batch that fills, watermarks that
+ * follow.
  *
- * Records go straight into the arena and are described by the open batch; log_commit hands that to the writer. The
- * engine's thread alone touches arena and batch, so appending takes no lock and cannot fail: log_reserve has
- * provided arena, batch and extent before. What is between two commits is one atomic batch of the file.
+ * Records go straight into the arena and are described by the open batch; log_commit hands that to
+ * the writer. The engine's thread alone touches arena and batch, so appending takes no lock and
+ * cannot fail: log_reserve has provided arena, batch and extent before. What is between two commits
+ * is one atomic batch of the file.
  */
 #include "log/log.h"
 
@@ -154,7 +156,8 @@ void log_set_clock(struct log *l, uint64_t clock)
     l->clock = clock;
 }
 
-/* Whether the disk has room for a batch of `bytes`, beyond the file that has to be allocated after it. */
+/* Whether the disk has room for a batch of `bytes`, beyond the file that has to be allocated after
+ * it. */
 static int log_check_space(struct log *l, uint64_t bytes, struct err *e)
 {
     uint64_t free_bytes;

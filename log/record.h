@@ -1,11 +1,11 @@
 /* record.h - the kinds of records in the log, and how their bodies lie.
  *
- * A record is `varint length, u8 type, body` (length counts type and body); its LSN is implied by its
- * place. Bodies are effects: absolute values, absolute times, IDs as assigned. `oid` is the LSN of the
- * record that created the object and is never reused. `str` is `varint length, bytes`; `id` is two
- * varints (ms, seq); everything else that is not marked is a varint. docs/format.md has the same list
- * with the reasons. A number is never changed or reused; types of RECORD_IGNORABLE and above may be
- * skipped by a reader that does not know them. */
+ * A record is `varint length, u8 type, body` (length counts type and body); its LSN is implied by
+ * its place. Bodies are effects: absolute values, absolute times, IDs as assigned. `oid` is the LSN
+ * of the record that created the object and is never reused. `str` is `varint length, bytes`; `id`
+ * is two varints (ms, seq); everything else that is not marked is a varint. docs/format.md has the
+ * same list with the reasons. A number is never changed or reused; types of RECORD_IGNORABLE and
+ * above may be skipped by a reader that does not know them. */
 #ifndef LOG_RECORD_H
 #define LOG_RECORD_H
 

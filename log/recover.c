@@ -1,27 +1,31 @@
 /*
  * recover.c - reading the log back, and judging where it ends.
  *
- * Files are read in the order of their names, frames in the order of their chain; whole batches are replayed. At
- * the first place where no sound frame goes on, E is the LSN expected there, and the question is whether the log
- * simply ends (a crash tore what was being written, and nobody was told that it is durable) or whether something is
- * missing that was durable. The log itself answers:
+ * Files are read in the order of their names, frames in the order of their chain; whole batches are
+ * replayed. At the first place where no sound frame goes on, E is the LSN expected there, and the
+ * question is whether the log simply ends (a crash tore what was being written, and nobody was told
+ * that it is durable) or whether something is missing that was durable. The log itself answers:
  *
- *   R1  Every frame says up to which LSN the log was durable when it was written. S is the highest such claim, of
- *       all frames read and of all sound headers behind the place, which are looked for in steps of 8 bytes.
- *   R2  A file is made only after everything before its first LSN is durable: its name is a claim too, and its
- *       header says where the frames of the file before it end.
- *   R3  S >= E, or a place before that end, is damage: the start is refused, nothing is changed. Else the tail is torn, and
- *       dropped. An unfinished run of frames (MORE) is torn as a whole: E is where the run began.
- *   R4  The newest file, if shorter than it was allocated, may have lost its end: damage, unless it was closed.
+ *   R1  Every frame says up to which LSN the log was durable when it was written. S is the highest
+ *       such claim, of all frames read and of all sound headers behind the place, which are looked
+ *       for in steps of 8 bytes.
+ *   R2  A file is made only after everything before its first LSN is durable: its name is a claim
+ *       too, and its header says where the frames of the file before it end.
+ *   R3  S >= E, or a place before that end, is damage: the start is refused, nothing is changed.
+ *       Else the tail is torn, and dropped. An unfinished run of frames (MORE) is torn as a whole:
+ *       E is where the run began.
+ *   R4  The newest file, if shorter than it was allocated, may have lost its end: damage, unless it
+ *       was closed.
  *
- * The newest file whose header is no good and that holds no frame was just being made; it counts as not there, if
- * the log is whole up to it. The residue: damage to the very last batch, before a later frame told that it was durable,
- * looks like a torn tail. The SYNC marker after 20 ms of silence keeps that time short.
+ * The newest file whose header is no good and that holds no frame was just being made; it counts as
+ * not there, if the log is whole up to it. The residue: damage to the very last batch, before a
+ * later frame told that it was durable, looks like a torn tail. The SYNC marker after 20 ms of
+ * silence keeps that time short.
  *
  * With salvage, damage is answered as if the log ended there; what comes after goes to quarantine/.
  *
- * Memory: a batch is read once its headers have been seen to lie whole in the file, so no more is allocated than the file
- * is long.
+ * Memory: a batch is read once its headers have been seen to lie whole in the file, so no more is
+ * allocated than the file is long.
  */
 #include "log/recover.h"
 
@@ -106,7 +110,8 @@ static void recover_raise(uint64_t *at, uint64_t to)
         *at = to;
 }
 
-/* Bytes of the run of frames that starts with *first, if all its headers are there and fit together. */
+/* Bytes of the run of frames that starts with *first, if all its headers are there and fit
+ * together. */
 static int recover_measure(struct recover *r, const struct scan_frame *first, uint64_t limit,
                            size_t *bytes, bool *whole, struct err *e)
 {
@@ -152,7 +157,8 @@ static uint64_t recover_count(const uint8_t **at, const uint8_t *end)
     return n;
 }
 
-/* Reads the run's payloads to `to` and checks them; moves the scan behind it. *n becomes the number of records. */
+/* Reads the run's payloads to `to` and checks them; moves the scan behind it. *n becomes the number
+ * of records. */
 static int recover_read(struct recover *r, uint8_t *to, size_t bytes, uint64_t *n, bool *sound,
                         struct err *e)
 {
@@ -228,7 +234,8 @@ static int recover_replay(struct recover *r, const uint8_t *p, size_t bytes, uin
     return OK;
 }
 
-/* The batch that starts with *first. *more is false if it is not whole and sound: then nothing has moved. */
+/* The batch that starts with *first. *more is false if it is not whole and sound: then nothing has
+ * moved. */
 static int recover_batch(struct recover *r, const struct scan_frame *first, uint64_t limit,
                          bool *more, struct err *e)
 {
@@ -324,7 +331,8 @@ static int recover_open_file(struct recover *r, size_t i, struct scan *s, bool *
     return OK;
 }
 
-/* Whether the newest file, whose header is no good, was just being made: no frame in it, the log whole up to it. */
+/* Whether the newest file, whose header is no good, was just being made: no frame in it, the log
+ * whole up to it. */
 static int recover_is_newborn(struct recover *r, size_t i, struct scan *s, bool *newborn,
                               struct err *e)
 {

@@ -1,20 +1,23 @@
 /*
  * renew.c - a start never appends to a file that it found.
  *
- * The valid part of the last file is copied into a new file with a new salt, and the log goes on there. This makes
- * durable again what a failed fdatasync may have left in the page cache only, and it gets rid of frames behind the
- * end: written out of order before the crash, they would become valid again if the log grew up to them.
+ * The valid part of the last file is copied into a new file with a new salt, and the log goes on
+ * there. This makes durable again what a failed fdatasync may have left in the page cache only, and
+ * it gets rid of frames behind the end: written out of order before the crash, they would become
+ * valid again if the log grew up to them.
  *
- * The copy takes the old file's name, so the order is: allocate and fill wal-next.tmp, fdatasync; remove later
- * files, last to first, directory sync; rename over the old file, directory sync. A crash before the rename leaves the
- * old file, and the next start comes to the same decisions; after it there is nothing left to do.
+ * The copy takes the old file's name, so the order is: allocate and fill wal-next.tmp, fdatasync;
+ * remove later files, last to first, directory sync; rename over the old file, directory sync. A
+ * crash before the rename leaves the old file, and the next start comes to the same decisions;
+ * after it there is nothing left to do.
  *
- * Frames are copied with new headers around the part made once. Markers are left out; a SYNC marker at the end says that
- * all of it is durable, which is so before the file has its name. After an unclean end a SKIP record goes in front of
- * it: LSNs jump beyond all that the dead process may have shown to somebody.
+ * Frames are copied with new headers around the part made once. Markers are left out; a SYNC marker
+ * at the end says that all of it is durable, which is so before the file has its name. After an
+ * unclean end a SKIP record goes in front of it: LSNs jump beyond all that the dead process may
+ * have shown to somebody.
  *
- * With salvage, nothing is lost before it is safe elsewhere: the damaged file is copied whole into quarantine/ first, the
- * later ones are moved there.
+ * With salvage, nothing is lost before it is safe elsewhere: the damaged file is copied whole into
+ * quarantine/ first, the later ones are moved there.
  */
 #include "log/renew.h"
 
@@ -121,8 +124,8 @@ static uint64_t renew_size_of(const struct renew *r, const char *path)
     return size;
 }
 
-/* Removes the later files, or moves them into quarantine/; last to first, so that a crash between leaves a log without a
- * gap. */
+/* Removes the later files, or moves them into quarantine/; last to first, so that a crash between
+ * leaves a log without a gap. */
 static int renew_clear_later(struct renew *r, uint64_t now_ms, struct err *e)
 {
     char quarantine[CURSOR_PATH_MAX];
@@ -273,7 +276,7 @@ static int renew_fill(struct renew *r, struct cursor *c, struct wal_header *h, s
     return rc;
 }
 
-/* Allocates the new file. A full disk may have room only in what the last process kept for later. */
+/* Allocates the new file. A full disk may have room only in what was kept for later. */
 static int renew_make(const struct renew *r, uint64_t size, struct spare *s, struct err *e)
 {
     char reserve[CURSOR_PATH_MAX];

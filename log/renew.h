@@ -1,4 +1,5 @@
-/* renew.h - the fresh file that every start begins, and what is done with what it replaces. Essay: renew.c. */
+/* renew.h - the fresh file that every start begins, and what is done with what it replaces. Essay:
+ * renew.c. */
 #ifndef LOG_RENEW_H
 #define LOG_RENEW_H
 #include <stdbool.h>

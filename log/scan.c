@@ -1,11 +1,12 @@
 /*
  * scan.c - reading a file of the log.
  *
- * Reads go through a window of 256 KiB; payloads longer than that are read to where they are wanted. No length is
- * believed before the header that holds it has passed its CRC and it fits what is left of the file; nothing is
- * allocated here but the window.
+ * Reads go through a window of 256 KiB; payloads longer than that are read to where they are
+ * wanted. No length is believed before the header that holds it has passed its CRC and it fits what
+ * is left of the file; nothing is allocated here but the window.
  *
- * A read error is an error, never the end of the log: what a disk cannot give back today it may give back tomorrow.
+ * A read error is an error, never the end of the log: what a disk cannot give back today it may
+ * give back tomorrow.
  */
 #include "log/scan.h"
 

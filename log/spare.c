@@ -1,10 +1,10 @@
 /*
  * spare.c - files kept ahead of need.
  *
- * Allocating costs a transaction of the file system and can fail for lack of space; both belong before the moment
- * at which a batch waits. A spare has no place in the log until spare_enlist has made header and size durable
- * and then renamed it, so a crash leaves either no file or a whole one. A left-over is never used: what is in
- * it, nobody knows.
+ * Allocating costs a transaction of the file system and can fail for lack of space; both belong
+ * before the moment at which a batch waits. A spare has no place in the log until spare_enlist has
+ * made header and size durable and then renamed it, so a crash leaves either no file or a whole
+ * one. A left-over is never used: what is in it, nobody knows.
  */
 #include "log/spare.h"
 

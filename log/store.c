@@ -4,13 +4,13 @@
  *        0       8     12      16       20    24     40          48      60    64
  *        | magic | ver | compat| incompat| 0  | uuid | created ms| 0 ... | crc |
  *
- * compat bits name additions that an older program may ignore, incompat bits those that it must not touch. None
- * is defined yet. crc is over the 60 bytes before it.
+ * compat bits name additions that an older program may ignore, incompat bits those that it must not
+ * touch. None is defined yet. crc is over the 60 bytes before it.
  *
- * Creation: STORE.tmp is created and locked first, so of two processes one wins; then the first file of the log is
- * made, and only then STORE.tmp is written, synced and renamed. STORE therefore stands for a store that has its
- * log: a directory with STORE and without a log has lost something. The lock is on the open file, not on the
- * name, and survives the rename.
+ * Creation: STORE.tmp is created and locked first, so of two processes one wins; then the first
+ * file of the log is made, and only then STORE.tmp is written, synced and renamed. STORE therefore
+ * stands for a store that has its log: a directory with STORE and without a log has lost something.
+ * The lock is on the open file, not on the name, and survives the rename.
  *
  * A directory in which anything else lies is not ours to fill.
  */
@@ -119,8 +119,8 @@ static void store_parent(char out[CURSOR_PATH_MAX], const char *dir)
         snprintf(out, CURSOR_PATH_MAX, "%.*s", (int)n, dir);
 }
 
-/* A directory that exists may be the work of a start that died before its name was durable, so the parent is synced
- * in any case, if we may read it. */
+/* A directory that exists may be the work of a start that died before its name was durable, so the
+ * parent is synced in any case, if we may read it. */
 static int store_make_dir(struct io *io, const char *dir, struct err *e)
 {
     char parent[CURSOR_PATH_MAX];

@@ -1,19 +1,21 @@
 /*
  * stream.c - which entries a stream has, while they live in the log's arena.
  *
- * A stream grows at its end and is trimmed at its front; deletes in the middle are rare. So pointers
- * stand in chunks, an array of chunks stands in order, and neither holds a copy of an ID: searching
- * compares the IDs of the entries themselves, first over the chunks' first entries, then inside one.
+ * A stream grows at its end and is trimmed at its front; deletes in the middle are rare. So
+ * pointers stand in chunks, an array of chunks stands in order, and neither holds a copy of an ID:
+ * searching compares the IDs of the entries themselves, first over the chunks' first entries, then
+ * inside one.
  *
  *          first                 first + n                       first   first + n
  *   chunks | - - | c0 | c1 | ... | free    and in one chunk   at | - - | p0 p1 ... | free
  *
- * Space in front of `first` comes from trimming. It is used again, by moving down, when more than half
- * of a full array or chunk is free in front. A small stream's only chunk starts with room for a few
- * pointers and doubles, so that many small streams stay cheap.
+ * Space in front of `first` comes from trimming. It is used again, by moving down, when more than
+ * half of a full array or chunk is free in front. A small stream's only chunk starts with room for
+ * a few pointers and doubles, so that many small streams stay cheap.
  *
  *   X1  IDs increase strictly, inside a chunk and from chunk to chunk.
- *   X2  A chunk that the array holds is not empty, and its pointers lie inside it: first + n <= cap.
+ *   X2  A chunk that the array holds is not empty, and its pointers lie inside it: first + n <=
+ *       cap.
  *   X3  n_entries is the sum of the chunks' n.
  *   X4  A spare chunk is empty, and there is room for it in the array.
  */

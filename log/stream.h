@@ -1,8 +1,9 @@
-/* stream.h - which entries a stream has: an ordered index of pointers to entries in the log's arena.
+/* stream.h - which entries a stream has: an ordered index of pointers to entries in the log's
+ * arena.
  *
- * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the IDs
- * of the entries themselves, so the index costs 8 bytes an entry. A deleted entry leaves its chunk at
- * once, an empty chunk leaves the array: what the index holds is what the stream holds. */
+ * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the
+ * IDs of the entries themselves, so the index costs 8 bytes an entry. A deleted entry leaves its
+ * chunk at once, an empty chunk leaves the array: what the index holds is what the stream holds. */
 #ifndef LOG_STREAM_H
 #define LOG_STREAM_H
 #include "log/err.h"

@@ -1,23 +1,25 @@
 /*
- * wal.c - the bytes of the log's files. docs/format.md defines them; this is the same table in code.
+ * wal.c - the bytes of the log's files. docs/format.md defines them; this is the same table in
+ * code.
  *
- *   file    | header, 4 KiB | frame | frame | (zeros to a sector) frame | ... | zeros to the allocated size
+ *   file    | header, 4 KiB | frame | frame | (zeros to a sector) frame | ... | zeros
  *
- *          0       8      12     16     32    40          48    56        64        68   72    80     4092
- *   header | magic | ver  | flags| uuid | lsn | index     | salt| prev_end| prev_crc| 0  | size| 0 ...| crc |
+ *          0       8     12      16     32    40      48     56         64         68  72     80    4092
+ *   header | magic | ver | flags | uuid | lsn | index | salt | prev_end | prev_crc | 0 | size | 0 | crc
  *
  *          0       4            8            16         20           24      25    26
  *   frame  | magic | header_crc | synced_lsn | prev_crc | payload_len| flags | ver | 0
  *          28            32     36      38       40      48          56      64
- *          | payload_crc | term | count | region | index | first_lsn | clock | records, zeros to 8 bytes
+ *          | payload_crc | term | count | region | index | first_lsn | clock | records, zeros to 8
  *
- * The first line of a frame belongs to this copy of it and is guarded by header_crc, which covers bytes 8 to
- * 63 and starts from the file's salt: bytes of another file, or of an earlier life of this one, never pass for a
- * frame here. The second line is made once, when the batch is, and stays as it is wherever the batch is
- * copied to: payload_crc covers bytes 32 to 63 and the records, without salt.
+ * The first line of a frame belongs to this copy of it and is guarded by header_crc, which covers
+ * bytes 8 to 63 and starts from the file's salt: bytes of another file, or of an earlier life of
+ * this one, never pass for a frame here. The second line is made once, when the batch is, and stays
+ * as it is wherever the batch is copied to: payload_crc covers bytes 32 to 63 and the records,
+ * without salt.
  *
- * prev_crc chains each frame to the one before, over file boundaries too. A marker carries no records; its
- * index and LSN are 0.
+ * prev_crc chains each frame to the one before, over file boundaries too. A marker carries no
+ * records; its index and LSN are 0.
  */
 #include "log/wal.h"
 

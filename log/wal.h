@@ -1,4 +1,5 @@
-/* wal.h - how the files of the log are laid out: names, file headers, frame headers. Format: docs/format.md.
+/* wal.h - how the files of the log are laid out: names, file headers, frame headers. Format:
+ * docs/format.md.
  *
  * Encoding and checking only; nothing here reads or writes a file. */
 #ifndef LOG_WAL_H
@@ -67,24 +68,25 @@ bool wal_name_parse(const char *name, uint64_t *first_lsn);
 /* Writes WAL_HEADER_BYTES at p. */
 void wal_header_put(uint8_t *p, const struct wal_header *h);
 
-/* Checks and reads WAL_HEADER_BYTES at p. Errors, with a text that says what is wrong: ERR_CORRUPT, ERR_FORMAT
- * (of a version that this program does not know). */
+/* Checks and reads WAL_HEADER_BYTES at p. Errors, with a text that says what is wrong: ERR_CORRUPT,
+ * ERR_FORMAT (of a version that this program does not know). */
 must_check int wal_header_get(const uint8_t *p, struct wal_header *out, struct err *e);
 
 /* What header CRCs of a file with this salt start from. */
 uint32_t wal_seed(uint64_t salt);
 
-/* Writes WAL_FRAME_BYTES at p in two steps, because payload_crc covers part of the header and the records:
- * wal_frame_put_once writes the part made once and returns its CRC, which the caller continues over the records and
- * puts into payload_crc; wal_frame_put writes the rest and returns header_crc. */
+/* Writes WAL_FRAME_BYTES at p in two steps, because payload_crc covers part of the header and the
+ * records: wal_frame_put_once writes the part made once and returns its CRC, which the caller
+ * continues over the records and puts into payload_crc; wal_frame_put writes the rest and returns
+ * header_crc. */
 uint32_t wal_frame_put_once(uint8_t *p, const struct wal_frame *f);
 uint32_t wal_frame_put(uint8_t *p, uint32_t seed, const struct wal_frame *f);
 
 /* The CRC that payload_crc starts from: of the part made once in the frame header at p. */
 uint32_t wal_frame_once_crc(const uint8_t *p);
 
-/* Whether a frame header is at p: magic, header CRC, version, and every field within its bounds. The payload is
- * the caller's to check. */
+/* Whether a frame header is at p: magic, header CRC, version, and every field within its bounds.
+ * The payload is the caller's to check. */
 bool wal_frame_get(const uint8_t *p, uint32_t seed, struct wal_frame *out);
 
 /* The fields of what may be a frame whose file's salt is lost; false if it cannot be one. */

@@ -3,38 +3,43 @@
  *
  * Batches reach the file in LSN order through one cursor. Three threads may move it, one at a time:
  *
- *   the engine's, at the end of its round (writer_commit), if nothing is queued or being written, no fdatasync is
- *     in flight, the file has room and no inline write has lately been slow. This saves a thread switch a round
- *     and is what happens nearly always;
- *   the writer thread, which takes everything else from a queue, changes files and keeps spares allocated;
- *   the syncer thread, which calls fdatasync, and writes the marker that proves the last one.
+ * - the engine's, at the end of its round (writer_commit), if nothing is queued or being written, no
+ *   fdatasync is in flight, the file has room and no inline write has lately been slow. This saves a
+ *   thread switch a round and is what happens nearly always;
+ * - the writer thread, which takes everything else from a queue, changes files and keeps spares
+ *   allocated;
+ * - the syncer thread, which calls fdatasync, and writes the marker that proves the last one.
  *
- * `lock` guards everything but the atomics. The engine's thread holds it while it writes inline; the background
- * threads release it for the time of a system call, and set `writing` (the cursor is theirs) or `syncing` (an
- * fdatasync of the cursor's file is in flight) meanwhile. Written and durable LSN advance under the lock and are
- * read without it.
+ * `lock` guards everything but the atomics. The engine's thread holds it while it writes inline;
+ * the background threads release it for the time of a system call, and set `writing` (the cursor is
+ * theirs) or `syncing` (an fdatasync of the cursor's file is in flight) meanwhile. Written and
+ * durable LSN advance under the lock and are read without it.
  *
- *   W1  Batches are written in the order of their commits: written_lsn is the end of a whole batch, and all
- *       before it is written.
- *   W2  durable_lsn only moves after an fdatasync that was issued when no write was under way, to what written_lsn
- *       was then. So durable_lsn too is the end of a batch, and synced_lsn never points inside one.
- *   W3  The first frame after an issued fdatasync starts a sector (cursor.c, C1). An fdatasync waits for the write
- *       under way, and the writer gives it the turn, so it is never starved.
- *   W4  A file is synced before the next one gets its name, whatever the classes: a later file's name is proof that
- *       everything before it is there.
- *   W5  After a write, fdatasync, rename or directory sync failed, nothing is written any more and no watermark
- *       moves. Nothing is tried again: the kernel may have dropped the pages.
+ *   W1  Batches are written in the order of their commits: written_lsn is the end of a whole batch,
+ *       and all before it is written.
+ *   W2  durable_lsn only moves after an fdatasync that was issued when no write was under way, to
+ *       what written_lsn was then. So durable_lsn too is the end of a batch, and synced_lsn never
+ *       points inside one.
+ *   W3  The first frame after an issued fdatasync starts a sector (cursor.c, C1). An fdatasync
+ *       waits for the write under way, and the writer gives it the turn, so it is never starved.
+ *   W4  A file is synced before the next one gets its name, whatever the classes: a later file's
+ *       name is proof that everything before it is there.
+ *   W5  After a write, fdatasync, rename or directory sync failed, nothing is written any more and
+ *       no watermark moves. Nothing is tried again: the kernel may have dropped the pages. Only
+ *       lack of space is no failure, but a reason to wait.
  *
- * When an fdatasync is due: for `always` as soon as such a batch is written (while one is in flight others gather:
- * group commit), for `interval` T after the first byte that waits for it, for `os` when the file is full. On a disk
- * whose recent fdatasyncs took less than SYNC_INLINE_NS the engine's thread makes that of an `always` batch itself.
- * 20 ms after the last `always` batch, unless a later frame has told so durably, a SYNC marker says that it is
- * durable, so that a start can tell damage to it from a torn tail; after that both threads sleep without a deadline.
+ * When an fdatasync is due: for `always` as soon as such a batch is written (while one is in flight
+ * others gather: group commit), for `interval` T after the first byte that waits for it, for `os`
+ * when the file is full. On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the
+ * engine's thread makes that of an `always` batch itself. 20 ms after the last `always` batch,
+ * unless a later frame has told so durably, a SYNC marker says that it is durable, so that a start
+ * can tell damage to it from a torn tail; after that both threads sleep without a deadline.
  *
- * Disk full: the next file and a reserve are allocated ahead. If that fails, `full` is set and tried again every
- * second; when the current file is used up, the reserve goes on. If that is used up too, the queue waits (`held`).
- * ENOSPC on a write, which allocation should rule out but copy-on-write file systems do not honour, closes the
- * file: what is complete is synced, the next file's header says where it ends, and the batch starts over there.
+ * Disk full: the next file and a reserve are allocated ahead. If that fails, `full` is set and
+ * tried again every second; when the current file is used up, the reserve goes on. If that is used
+ * up too, the queue waits (`held`). ENOSPC on a write, which allocation should rule out but
+ * copy-on-write file systems do not honour, closes the file: what is complete is synced, the next
+ * file's header says where it ends, and the batch starts over there.
  */
 #include "log/writer.h"
 
@@ -348,7 +353,8 @@ static int writer_choose_spare(struct writer *w, uint64_t size, struct spare **o
     return spare_grow(&w->reserve, io, w->o.dir, WAL_RESERVE_NAME, size, e);
 }
 
-/* Ends the current file: the seal, unless the disk has refused to take more, and an fdatasync in any case. */
+/* Ends the current file: the seal, unless the disk has refused to take more, and an fdatasync in
+ * any case. */
 static int writer_seal(struct writer *w, struct err *e)
 {
     struct io *io = w->o.io;
@@ -366,8 +372,9 @@ static int writer_seal(struct writer *w, struct err *e)
     return OK;
 }
 
-/* Gives the spare its place: behind the current file or, if that got no batch (the disk refused it, or it is too
- * short for the first one), instead of it, under the same name and with the same link to the file before. */
+/* Gives the spare its place: behind the current file or, if that got no batch (the disk refused it,
+ * or it is too short for the first one), instead of it, under the same name and with the same link
+ * to the file before. */
 static int writer_enlist(struct writer *w, struct spare *s, const char *name, struct err *e)
 {
     struct io *io = w->o.io;
@@ -541,8 +548,8 @@ static bool writer_may_sync_inline(const struct writer *w)
            w->always_lsn > atomic_load(&w->durable);
 }
 
-/* An inline write took long. That may be the disk, which would hold up the engine again and again, or only the
- * scheduler, so the pause is short unless slow writes follow each other. */
+/* An inline write took long. That may be the disk, which would hold up the engine again and again,
+ * or only the scheduler, so the pause is short unless slow writes follow each other. */
 static void writer_pause_inline(struct writer *w, uint64_t now)
 {
     bool again = w->pause_ns != 0 && now - w->slow_until_ns < 2 * WRITER_PAUSE_MAX_MS * MS;
@@ -874,7 +881,7 @@ static int writer_finish(struct writer *w, struct err *e)
         return err_sys(e, ERR_IO, "%s: syncing it", w->cursor.path);
     w->cursor.align = true;
     if (w->cursor.closed)
-        return OK; /* no room for the marker: the next start takes it for a crash, which does no harm */
+        return OK; /* no room for the marker: the next start takes it for a crash, no harm done */
     w->cursor.synced_lsn = atomic_load(&w->written);
     rc = cursor_mark(&w->cursor, WAL_CLOSE, e);
     if (rc == ERR_FULL)
@@ -921,7 +928,7 @@ uint64_t writer_durable(const struct writer *w)
     return atomic_load(&w->durable);
 }
 
-/* The written watermark, but for the time that an `interval` byte has waited 2T for its fdatasync. */
+/* The written watermark, held while an `interval` byte has waited 2T for its fdatasync. */
 uint64_t writer_released(struct writer *w)
 {
     uint64_t written = atomic_load(&w->written);

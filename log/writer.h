@@ -1,6 +1,7 @@
 /* writer.h - batches into files in one order, made durable as their classes ask. Essay: writer.c.
  *
- * writer_commit, writer_step, writer_close and writer_abandon belong to the engine's thread; the rest may be called from any. */
+ * writer_commit, writer_step, writer_close and writer_abandon belong to the engine's thread; the
+ * rest may be called from any. */
 #ifndef LOG_WRITER_H
 #define LOG_WRITER_H
 #include <stdbool.h>
@@ -29,14 +30,15 @@ struct writer_options {
 must_check int writer_open(const struct writer_options *options, const struct cursor *cursor,
                            struct writer **out, struct err *e);
 
-/* Hands a batch on: written before the call returns if it may be, else queued. Returns an empty batch for reuse, or
- * NULL if there is none. */
+/* Hands a batch on: written before the call returns if it may be, else queued. Returns an empty
+ * batch for reuse, or NULL if there is none. */
 struct batch *writer_commit(struct writer *w, struct batch *b, bool sync_now);
 
 /* Without threads: one piece of work; false if none is due. */
 bool writer_step(struct writer *w);
 
-/* Writes what is queued, syncs, marks the close, frees. Errors: ERR_IO, ERR_FULL (the queue could not be written). */
+/* Writes what is queued, syncs, marks the close, frees. Errors: ERR_IO, ERR_FULL (the queue could
+ * not be written). */
 must_check int writer_close(struct writer *w, struct err *e);
 
 /* Frees without writing anything. */
@@ -49,7 +51,8 @@ bool writer_is_full(const struct writer *w);
 uint64_t writer_queued_bytes(const struct writer *w);
 int writer_failure(const struct writer *w, struct err *e);
 
-/* Whether a batch of `bytes` would find room in the files that are there already. The engine's thread. */
+/* Whether a batch of `bytes` would find room in the files that are there already. The engine's
+ * thread. */
 bool writer_has_room(struct writer *w, uint64_t bytes);
 
 void writer_get_stats(struct writer *w, struct log_stats *out);

@@ -1,8 +1,9 @@
-/* bench_log.c - what appending costs the engine's thread: ns a record for rounds of 1, 16 and 64 records of 90 bytes,
- * class `os`, so that no fdatasync is in it. `bench_log [directory [records]]`; the store is removed afterwards.
+/* bench_log.c - what appending costs the engine's thread: ns a record for rounds of 1, 16 and 64
+ * records of 90 bytes, class `os`, so that no fdatasync is in it. `bench_log [directory
+ * [records]]`; the store is removed afterwards.
  *
- * The second figure is the CPU time of all threads, the third what remains without pwritev: reserve, append and commit on a
- * disk that takes everything at once. */
+ * The second figure is the CPU time of all threads, the third what remains without pwritev:
+ * reserve, append and commit on a disk that takes everything at once. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

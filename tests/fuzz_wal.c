@@ -1,8 +1,8 @@
 /* fuzz_wal.c - a start on a log file that anybody may have written.
  *
- * The input is a recipe: frames with checksums and chain made right, so that what lies behind them is reached, each with
- * fields and payload of the input's choosing; a frame may also be left wrong. The start has to end in one of its answers; if it
- * succeeds, a second one has to find the same. */
+ * The input is a recipe: frames with checksums and chain made right, so that what lies behind them
+ * is reached, each with fields and payload of the input's choosing; a frame may also be left wrong.
+ * The start has to end in one of its answers; if it succeeds, a second one has to find the same. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

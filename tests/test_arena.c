@@ -1,4 +1,5 @@
-/* test_arena.c - memory for records stays where it is, and reservations cost nothing they do not use. */
+/* test_arena.c - memory for records stays where it is, and reservations cost nothing they do not
+ * use. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -81,7 +82,7 @@ static void a_huge_record_gets_a_chunk_of_its_own(void **state)
     assert_int_equal(a.bytes, 0);
 }
 
-/* Commands reserve for the worst case: ten thousand times a megabyte, of which each uses ten bytes. */
+/* Commands reserve for the worst case: ten thousand times a megabyte, each to use ten bytes. */
 static void what_is_reserved_and_not_taken_goes_back(void **state)
 {
     struct arena a;

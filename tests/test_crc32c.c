@@ -1,4 +1,5 @@
-/* test_crc32c.c - the checksum is the one that the world calls CRC32C, whichever way it is computed. */
+/* test_crc32c.c - the checksum is the one that the world calls CRC32C, whichever way it is
+ * computed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* test_log.c - the log as the engine uses it, on a simulated disk and without threads: what a start gives back, how far
- * the limits go, what the classes promise, and what an operator is told. Crashes at any moment are test_crash's. */
+/* test_log.c - the log as the engine uses it, on a simulated disk and without threads: what a start
+ * gives back, how far the limits go, what the classes promise, and what an operator is told.
+ * Crashes at any moment are test_crash's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -436,7 +437,8 @@ static void erase(struct simio *disk, const char *path, size_t from)
     free(copy);
 }
 
-/* Where frames of the file start behind its first batch, markers left out; the end of the last one comes last. */
+/* Where frames of the file start behind its first batch, markers left out; the end of the last one
+ * comes last. */
 static size_t find_frames(const struct simio *disk, const char *path, uint64_t index, size_t *out,
                           size_t max)
 {
@@ -462,7 +464,8 @@ static size_t find_frames(const struct simio *disk, const char *path, uint64_t i
     return n;
 }
 
-/* Starts from a copy of the disk on which the file ends at `from`. Returns how many records are there. */
+/* Starts from a copy of the disk on which the file ends at `from`. Returns how many records are
+ * there. */
 static uint64_t count_after_cut(const struct bed *b, const char *path, size_t from)
 {
     struct bed cut = *b;

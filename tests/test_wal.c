@@ -1,4 +1,5 @@
-/* test_wal.c - headers of files and frames are what docs/format.md says, and nothing else passes for one. */
+/* test_wal.c - headers of files and frames are what docs/format.md says, and nothing else passes
+ * for one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

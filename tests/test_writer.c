@@ -1,7 +1,9 @@
-/* test_writer.c - the log with its threads, on a real directory: who writes when, and that nobody waits for the wrong one.
+/* test_writer.c - the log with its threads, on a real directory: who writes when, and that nobody
+ * waits for the wrong one.
  *
- * The tests' io is the real one with gates: a write or an fdatasync that finds its gate closed waits until the test opens
- * it. Nothing sleeps: the tests wait for on_progress, or for somebody to arrive at a gate. */
+ * The tests' io is the real one with gates: a write or an fdatasync that finds its gate closed
+ * waits until the test opens it. Nothing sleeps: the tests wait for on_progress, or for somebody to
+ * arrive at a gate. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,7 +39,8 @@ struct gate {
     uint64_t n_passed;
 };
 
-/* A log in a directory of its own, the gates in front of its disk, and what its last start replayed. */
+/* A log in a directory of its own, the gates in front of its disk, and what its last start
+ * replayed. */
 struct bed {
     struct io io; /* first: the functions get it */
     struct io real;
