@@ -7,7 +7,7 @@
 #include "broker/engine/idmp.h"
 #include "tests/lib/random.h"
 
-enum { LIST_MAX = 4000, NAME_MAX_BYTES = 8 };
+enum { LIST_MAX = 4000, NAME_MAX_BYTES = 24 };
 
 static const uint8_t KEY_A[16] = { 1, 2, 3 }, KEY_B[16] = { 200, 9 };
 
