@@ -19,7 +19,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from beck import ROOT, TIMEOUT_S, Checks, Server, beckd_path, free_port, scale, seed, wait_until
+from beck import ROOT, TIMEOUT_S, Checks, Server, beckd_path, free_port, localhost, scale, seed, wait_until
 
 BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
 KIND = os.environ.get("CLI_SERVER", "beckd")
@@ -266,7 +266,7 @@ def test_databases_and_urls(server):
     status("a database that is not there is status 1", run, 1)
     has("and is told", run.err, "DB index is out of range")
     if server.port:
-        for where in (["-h", "127.0.0.1"], ["-h", "localhost"], [], ["--url", "redis://127.0.0.1"]):
+        for where in (["-h", "127.0.0.1"], ["-h", localhost()], [], ["--url", "redis://127.0.0.1"]):
             run = Run(*where, "-p", str(server.port), "ping")
             status("TCP with %s" % where, run, 0)
         checks.ok("-p alone is over a Unix socket in BECK_URL", Run("-p", str(server.port), "ping", env=env).text.startswith("PONG from 127.0.0.1:"))

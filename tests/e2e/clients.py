@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from beck import Checks, Server, encode, short
+from beck import Checks, Server, encode, localhost, short
 
 checks = Checks("clients: redis-cli, redis-benchmark, python3-redis")
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
@@ -134,12 +134,12 @@ PYTHON_CLAIMS = r"""
 import sys, threading
 import redis
 
-port, path = int(sys.argv[1]), sys.argv[2]
+port, path, host = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 def claim(name, holds):
     print(("ok " if holds else "no ") + name)
 
-for kind, r in (("TCP", redis.Redis(port=port)), ("Unix", redis.Redis(unix_socket_path=path)),
+for kind, r in (("TCP", redis.Redis(host=host, port=port)), ("Unix", redis.Redis(unix_socket_path=path)),
                 ("URL", redis.from_url("redis://127.0.0.1:%d/1" % port, decode_responses=True, client_name="py"))):
     text = kind == "URL"
     w = (lambda s: s) if text else (lambda s: s.encode())
@@ -219,7 +219,7 @@ print("end")
 
 
 def python_redis(server):
-    status, out, err = run([PYTHON, "-c", PYTHON_CLAIMS, str(server.port), server.path])
+    status, out, err = run([PYTHON, "-c", PYTHON_CLAIMS, str(server.port), server.path, localhost()])
     if b"No module named 'redis'" in err:
         raise SystemExit("python3-redis is missing: apt-get install python3-redis")
     lines = out.decode().splitlines()
@@ -231,8 +231,8 @@ def python_redis(server):
         short(err.decode()[-600:], 700),
     )
     with Server(args=["--requirepass", "secret"]) as locked:
-        code = "import redis, sys; r = redis.Redis(port=int(sys.argv[1]), password='secret'); print(r.ping())"
-        checks.equal("python3-redis with a password", run([PYTHON, "-c", code, str(locked.port)])[1], b"True\n")
+        code = "import redis, sys; r = redis.Redis(sys.argv[2], int(sys.argv[1]), password='secret'); print(r.ping())"
+        checks.equal("python3-redis with a password", run([PYTHON, "-c", code, str(locked.port), localhost()])[1], b"True\n")
 
 
 def main():

@@ -246,6 +246,15 @@ class Client:
         return not self.buf and not select.select([self.sock], [], [], seconds)[0]
 
 
+def localhost():
+    """The name localhost, or 127.0.0.1 on a system so bare that it does not know the name."""
+    try:
+        socket.getaddrinfo("localhost", None)
+        return "localhost"
+    except OSError:
+        return "127.0.0.1"
+
+
 def free_port():
     """A port that was free a moment ago: only for servers that cannot choose one themselves."""
     with socket.socket() as s:
