@@ -6,7 +6,8 @@
  * so a record says that the effect was there. An fdatasync has two records, because it covers what had been
  * recorded before its first one, and holds only from its second one on. What goes to a client is recorded before it is
  * sent (and again, with the count, afterwards): from that record on the client may know it. One lock makes the order: a
- * program that waits for one call before it makes another finds them in that order in the trace.
+ * program that waits for one call before it makes another finds them in that order in the trace. With a number n in
+ * BECK_TRACE_FAIL the n-th sync fails with EIO, and nothing is synced by it.
  *
  *   record   u64 time in ns, u32 kind, i32 descriptor, u64 position or size, u32 bytes of path, u32 bytes of data; path; data
  *
@@ -52,6 +53,7 @@ static int trace_fd = -1;
 static const char *trace_dir;
 static pthread_mutex_t trace_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t trace_fds[TRACE_FDS];
+static uint64_t trace_syncs_left = UINT64_MAX; /* until one fails */
 
 static uint64_t trace_now_ns(void)
 {
@@ -135,6 +137,8 @@ __attribute__((constructor)) static void trace_start(void)
         (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (trace_fd < 0)
         abort();
+    if (getenv("BECK_TRACE_FAIL") != NULL)
+        trace_syncs_left = strtoull(getenv("BECK_TRACE_FAIL"), NULL, 10);
     trace_note(TRACE_START, 0, 0);
 }
 
@@ -191,6 +195,10 @@ static int trace_sync(long number, int fd)
     if (!trace_is(fd, FD_FILE))
         return (int)syscall(number, fd);
     trace_note(TRACE_SYNC_BEGIN, fd, 0);
+    if (__atomic_fetch_sub(&trace_syncs_left, 1, __ATOMIC_RELAXED) == 1) {
+        errno = EIO;
+        return -1;
+    }
     rc = (int)syscall(number, fd);
     if (rc == 0)
         trace_note(TRACE_SYNC_END, fd, 0);

@@ -13,6 +13,8 @@ what it has is compared with what the trace had told until that moment:
     at all; nothing of the second life is there without all that the second start had found
   - a mere kill at that moment loses nothing that was acknowledged, in any class
 
+Then a sync fails with EIO under load: beckd has to end, and must not have told what it made durable only by that one.
+
 SEED replays the choices of moments and images, not the run; SCALE multiplies the images.
 """
 
@@ -94,7 +96,7 @@ def run_client(server, life, client, n_bytes, rng, errors):
         errors.append("life %d, client %d: %r" % (life, client, e))
 
 
-def run_load(server, life, rng):
+def run_load(server, life, rng, may_end=False):
     errors = []
     threads = [
         threading.Thread(target=run_client, args=(server, life, i, LOAD_BYTES // N_CLIENTS,
@@ -105,22 +107,37 @@ def run_load(server, life, rng):
         t.start()
     for t in threads:
         t.join()
-    if errors:
+    if errors and not may_end:
         raise SystemExit("\n".join(errors))
+
+
+def traced_server(durability, base, env):
+    """beckd with the trace in base/trace and its data in base/data, and the paths of both."""
+    trace, data = os.path.join(base, "trace"), os.path.join(base, "data")
+    env = dict(env, LD_PRELOAD=preload_path(), BECK_TRACE=trace, BECK_TRACE_DIR=data)
+    env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    args = ["--stream-durability", durability, "--sync-interval-ms", str(T_MS), "--segment-bytes", "64kb"]
+    return Server(args=args, path_dir=data, env=env), trace, data
 
 
 def record(durability, rng, base):
     """Two lives of beckd, with a kill between; the trace's records."""
-    trace, data = os.path.join(base, "trace"), os.path.join(base, "data")
-    env = {"LD_PRELOAD": preload_path(), "BECK_TRACE": trace, "BECK_TRACE_DIR": data}
-    env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-    args = ["--stream-durability", durability, "--sync-interval-ms", str(T_MS), "--segment-bytes", "64kb"]
-    with Server(args=args, path_dir=data, env=env) as server:
+    server, trace, data = traced_server(durability, base, {})
+    with server:
         run_load(server, 0, rng)
         server.restart(kill=True)
         run_load(server, 1, rng)
         server.stop()
     return read_trace(trace, data)
+
+
+def record_failure(durability, rng, base):
+    """One life of beckd, in which a sync under load fails; the records, its exit status, and its log."""
+    server, trace, data = traced_server(durability, base, {"BECK_TRACE_FAIL": str(rng.randrange(8, 20))})
+    with server:
+        run_load(server, 0, rng, may_end=True)
+        status = server.wait()
+        return read_trace(trace, data), status, server.log()
 
 
 def read_trace(path, data):
@@ -178,9 +195,14 @@ class Told:
                 if s[1] is not None:
                     self.at.setdefault(s[1], [])
             elif isinstance(value, Error):
-                raise SystemExit("an error in the trace: %s" % value)
+                if "IOERR" not in value:
+                    raise SystemExit("an error in the trace: %s" % value)
+                s[1] = ("failed",) + s[1]  # the log has failed: nothing more is told to this one
+                self.at.setdefault(s[1], [])
             elif not isinstance(value, Simple):
                 self.at[s[1]].append(i)
+                if s[1][0] == "failed":
+                    raise SystemExit("told an entry after an error: %r" % value)
 
     def correct(self, s, n):
         """Only n bytes of the last send were taken; the rest is sent, and recorded, again."""
@@ -475,6 +497,23 @@ def run(durability, rng, base, checks):
             shutil.rmtree(path)
 
 
+def fail(durability, rng, base, checks):
+    """A failed sync is never believed: beckd ends, and what it had told is there without what it didn't sync."""
+    records, status, log = record_failure(durability, rng, base)
+    told, disk, path = Told(records), Disk(), os.path.join(base, "image")
+    for r in records:
+        disk.feed(r)
+    where = "%s, a sync fails" % durability
+    checks.ok(where + ": beckd ends with an error", status not in (None, 0), "%r\n%s" % (status, log[-500:]))
+    checks.ok(where + ": and says why", "Input/output error" in log, log[-500:])
+    for mode in "0RMK":
+        write_image(disk.image(mode, rng), path)
+        found, error = look(path, durability)
+        if checks.ok("%s, mode %s: beckd starts" % (where, mode), found is not None, error):
+            check_found(checks, where, found, told, durability, mode, len(records), 0, None)
+        shutil.rmtree(path)
+
+
 def main():
     checks = Checks("power_cut")
     if not os.path.exists(preload_path()):
@@ -487,6 +526,9 @@ def main():
         for durability in CLASSES:
             os.makedirs(os.path.join(base, durability))
             run(durability, rng, base, checks)
+            for i in range(scale(3)):
+                os.makedirs(os.path.join(base, "fail", durability, str(i)))
+                fail(durability, rng, os.path.join(base, "fail", durability, str(i)), checks)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     checks.finish()
