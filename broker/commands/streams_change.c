@@ -209,13 +209,29 @@ static void delete_append(struct engine *e, struct client *c, struct stream *st,
     }
 }
 
-/* Trims everything of a stream whose last entry has the largest ID of all: no record can say "below the next". */
+static void setid_append(struct engine *e, struct client *c, struct stream *st, struct id last,
+                         uint64_t added, struct id max_deleted)
+{
+    size_t len =
+        varint_size(st->object.oid) + id_size(last) + varint_size(added) + id_size(max_deleted);
+    uint64_t lsn;
+    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_SETID, len, &lsn);
+
+    p = varint_put(id_put(varint_put(p, st->object.oid), last), added);
+    id_put(p, max_deleted);
+    state_set_id(&e->state, st, last, added, max_deleted);
+}
+
+/* Trims everything of a stream whose last entry has the largest ID of all: no record can say "below the next". So
+ * that one is deleted, and what a trim leaves alone is put back. */
 static void trim_all_of_full(struct engine *e, struct client *c, struct stream *st)
 {
     struct delete_item last = { .id = ID_MAX, .found = true };
+    struct id max_deleted = st->max_deleted;
 
     delete_append(e, c, st, &last, 1, 1);
     trim_append(e, c, st, ID_MAX);
+    setid_append(e, c, st, st->last_id, st->entries_added, max_deleted);
 }
 
 uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
@@ -498,9 +514,8 @@ static bool xsetid_check(struct client *c, const struct xsetid *x, const struct 
 void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     struct xsetid x = { .added = -1 };
-    uint64_t added, lsn;
     struct stream *st;
-    uint8_t *p;
+    uint64_t added;
 
     if (!xsetid_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
         return;
@@ -513,13 +528,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
     added = x.added >= 0 ? (uint64_t)x.added : st->entries_added;
     if (id_cmp(x.max_deleted, ID_MIN) == 0)
         x.max_deleted = st->max_deleted;
-    p = engine_append_to(e, c, &st->object, RECORD_SETID,
-                         varint_size(st->object.oid) + id_size(x.last) + varint_size(added) +
-                             id_size(x.max_deleted),
-                         &lsn);
-    p = varint_put(id_put(varint_put(p, st->object.oid), x.last), added);
-    id_put(p, x.max_deleted);
-    state_set_id(&e->state, st, x.last, added, x.max_deleted);
+    setid_append(e, c, st, x.last, added, x.max_deleted);
     reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
 }
 

@@ -470,6 +470,21 @@ def idempotence(c):
     return first
 
 
+def trims_of_the_largest_id(pair):
+    """No ID lies behind it, so this trim is made of other records: nothing of that may show."""
+    top = "%d-%d" % (MAX, MAX)
+    for i, trim in enumerate((["XTRIM", "MAXLEN", "0"], ["XTRIM", "MINID", "+"], ["XTRIM", "MAXLEN", "~", "0"], None)):
+        key = "top%d" % i
+        for id in ("1-1", "2-2"):
+            pair.same("XADD", key, id, "f", "v")
+        pair.same("XDEL", key, "1-1")
+        pair.same("XADD", key, *([] if trim else ["MAXLEN", "0"]), top, "f", "v")
+        if trim:
+            pair.same(trim[0], key, *trim[1:])
+        checks.equal("XINFO STREAM " + key, common_info(pair.ours, key), common_info(pair.theirs, key))
+        pair.same("XADD", key, "*", "f", "v")
+
+
 def idempotence_settings(c):
     c.call("XADD", "cfg", "*", "f", "v")
     for args, want in (
@@ -707,7 +722,7 @@ def main():
         for proto in (2, 3):
             pair = Pair(beckd, redis, proto)
             for part in (xadd_like_redis, entries_of_any_size, ranges_like_redis, reads_like_redis, changes_like_redis,
-                         info_like_redis, approximate_like_redis):
+                         info_like_redis, approximate_like_redis, trims_of_the_largest_id):
                 part(pair)
                 pair.clear()
             pair.close()
