@@ -23,6 +23,7 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -136,7 +137,11 @@ def record_failure(durability, rng, base):
     server, trace, data = traced_server(durability, base, {"BECK_TRACE_FAIL": str(rng.randrange(8, 20))})
     with server:
         run_load(server, 0, rng, may_end=True)
-        status = server.wait()
+        try:
+            status = server.wait()
+        except subprocess.TimeoutExpired:
+            status = None
+            server.kill()
         return read_trace(trace, data), status, server.log()
 
 
