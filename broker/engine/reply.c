@@ -190,10 +190,9 @@ static_assert(ID_TEXT_MAX < 100, "reply_close_short writes two digits");
 void reply_id(struct client *c, struct id id)
 {
     uint8_t *start = outbuf_reserve(&c->out, ID_TEXT_MAX + REPLY_HEAD_MAX);
-    uint8_t *p = reply_put_u64(start + 5, id.ms);
+    uint8_t *text = start + 5;
 
-    *p++ = '-';
-    reply_close_short(c, start, reply_put_u64(p, id.seq));
+    reply_close_short(c, start, text + id_format(id, (char *)text));
 }
 
 void reply_u64_bulk(struct client *c, uint64_t v)
