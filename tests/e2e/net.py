@@ -283,6 +283,8 @@ def refused_clients(checks):
 def try_ping(c):
     try:
         return c.call("PING")
+    except TimeoutError:
+        return "left waiting"
     except (Closed, OSError):
         return "refused"
 
