@@ -167,7 +167,6 @@ void transaction_unwatch(struct engine *e, struct client *c)
     c->multi_dirty = false;
 }
 
-/* The key was changed, or removed. */
 size_t transaction_n_watched(const struct client *c)
 {
     size_t n = 0;
@@ -177,6 +176,7 @@ size_t transaction_n_watched(const struct client *c)
     return n;
 }
 
+/* The key was changed, or removed. */
 static void watched_touch(struct watched *k, bool removed)
 {
     for (struct watch *w = k->first; w != NULL; w = w->key_next) {
@@ -386,7 +386,6 @@ void transaction_exec(struct engine *e, struct client *c, const struct slice *ar
         reply_error(c, "ERR EXEC without MULTI");
         return;
     }
-
     if (transaction_expired(e, c))
         c->multi_dirty = true;
     if (c->multi_failed) {
