@@ -83,6 +83,8 @@ static const char command_docs_intro[] =
     "| before AUTH | 10 arguments, 16 KiB each | the same |\n"
     "| input of a client that is not executed | `client-query-buffer-limit`, 1 GiB | closed |\n"
     "| output that a client does not read | `client-output-buffer-limit`, none | closed |\n"
+    "| the same, whatever that limit says | 64 MiB | no more of its commands are executed until it "
+    "reads |\n"
     "| connections | `maxclients`, 10,000 | error, then closed |\n"
     "| what one command or transaction writes | `max-batch-bytes`, 256 MiB | error, nothing is "
     "done |\n"
