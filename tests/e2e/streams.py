@@ -470,6 +470,24 @@ def idempotence(c):
     return first
 
 
+def nodes_begin_anew_in_an_empty_stream(pair):
+    for how in (["XTRIM", "e", "MAXLEN", "0"], ["XTRIM", "e", "MINID", "~", "9999"], ["XDEL", "e", *range(1, 151)]):
+        pair.clear()
+        for i in range(1, 151):
+            pair.same("XADD", "e", i, "f", i)
+        pair.same(*how)
+        for i in range(200, 330):
+            pair.same("XADD", "e", i, "f", i)
+        for maxlen in (100, 70, 40, 30, 0):
+            pair.same("XTRIM", "e", "MAXLEN", "~", maxlen)
+    pair.same("XSETID", "e", 400, "ENTRIESADDED", 1234)
+    for i in range(500, 630):
+        pair.same("XADD", "e", i, "f", i)
+    pair.same("XSETID", "e", 700, "ENTRIESADDED", 777)
+    for maxlen in (70, 30, 0):
+        pair.same("XTRIM", "e", "MAXLEN", "~", maxlen)
+
+
 def trims_of_the_largest_id(pair):
     """No ID lies behind it, so this trim is made of other records: nothing of that may show."""
     top = "%d-%d" % (MAX, MAX)
@@ -722,7 +740,8 @@ def main():
         for proto in (2, 3):
             pair = Pair(beckd, redis, proto)
             for part in (xadd_like_redis, entries_of_any_size, ranges_like_redis, reads_like_redis, changes_like_redis,
-                         info_like_redis, approximate_like_redis, trims_of_the_largest_id):
+                         info_like_redis, approximate_like_redis,
+                         nodes_begin_anew_in_an_empty_stream, trims_of_the_largest_id):
                 part(pair)
                 pair.clear()
             pair.close()
