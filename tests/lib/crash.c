@@ -611,10 +611,10 @@ void crash_errors(const struct crash_options *o, struct crash_result *out)
         { "a short write", SIMIO_SHORT, 1, SIMIO_KILL },
         { "short writes", SIMIO_SHORT, 20, SIMIO_KILL },
     };
-    double per_op = o->full ? 1 : o->scale < 1 ? o->scale : 1;
+    uint64_t every = o->full || o->scale >= 1 ? 1 : (uint64_t)(1 / (o->scale + 0.01));
 
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        uint64_t step = per_op <= 0.01 ? 100 : (uint64_t)(1 / per_op);
+        uint64_t step = faults[i].n_times > 1 && !o->full ? 2 * every : every; /* they overlap */
         for (uint64_t at = o->seed % step; out->why[0] == '\0'; at += step)
             if (!errors_once(o, &faults[i], at, out))
                 break;
