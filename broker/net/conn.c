@@ -13,8 +13,9 @@
  * Output leaves in conn_settle, at the end of the round or when the log has news. Only a socket that is full
  * is watched for writing.
  *
- * A connection does not execute (and soon does not read) while
- *   - its client is blocked in a command: input is read ahead up to CONN_IDLE_INPUT, also to notice its end;
+ * A connection does not execute (and, but for the first case, does not read) while
+ *   - its client is blocked in a command: input is read ahead, up to client-query-buffer-limit, since its end
+ *     can only be noticed by reading;
  *   - CONN_PAUSE_OUTPUT bytes wait to be sent: a client that never reads gets no more;
  *   - it has made CONN_PASS_OUTPUT bytes in this round: it goes on in the next one, behind the others;
  *   - the log is behind with writing: otherwise memory would fill with what cannot leave.
@@ -353,9 +354,7 @@ static bool conn_wants_input(const struct conn *c)
 {
     if (c->eof || c->set->draining || c->client.close_after_reply)
         return false;
-    if (c->is_ready || c->is_paused || c->is_stalled)
-        return false;
-    return c->client.blocked == NULL || c->in_len < CONN_IDLE_INPUT;
+    return !c->is_ready && !c->is_paused && !c->is_stalled;
 }
 
 void conn_settle(struct conn *c, uint64_t released, uint64_t durable)

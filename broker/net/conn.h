@@ -17,7 +17,6 @@ struct loop_watch;
 enum {
     CONN_READ_BYTES = 64 << 10,  /* the buffer that connections share for reading */
     CONN_CARRY_MAX = 16 << 10,   /* a longer rest of input is read on where it is */
-    CONN_IDLE_INPUT = 64 << 10,  /* bytes read ahead of a command that blocks */
     CONN_PASS_OUTPUT = 1 << 20,  /* output after which a connection lets others go first */
     CONN_PASS_WRITE = 4 << 20,   /* the same for bytes sent at once */
     CONN_PAUSE_OUTPUT = 64 << 20 /* unsent output at which nothing more is executed for a client */

@@ -156,6 +156,15 @@ def half_closed(checks):
             c.close()
             wait_until(lambda: not listed(), "a blocked client that left to be forgotten")
             checks.ok("a blocked client that leaves is forgotten", True)
+        with server.connect() as c, server.connect() as other:
+            me = c.call("CLIENT", "ID")
+            c.send("XREAD", "BLOCK", "0", "STREAMS", "none", "$")
+            listed = lambda: b"id=%d " % me in other.call("CLIENT", "LIST")
+            wait_until(lambda: b"cmd=xread" in other.call("CLIENT", "LIST"), "the client to block")
+            c.send_bytes(b"PING\r\n" * 100000)
+            c.close()
+            wait_until(lambda: not listed(), "a blocked client that left behind a long pipeline to be forgotten")
+            checks.ok("one that leaves behind a long pipeline, too", True)
 
 
 def blocked_pipelines(checks):
