@@ -124,7 +124,7 @@ bench-append: deps bench-deps
 
 ## fmt, lint     format in place; formatting, analysis, banned calls, headers, documents
 fmt:
-	clang-format -i $$(find broker log groups client cli tests -name '*.[ch]')
+	clang-format -i $$(find $(wildcard broker log groups client cli tests) -name '*.[ch]')
 lint:
 	@tests/lib/deps.sh lint-
 	@$(MAKE) --no-print-directory -s all

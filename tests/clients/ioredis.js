@@ -1,6 +1,6 @@
-// Streams through ioredis: `node ioredis.js <package> <port>`.
+// Streams through ioredis: `node ioredis.js <package> <port> [host]`.
 'use strict';
-const [, , name, port] = process.argv;
+const [, , name, port, host] = process.argv;
 const Redis = require(name).default;
 const { equal, ok, fails, finish } = require('./checks.js');
 
@@ -105,7 +105,7 @@ async function scans(r) {
 }
 
 async function main() {
-  const r = new Redis(Number(port));
+  const r = host ? new Redis(Number(port), host) : new Redis(Number(port));
   for (const story of [appendsAndReads, trimsAndTells, transactions, pipelines, blocks, scans]) {
     await story(r);
   }
@@ -113,4 +113,4 @@ async function main() {
   finish();
 }
 
-main().catch((e) => { console.log('FAILED:', e); finish(); process.exit(1); });
+main().catch((e) => { ok(`everything runs: ${e.stack}`, false); finish(); process.exit(1); });

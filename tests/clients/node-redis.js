@@ -117,4 +117,4 @@ async function main() {
   finish();
 }
 
-main().catch((e) => { console.log('FAILED:', e); finish(); process.exit(1); });
+main().catch((e) => { ok(`everything runs: ${e.stack}`, false); finish(); process.exit(1); });

@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
-    npm ci --silent
+    npm ci --loglevel=error
     touch node_modules/.package-lock.json
 fi
 exec node run.js "$@"
