@@ -7,6 +7,7 @@ already is the broker given another one, and the command line told of it: that i
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -61,6 +62,16 @@ def run(base, lines, env):
     return [(re.search(r"^@@ status (\d+)$", p, re.M), p) for p in parts]
 
 
+def kill_left(base):
+    """Kills what a line that failed has left running in `base`."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink("/proc/%s/cwd" % pid) == base:
+                os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, or is somebody else's
+
+
 def main():
     checks = Checks("readme")
     lines = commands()
@@ -87,6 +98,7 @@ def main():
         for event, times in zip(events, (2, 2, 1)):
             checks.equal("comes back: " + event, whole.count(event), times)
     finally:
+        kill_left(base)
         shutil.rmtree(base, ignore_errors=True)
     for name in ("docs/architecture.md", "docs/protocol.md", "docs/format.md", "docs/hacking.md", "docs/changes.md"):
         checks.ok("README's link leads somewhere: " + name, os.path.exists(os.path.join(ROOT, name)))
