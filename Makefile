@@ -23,6 +23,7 @@ TESTS       := $(call programs,test)
 BENCHES     := $(call programs,bench)
 PRELOADS    := $(addsuffix .so,$(call programs,preload))
 FUZZERS     := $(call programs,fuzz)
+CORPORA     := $(patsubst tests/corpus/%,$(BUILD)/tests/corpus_%,$(wildcard tests/corpus/*))
 
 # What tests read besides what is set on the command line (T, SEED, SCALE, FLIGHTS, ...): docs/hacking.md.
 export BECKD := $(abspath $(BUILD)/beckd)
@@ -53,6 +54,11 @@ $(BUILD)/beck: $(call obj,$(CLI_SRC)) $(BUILD)/libbeck.a
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libtest.a $(BUILD)/libcore.a $(BUILD)/libbeck.a
 	@mkdir -p $(@D)
 	$(LINK) $(if $(filter fuzz_%,$*),$(FUZZ_LINK)) -o $@ $^ $(TEST_LIBS)
+# a fuzzer's function over the inputs that are kept
+$(BUILD)/tests/corpus_%: $(BUILD)/obj/tests/corpus.o $(BUILD)/obj/tests/fuzz_%.o $(BUILD)/libtest.a \
+    $(BUILD)/libcore.a $(BUILD)/libbeck.a
+	@mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(TEST_LIBS)
 # log/ once more, with the bugs of log/bug.h, for the test that plants them
 $(BUILD)/obj/bugs/%.o: %.c
 	@mkdir -p $(@D)
@@ -82,7 +88,7 @@ demo: deps
 test: deps test-deps
 	@$(MAKE) --no-print-directory -s all
 	@$(MAKE) --no-print-directory -s test-run
-test-run: all $(TESTS) $(PRELOADS)
+test-run: all $(TESTS) $(CORPORA) $(PRELOADS)
 	@$(PYTHON) tests/lib/run.py $(RUN)
 
 ## asan, tsan    the tests under the address and undefined-behaviour, or the thread checker

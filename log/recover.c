@@ -146,12 +146,12 @@ static int recover_measure(struct recover *r, const struct scan_frame *first, ui
 /* Moves *at behind the whole records in [*at, end) and returns how many they are. */
 static uint64_t recover_count(const uint8_t **at, const uint8_t *end)
 {
+    const uint8_t *next = *at;
     struct slice record;
     uint64_t n = 0;
 
-    while (slice_get(at, end, &record)) {
-        if (record.n == 0)
-            break;
+    while (slice_get(&next, end, &record) && record.n > 0) { /* one without a type is none */
+        *at = next;
         n++;
     }
     return n;

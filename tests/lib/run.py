@@ -12,6 +12,7 @@ only one. The sum is the last line.
 """
 
 import concurrent.futures
+import glob
 import os
 import re
 import signal
@@ -37,6 +38,9 @@ def suites():
     for name in sorted(os.listdir(os.path.join(ROOT, "tests"))):
         if name.startswith("test_") and name.endswith(".c"):
             found.append((name[:-2], [os.path.join(BUILD, "tests", name[:-2])]))
+    for folder in sorted(glob.glob(os.path.join(ROOT, "tests", "corpus", "*"))):
+        name = "corpus_" + os.path.basename(folder)
+        found.append((name, [os.path.join(BUILD, "tests", name)] + sorted(glob.glob(folder + "/*"))))
     e2e = os.path.join(ROOT, "tests", "e2e")
     for name in sorted(os.listdir(e2e) if os.path.isdir(e2e) else []):
         if name.endswith(".py"):
