@@ -518,16 +518,16 @@ static void a_batch_of_200000_records_is_all_there_or_not_at_all(void **state)
 static void a_record_cut_by_many_frames_is_all_there_or_not_at_all(void **state)
 {
     const char *crash = getenv("CRASH");
-    size_t frame_bytes = crash != NULL && strcmp(crash, "full") == 0 ? 16 << 20 : 64 << 10;
+    uint32_t frame_bytes = crash != NULL && strcmp(crash, "full") == 0 ? 16 << 20 : 64 << 10;
     struct bed *b = bed_new();
 
     (void)state;
     b->options.frame_bytes_max = frame_bytes;
-    b->options.batch_bytes_max = 40 * frame_bytes;
+    b->options.batch_bytes_max = 40 * (uint64_t)frame_bytes;
     must_open(b);
     put(b, LOG_OS, 10, 10);
     add(b, LOG_OS, 3);
-    add(b, LOG_OS, 32 * frame_bytes);
+    add(b, LOG_OS, 32 * (size_t)frame_bytes);
     put(b, LOG_OS, 1, 3);
     settle(b);
     bed_kill(b);
