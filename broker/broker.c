@@ -12,6 +12,7 @@
  */
 #include "broker/broker.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,7 @@ struct broker {
     struct loop_timer *stop_timer;
     atomic_bool stop_asked;
     bool stopping;
+    bool disk_full;     /* as last told */
     struct err failure; /* of the log; OK while there is none */
 };
 
@@ -162,7 +164,25 @@ void broker_stop(struct broker *b)
     loop_wake(b->loop);
 }
 
-/* After each turn: has the log failed, is everybody answered? */
+/* Tells the operator when the disk becomes full, and when it no longer is. */
+static void broker_look_at_disk(struct broker *b)
+{
+    bool full = log_is_full(b->log);
+
+    if (full == b->disk_full)
+        return;
+    b->disk_full = full;
+    if (full)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "the disk is full: appends are refused until %" PRIu64
+                     " bytes are free for %s; reading goes on",
+                     2 * b->config.segment_bytes, b->config.dir);
+    else
+        logger_write(&b->logger, CONFIG_LOG_NOTICE,
+                     "the disk has room again: appends are accepted");
+}
+
+/* After each turn: has the log failed, is the disk full, is everybody answered? */
 static void broker_look_around(struct broker *b)
 {
     struct err e;
@@ -174,6 +194,7 @@ static void broker_look_around(struct broker *b)
         connset_fail(&b->conns, e.text);
         loop_stop(b->loop);
     }
+    broker_look_at_disk(b);
     if (b->stopping && b->conns.n == 0)
         loop_stop(b->loop);
 }

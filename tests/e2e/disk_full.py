@@ -48,6 +48,7 @@ def judge(checks, server, what, limit):
     checks.ok("%s: the disk fills at all" % what, refusal != "none")
     if server.proc.poll() is None and refusal is not None:
         checks.ok("%s: appends are refused as DISKFULL" % what, refusal.startswith("DISKFULL"), refusal)
+        wait_until(lambda: "disk is full" in server.log(), "the log to tell of the full disk")
         checks.equal("%s: what was acknowledged is served" % what, all_ids(server), ids)
         with server.connect() as c:
             checks.equal("%s: PING is answered" % what, str(c.call("PING")), "PONG")
@@ -110,6 +111,7 @@ def small_disk(checks):
             if server.proc.poll() is None:
                 os.unlink(ballast)
                 checks.ok("%s: service resumes by itself when there is room" % what, resumes(server, ids))
+                wait_until(lambda: "has room again" in server.log(), "the log to tell of room")
         if os.path.exists(ballast):
             os.unlink(ballast)
         with Server(args=ARGS, path_dir=path_dir) as server:
