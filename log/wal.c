@@ -152,8 +152,8 @@ uint32_t wal_frame_put(uint8_t *p, uint32_t seed, const struct wal_frame *f)
 static bool wal_frame_flags_fit(const struct wal_frame *f)
 {
     switch (f->flags) {
-    case 0: return f->count > 0;
-    case WAL_MORE: return true;
+    case 0: return f->count > 0 && f->payload_len > 0;
+    case WAL_MORE: return f->payload_len > 0;
     case WAL_SEAL:
     case WAL_SYNC:
     case WAL_CLOSE:

@@ -151,7 +151,8 @@ class File:
         f = dict(zip(names, struct.unpack_from("<IQIIBBHIIHHQQQ", head, 4)))
         if f["header_crc"] != crc32c(head[8:], self.seed) or f["version"] != 1 or f["zero"]:
             return None
-        if f["flags"] not in (0, MORE, SEAL, SYNC, CLOSE) or f["payload_len"] > 16 << 20:
+        if f["flags"] not in (0, MORE, SEAL, SYNC, CLOSE) or f["payload_len"] > 16 << 20 \
+                or (f["payload_len"] == 0) != (f["flags"] in (SEAL, SYNC, CLOSE)):
             return None
         f["pos"], f["end"] = pos, (pos + FRAME + f["payload_len"] + 7) // 8 * 8
         if f["end"] > len(self.data):
