@@ -137,7 +137,7 @@ static int recover_measure(struct recover *r, const struct scan_frame *first, ui
         if (rc != OK)
             break;
     }
-    *whole = (found || BUG(BUG_TORN_RUN_ACCEPTED)) && *bytes > 0;
+    *whole = found || (BUG(BUG_TORN_RUN_ACCEPTED) && *bytes > 0);
     s->pos = pos;
     s->prev_crc = prev_crc;
     return rc;

@@ -85,7 +85,18 @@ static const char *sectors(const struct simio *s, const char *path, char *out)
     return out;
 }
 
-/* All images of `path` that a mode gives, sorted and joined by blanks; each once. */
+enum { IMAGES_MAX = 200, NAMES_MAX = 100 }; /* bytes of the texts that tests compare */
+
+static void add_text(char *out, size_t size, const char *text)
+{
+    size_t n = strlen(out);
+
+    assert_true(strlen(text) < size - n);
+    memcpy(out + n, text, strlen(text) + 1);
+}
+
+/* All images of `path` that a mode gives, sorted and joined by blanks; each once. `out` has
+ * IMAGES_MAX bytes. */
 static const char *images(const struct simio *s, enum simio_mode mode, const char *path, char *out)
 {
     uint64_t count = simio_crash_count(s, mode);
@@ -111,8 +122,8 @@ static const char *images(const struct simio *s, enum simio_mode mode, const cha
     }
     out[0] = '\0';
     for (size_t i = 0; i < n; i++) {
-        strcat(out, i ? " " : "");
-        strcat(out, seen[i][0] ? seen[i] : "empty");
+        add_text(out, IMAGES_MAX, i ? " " : "");
+        add_text(out, IMAGES_MAX, seen[i][0] ? seen[i] : "empty");
     }
     return out;
 }
@@ -168,7 +179,8 @@ static void what_is_written_is_read_back(void **state)
 
 static int count_name(void *ctx, const char *name)
 {
-    strcat(strcat(ctx, name), " ");
+    add_text(ctx, NAMES_MAX, name);
+    add_text(ctx, NAMES_MAX, " ");
     return 0;
 }
 
@@ -176,7 +188,7 @@ static void directories_list_what_is_in_them(void **state)
 {
     struct simio *s = simio_new(1);
     struct io *io = simio_io(s);
-    char text[100] = "";
+    char text[NAMES_MAX] = "";
 
     (void)state;
     assert_int_equal(io->mkdir(io, "/d"), 0);
@@ -259,7 +271,7 @@ static void synced_bytes_survive_in_every_mode(void **state)
 static void fdatasync_is_a_barrier_for_that_file_only(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int f = durable_file(s, 0), g = must_open(s, "g", IO_WRITE | IO_CREATE);
 
     (void)state;
@@ -275,7 +287,7 @@ static void fdatasync_is_a_barrier_for_that_file_only(void **state)
 static void fdatasync_does_not_keep_the_name(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int fd = must_open(s, "f", IO_WRITE | IO_CREATE);
 
     (void)state;
@@ -290,7 +302,7 @@ static void fdatasync_does_not_keep_the_name(void **state)
 static void sync_dir_does_not_keep_the_bytes(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int fd = must_open(s, "f", IO_WRITE | IO_CREATE);
 
     (void)state;
@@ -304,7 +316,7 @@ static void mode_p_gives_exactly_the_prefixes_over_all_files(void **state)
 {
     struct simio *s = simio_new(1);
     struct io *io = simio_io(s);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int f = durable_file(s, 1), g;
 
     (void)state;
@@ -325,7 +337,7 @@ static void mode_p_gives_exactly_the_prefixes_over_all_files(void **state)
 static void mode_r_gives_every_subset_of_sectors(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int fd = durable_file(s, 2);
 
     (void)state;
@@ -339,7 +351,7 @@ static void mode_r_gives_every_subset_of_sectors(void **state)
 static void mode_r_lets_sizes_and_bytes_come_apart(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int fd = durable_file(s, 1);
 
     (void)state;
@@ -376,7 +388,7 @@ static void a_sector_holds_what_one_of_its_writes_left(void **state)
 static void mode_z_keeps_sizes_and_zeros(void **state)
 {
     struct simio *s = simio_new(1);
-    char buf[200];
+    char buf[IMAGES_MAX];
     int fd = durable_file(s, 1);
 
     (void)state;
@@ -434,7 +446,7 @@ static void a_rename_is_kept_or_lost_as_a_whole(void **state)
 {
     struct simio *s = simio_new(1);
     struct io *io = simio_io(s);
-    char a[200], b[200];
+    char a[IMAGES_MAX], b[IMAGES_MAX];
     int fd = durable_file(s, 1);
 
     (void)state;
@@ -458,7 +470,7 @@ static void a_rename_between_directories_waits_for_both(void **state)
 {
     struct simio *s = simio_new(1);
     struct io *io = simio_io(s);
-    char buf[200];
+    char buf[IMAGES_MAX];
 
     (void)state;
     durable_file(s, 1);
@@ -586,7 +598,7 @@ static void a_failed_sync_may_read_as_lost_at_once(void **state)
 static int each_kind(struct simio *s, int fd, enum simio_kind kind)
 {
     struct io *io = simio_io(s);
-    char buf[8], names[100] = "";
+    char buf[8], names[NAMES_MAX] = "";
     uint64_t n;
 
     switch (kind) {

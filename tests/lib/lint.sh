@@ -63,7 +63,7 @@ banned()
     none 'instead of rand: io->random, or a generator whose seed is printed' '\bs?rand(_r)?\s*\(' "$@" || status=1
     none 'instead of gets: getline' '\bgets\s*\(' "$@" || status=1
     none 'instead of alloca: a buffer of a stated maximum' '\balloca\s*\(' "$@" || status=1
-    none 'instead of strcat, atof: snprintf, strtod with its end looked at' '\b(strn?cat|atof)\s*\(' "${product[@]}" || status=1
+    none 'instead of strcat, atof: snprintf, strtod with its end looked at' '\b(strn?cat|atof)\s*\(' "$@" || status=1
     return $status
 }
 
