@@ -10,7 +10,7 @@ SO      := libbeck.so.1
 WARN       := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 ALL_CFLAGS  = -std=gnu11 $(CFLAGS) $(WARN) $(SANITIZE) -I. -D_GNU_SOURCE -pthread -fno-omit-frame-pointer
 LINK        = $(CC) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -pthread -Wl,--as-needed
-LIBS       := -levent_core -lxxhash
+LIBS       := -levent_core -lzstd -llz4 -lxxhash
 TEST_LIBS  := $(LIBS) -lcmocka -ljansson
 
 CORE_SRC    := $(wildcard log/*.c groups/*.c) $(filter-out broker/main.c,$(wildcard broker/*.c broker/*/*.c))

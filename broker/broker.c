@@ -265,9 +265,9 @@ static int broker_open_log(struct broker *b, struct log_recovery *info, struct e
         .interval_ms = (uint64_t)b->config.interval_ms,
         .salvage = b->config.salvage,
         .threads = true,
-        .replay = broker_on_replay,
-        .on_progress = broker_on_progress,
-        .ctx = b,
+        .host.replay = broker_on_replay,
+        .host.on_progress = broker_on_progress,
+        .host.ctx = b,
     };
     uint64_t began = b->io.monotonic_ns(&b->io);
     int rc = log_open(&options, &b->log, info, e);

@@ -16,8 +16,18 @@ enum planted_bug {
     BUG_ROTATE_WITHOUT_SYNC, /* the old file is not synced before the next one is begun */
     BUG_TORN_RUN_ACCEPTED,   /* an unfinished run of frames counts as a batch */
     BUG_CLOCK_NOT_CARRIED,   /* a start does not tell the highest stamp */
-    BUG_UNALIGNED_AFTER_SYNC,  /* the first frame after an fdatasync shares a sector */
-    BUG_SYNCED_BEFORE_DURABLE, /* a frame's synced_lsn claims what is only written */
+    BUG_UNALIGNED_AFTER_SYNC,   /* the first frame after an fdatasync shares a sector */
+    BUG_SYNCED_BEFORE_DURABLE,  /* a frame's synced_lsn claims what is only written */
+    BUG_MANIFEST_BEFORE_SYNC,   /* a manifest names what reflects records that are not durable */
+    BUG_SEGMENT_NOT_SYNCED,     /* a segment is installed without its fdatasync */
+    BUG_UNLINK_BEFORE_MANIFEST, /* merged inputs are removed before the manifest is durable */
+    BUG_WAL_RELEASED_EARLY,     /* WAL is released that only the newest checkpoint covers */
+    BUG_CHECKPOINT_END_IGNORED, /* a WAL that ends below the checkpoint's end_lsn is accepted */
+    BUG_REPLAY_COUNTS_TWICE,    /* records that a chunk has seen are applied again */
+    BUG_DELETES_FORGOTTEN,      /* a merge's install drops deleted IDs that it has not folded */
+    BUG_SEAL_REVIVES,    /* entries deleted before their sealing are sealed, and not remembered */
+    BUG_INSTALL_AT_ONCE, /* a new segment counts for streams whose tail still has its entries */
+    BUG_NAME_LOSER_KEPT, /* of two bindings of a name the older one wins */
     BUG_COUNT
 };
 

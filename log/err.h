@@ -17,7 +17,8 @@
     X(ERR_PROTO, 6, "the peer broke the protocol")        \
     X(ERR_LOCKED, 7, "in use by another process")         \
     X(ERR_FORMAT, 8, "not a store, or of another format") \
-    X(ERR_USAGE, 9, "wrong argument")
+    X(ERR_USAGE, 9, "wrong argument")                     \
+    X(ERR_COLD, 10, "not in memory: it has to be read first")
 
 enum err_code {
     OK = 0,

@@ -56,8 +56,8 @@ static int log_start_writer(struct log *l, const struct log_options *o,
                                 .file_bytes = o->file_bytes,
                                 .interval_ms = o->interval_ms,
                                 .threads = o->threads,
-                                .on_progress = o->on_progress,
-                                .ctx = o->ctx,
+                                .on_progress = o->host.on_progress,
+                                .ctx = o->host.ctx,
                                 .n_files = found->n_files,
                                 .files_bytes = found->files_bytes };
 

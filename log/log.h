@@ -1,18 +1,23 @@
-/* log.h - the log: append records, know when they are written and durable, get them back at a
- * start.
+/* log.h - the log: append records, know when they are written and durable, seal what has become old, read
+ * it all back.
  *
- * One thread, the engine's, calls everything here but what says otherwise. The log has two threads
- * of its own: the writer takes batches that could not be written inline and opens the next file,
- * the syncer calls fdatasync. Records live in the log's arena, in memory and at a fixed address,
- * from log_append (or replay) until log_close; the file gets them from there.
+ * One thread, the engine's, calls everything here but what says otherwise. The log has threads of its own: the
+ * writer takes batches that could not be written inline and opens the next file, the syncer calls fdatasync, and
+ * workers seal, merge, write checkpoints and read what is cold. Records live in the log's arena, in memory and at
+ * a fixed address, until they are sealed: log_turn tells the host before an address ends. Entries of streams are then
+ * in segments (log/reader.h), everything else in what the host saves in checkpoints.
  *
- * Format and recovery: docs/format.md and the essays of wal.c, writer.c and recover.c. */
+ * Format and recovery: docs/format.md and the essays of wal.c, writer.c, recover.c, segment.c and keeper.c. */
 #ifndef LOG_LOG_H
 #define LOG_LOG_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "log/delset.h"
 #include "log/err.h"
+#include "log/id.h"
+#include "log/pool.h"
+#include "log/reader.h"
 
 struct io;
 struct log;
@@ -37,12 +42,63 @@ struct log_record {
     uint64_t
         clock; /* the batch's hybrid clock: ms << 16 | counter. The only time that apply knows. */
     uint8_t type;        /* enum record_type, checked by the callee */
-    const uint8_t *body; /* in the arena: stays until log_close */
+    const uint8_t *body; /* in the arena until it is sealed; if `sealed`, for this call only */
     size_t len;
+    bool sealed; /* its entry is in a segment: not to be indexed by address */
 };
 
-/* Takes one record at a start, in LSN order, whole batches only. An error ends log_open with it. */
-typedef int log_replay_fn(void *ctx, const struct log_record *r, struct err *e);
+/* How the entries of a stream are to be compressed. */
+enum log_codec { LOG_CODEC_AUTO, LOG_CODEC_NONE, LOG_CODEC_LZ4, LOG_CODEC_ZSTD };
+
+/* What the host knows of a stream, for whoever rewrites its entries. */
+struct log_stream_state {
+    bool alive; /* false: all its entries may go */
+    struct id floor;
+    struct delset *deletes; /* a reference, which the asker gives back; or NULL */
+    enum log_codec codec;
+    int level; /* 0: the codec's default */
+};
+
+/* Bytes that grow: what the host serialises into. */
+struct log_buffer {
+    uint8_t *p; /* malloc'ed; the log's */
+    size_t n, cap;
+    bool failed; /* memory ran out */
+};
+/* Room for `n` more bytes at p + n; NULL (and failed) if there is no memory. */
+uint8_t *log_buffer_grow(struct log_buffer *b, size_t n);
+
+/* What the log asks of the owner of streams and names. All calls come on the engine's thread, inside log_open,
+ * log_turn or log_close; none calls back into the log but where it says so. */
+struct log_host {
+    void *ctx;
+
+    /* At a start. `load` gets the checkpoint's chunks, if there is one, in order; then `loaded` says between which LSNs
+     * they were made (0 and 0: there is none). Then `replay` takes every record from the earliest that may still be
+     * needed, in LSN order, whole batches only: of those up to start_lsn only entries (and what removes them) matter,
+     * where !r->sealed. An error ends log_open with it. */
+    int (*load)(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct err *e);
+    int (*loaded)(void *ctx, uint64_t start_lsn, uint64_t end_lsn, struct err *e);
+    int (*replay)(void *ctx, const struct log_record *r, struct err *e);
+
+    /* What is still wanted of a stream. Unknown ones are not alive. */
+    void (*describe)(void *ctx, uint64_t oid, struct log_stream_state *out);
+    /* Its entries up to `last` are readable from segments from now on: forget their addresses. */
+    void (*sealed)(void *ctx, uint64_t oid, struct id last);
+    /* The entries of `folded` within [from, to] lie nowhere any more: they need not be remembered as deleted. */
+    void (*folded)(void *ctx, uint64_t oid, const struct delset *folded, struct id from,
+                   struct id to);
+
+    /* A checkpoint: save_begin, then save_some until it returns false, each adding about `budget` objects' worth to
+     * *out; other calls and records come in between. save_end also ends one that was given up. */
+    void (*save_begin)(void *ctx);
+    bool (*save_some)(void *ctx, size_t budget, struct log_buffer *out);
+    void (*save_end)(void *ctx);
+
+    /* On the log's threads: a watermark moved, space came or went, work is done, or the log failed: wake the engine, which
+     * calls log_turn. May be NULL, as all above that a host without streams does not need. */
+    void (*on_progress)(void *ctx);
+};
 
 struct log_options {
     struct io *io;            /* borrowed until log_close */
@@ -53,11 +109,29 @@ struct log_options {
     bool salvage;             /* damage to synced data: set it aside in quarantine/ and go on */
     uint32_t frame_bytes_max; /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
     bool threads;             /* false: nothing happens in the background, log_step does the work */
-    log_replay_fn *replay;
-    /* Called on the log's threads when a watermark moved, space came or went, or the log failed:
-     * wake the engine. May be NULL. */
-    void (*on_progress)(void *ctx);
-    void *ctx;
+    /* Zero in any of these: the default. */
+    uint64_t
+        part_bytes; /* of records in the arena after which they are sealed: LOG_PART_BYTES_DEFAULT */
+    uint64_t
+        part_age_ms; /* or this time after its first record, if there are LOG_PART_AGED_BYTES: 1 h */
+    uint64_t cache_bytes;      /* decoded blocks: LOG_CACHE_BYTES_DEFAULT */
+    uint64_t checkpoint_bytes; /* of WAL after which a checkpoint is due: 32 MiB */
+    uint64_t
+        tier_bytes; /* raw bytes of a segment that has been merged once: 128 MiB; then 8 times that
+                                * each, up to 4 GiB */
+    uint32_t block_bytes; /* raw bytes of a block: BLOCK_RAW_DEFAULT */
+    uint32_t work_slice;  /* streams that log_turn handles at most in one call: 2,000 */
+    bool keep_all;        /* for tests: neither merges nor checkpoints nor seals unless asked to */
+    struct log_host host;
+};
+
+enum {
+    LOG_PART_BYTES_DEFAULT = 16 << 20,
+    LOG_PART_BYTES_MIN = 4 << 10,
+    LOG_PART_AGED_BYTES = 1 << 20,
+    LOG_PARTS_SEALING_MAX =
+        2, /* with so many being sealed and the active one full, log_is_backed_up */
+    LOG_CACHE_BYTES_DEFAULT = 16 << 20,
 };
 
 /* What a start found; for one line in the broker's log. */
@@ -70,6 +144,11 @@ struct log_recovery {
     uint64_t dropped_bytes;  /* of a torn, never acknowledged tail */
     uint64_t salvaged_bytes; /* set aside because salvage was asked for */
     uint64_t last_clock;     /* the highest stamp seen; the clock must not go below it */
+    uint64_t n_segments,
+        n_set_aside;       /* files opened; files that belong to nothing: in quarantine/ */
+    bool older_checkpoint; /* the newest was damaged (it is in quarantine/ now) */
+    char note
+        [320]; /* names what was set aside, or what was damaged and could be done without; else empty */
 };
 
 /* Opens the store in `dir`, replaying every record, and is ready for appends when it returns.
@@ -119,9 +198,9 @@ uint64_t log_written_lsn(const struct log *l);
 uint64_t log_durable_lsn(const struct log *l);
 uint64_t log_released_lsn(const struct log *l);
 
-/* Whether more than LOG_QUEUE_BYTES_MAX wait for the writer: whoever feeds the log should stop
- * reading those who write until on_progress. Nothing refuses to append; a batch or two may go
- * beyond it. Any thread. */
+/* Whether more than LOG_QUEUE_BYTES_MAX wait for the writer, or the arena is full and waits for the sealer: whoever
+ * feeds the log should stop reading those who write until on_progress. Nothing refuses to append; a batch or two
+ * may go beyond it. Any thread. */
 enum { LOG_QUEUE_BYTES_MAX = 64 << 20 };
 bool log_is_backed_up(const struct log *l);
 
@@ -132,9 +211,74 @@ bool log_is_full(const struct log *l);
  * thread. */
 int log_failure(const struct log *l, struct err *e);
 
-/* Without threads: does one piece of background work (write, open a file, sync); false if there was
- * none. Deadlines are those of io's clock. */
+/* ---- background work ---- */
+
+/* What the engine has to do for the workers, a slice of it: called once a round and whenever on_progress woke the
+ * engine. Calls the host, and `done` of jobs. True if there is more to do at once. Cheap when there is nothing. */
+bool log_turn(struct log *l);
+
+/* When log_turn should be called even if nothing happens, on io's monotonic clock; UINT64_MAX: never. */
+uint64_t log_next_turn_ns(const struct log *l);
+
+/* Without threads: does one piece of background work (write, open a file, sync, a step of a job); false if there
+ * was none. Deadlines are those of io's clock. Which one of several is up to `log_step_pick`'s number. */
 bool log_step(struct log *l);
+bool log_step_pick(struct log *l, uint64_t pick);
+
+/* Runs a job of the host's on a worker that may wait for the disk; `done` comes in log_turn. The decoder is the
+ * worker's own. */
+void log_submit(struct log *l, struct job *j);
+
+/* What is asked for by an operator. `done` is called in log_turn, once; the request is the caller's and stays where
+ * it is until then. In log_close it is called with ERR_IO. */
+struct log_request {
+    struct log_request *next; /* the log's */
+    void (*done)(struct log_request *r, int rc, const struct err *e);
+    /* of log_check: called in log_turn, before `done`, for each damaged place (the first 100 of them) */
+    void (*found)(struct log_request *r, const char *path, uint64_t pos, const char *what);
+    uint64_t n_files, bytes; /* what was done: sealed, merged, checked or copied */
+    uint64_t lsn;            /* sealed up to; backed up to */
+};
+/* Seals everything that is there, writes a checkpoint, and is done when both are installed. */
+void log_seal(struct log *l, struct log_request *r);
+/* Seals, then merges everything into as few segments as the largest tier allows. */
+void log_merge(struct log *l, struct log_request *r);
+/* Reads and checks every file. Errors (of `done`): ERR_CORRUPT if anything is damaged. */
+void log_check(struct log *l, struct log_request *r);
+/* Makes a store in `dir` (created; must be empty; copied) that has everything up to r->lsn, the last LSN now, under this
+ * store's identity: hard links of what never changes (copies across file systems), and the WAL. Errors: ERR_USAGE,
+ * ERR_IO, ERR_FULL. */
+void log_backup(struct log *l, const char *dir, struct log_request *r);
+
+/* ---- what is sealed ---- */
+
+/* What segments have of a stream now; for sealed_fini. `deletes` is borrowed (a reference is taken). */
+void log_get_sealed(struct log *l, uint64_t oid, struct id floor, struct delset *deletes,
+                    struct id last, struct sealed *out);
+struct blockcache *log_cache(const struct log *l);
+void log_set_cache_bytes(struct log *l, uint64_t bytes);
+/* Whether there is any segment at all: false makes the above needless. */
+bool log_has_sealed(const struct log *l);
+/* The decoder of the engine's own thread, for the reads that it may not avoid (they are counted). */
+struct block_decoder *log_sync_decoder(struct log *l);
+
+/* Keeps every address in the arena valid, whatever is sealed meanwhile. Any thread may unpin. At most
+ * LOG_PINNED_PARTS_MAX parts live on for pins alone: NULL if this one would exceed that, or memory ran out. */
+struct log_pin;
+enum { LOG_PINNED_PARTS_MAX = 4 };
+struct log_pin *log_pin(struct log *l);
+void log_unpin(struct log_pin *p);
+
+/* Tells that about so many entries and bytes (as rows) of sealed data are not wanted any more: when it is worth it, the
+ * log looks for segments to rewrite. */
+void log_note_garbage(struct log *l, uint64_t n, uint64_t bytes);
+
+/* For BECK STREAM and operators: segments that have entries of the stream, their share of bytes on disk. Reads what it
+ * must: for workers. */
+must_check int log_stream_disk(const struct sealed *s, uint64_t *n_segments, uint64_t *raw_bytes,
+                               uint64_t *disk_bytes, struct err *e);
+
+/* ---- figures ---- */
 
 struct log_stats {
     uint64_t n_files, file_bytes; /* on disk, preallocated space included */
@@ -146,6 +290,18 @@ struct log_stats {
     uint64_t queued_bytes; /* waiting for the writer now */
     uint64_t arena_bytes;
     uint64_t n_full; /* times the disk-full state was entered */
+    uint64_t n_segments, segment_bytes, segment_raw_bytes, segment_entries; /* what there is */
+    uint64_t segment_dead_bytes; /* raw, as last surveyed */
+    uint64_t n_bad_segments;
+    uint64_t n_parts_sealing, pinned_parts, unsealed_bytes;
+    uint64_t sealed_lsn, checkpoint_lsn, wal_first_lsn;
+    uint64_t n_seals, n_merges, n_checkpoints, n_manifests, n_job_errors;
+    uint64_t sealed_bytes_written, merged_bytes_written, checkpoint_bytes_written,
+        manifest_bytes_written; /* given to pwritev; with written_bytes: all there is */
+    uint64_t n_cold_sync_reads; /* on the engine's thread */
+    uint64_t n_set_aside;
+    struct blockcache_stats cache;
+    char last_job_error[200]; /* empty: none */
 };
 void log_get_stats(const struct log *l, struct log_stats *out);
 

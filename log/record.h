@@ -14,16 +14,32 @@ enum record_type {
     RECORD_STREAM = 2, /* db, str key: a new empty stream with that name; its oid is this LSN */
     RECORD_ENTRY = 3,  /* oid, entry (see log/entry.h) */
     RECORD_ENTRY_IDMP = 4, /* oid, str producer, str iid, entry: with an idempotence ID */
-    RECORD_DELETE = 5,     /* oid, n, n times id: those entries are gone */
-    RECORD_TRIM = 6,       /* oid, id first: all entries below `first` are gone */
-    RECORD_SETID = 7,      /* oid, id last, entries_added, id max_deleted */
-    RECORD_NAME = 8,   /* db, str key, oid, expiry_ms (0: none): the object's one name from now on.
+    RECORD_DELETE = 5,     /* oid, n, n times id: those entries are gone. No longer written: 12 */
+    RECORD_TRIM = 6,  /* oid, id first: all entries below `first` are gone. No longer written: 13 */
+    RECORD_SETID = 7, /* oid, id last, entries_added, id max_deleted */
+    RECORD_NAME = 8,  /* db, str key, oid, expiry_ms (0: none): the object's one name from now on.
                              * Another object of that name is gone, the object's former name too. */
     RECORD_UNNAME = 9, /* db, str key, u8 reason, rev (LSN of the record that bound it): gone. Does
                              * nothing if the name is bound by another record by now. */
     RECORD_FLUSH = 10, /* db + 1, or 0 for all: every name of it is gone */
     RECORD_IDMP_CONFIG = 11, /* oid, duration_s, maxsize: set, and the map emptied */
+    RECORD_REMOVE = 12, /* oid, n_left, bytes_left, n, n times id: those entries are gone (each was
+                           * there); what is left in the stream */
+    RECORD_CUT = 13, /* oid, id first, n_left, bytes_left: all entries below `first` are gone, all
+                           * if n_left is 0; what is left in the stream */
+    RECORD_SETTINGS = 14, /* oid, n, n times (tag, value + 1, or 0: as the configuration says): enum
+                           * record_setting; those not named keep their value */
     RECORD_IGNORABLE = 0x80
+};
+
+/* What RECORD_SETTINGS sets. A number is never changed or reused; an unknown tag is refused. */
+enum record_setting {
+    SETTING_RETENTION_AGE = 1,   /* ms; 0: no limit */
+    SETTING_RETENTION_BYTES = 2, /* 0: no limit */
+    SETTING_RETENTION_LEN = 3,   /* entries; 0: no limit */
+    SETTING_CODEC = 4,           /* enum log_codec << 8 | level */
+    SETTING_DURABILITY = 5,      /* enum log_class */
+    SETTING_COUNT = 6
 };
 
 enum record_reason { REASON_DEL = 0, REASON_EXPIRE = 1, REASON_EVICT = 2 };

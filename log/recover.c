@@ -227,7 +227,7 @@ static int recover_replay(struct recover *r, const uint8_t *p, size_t bytes, uin
             return err_set(e, ERR_CORRUPT, "%s: record %" PRIu64 " skips to nowhere", r->scan.path,
                            record.lsn);
         r->info->n_records++;
-        rc = r->o->replay == NULL ? OK : r->o->replay(r->o->ctx, &record, e);
+        rc = r->o->host.replay == NULL ? OK : r->o->host.replay(r->o->host.ctx, &record, e);
         if (rc != OK)
             return rc;
     }

@@ -120,8 +120,8 @@ static int start(struct simio *disk, bool salvage, uint64_t *sum)
                              .batch_bytes_max = 1 << 20,
                              .interval_ms = 1000,
                              .salvage = salvage,
-                             .replay = count,
-                             .ctx = sum };
+                             .host.replay = count,
+                             .host.ctx = sum };
     struct log *log;
     struct err e = { 0 };
     int rc;

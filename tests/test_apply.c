@@ -83,8 +83,8 @@ static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t 
                                     .file_bytes = FILE_BYTES,
                                     .batch_bytes_max = p->config.max_batch_bytes,
                                     .interval_ms = 1000,
-                                    .replay = engine_replay,
-                                    .ctx = &p->e };
+                                    .host.replay = engine_replay,
+                                    .host.ctx = &p->e };
     if (log_open(&options, &p->log, &p->info, &e) != OK ||
         engine_start(&p->e, p->log, &p->info, &e) != OK)
         process_fail("open", &e);

@@ -84,8 +84,8 @@ static struct bed *bed_new(void)
                                        .file_bytes = FILE_BYTES,
                                        .batch_bytes_max = BATCH_MAX,
                                        .interval_ms = 1000,
-                                       .replay = replay,
-                                       .ctx = b };
+                                       .host.replay = replay,
+                                       .host.ctx = b };
     return b;
 }
 
@@ -306,7 +306,7 @@ static void an_error_of_the_host_ends_the_start(void **state)
     put(b, LOG_OS, 3, 10);
     bed_close(b);
     before = simio_digest(b->disk);
-    b->options.replay = refusing_replay;
+    b->options.host.replay = refusing_replay;
     assert_int_equal(bed_open(b), ERR_CORRUPT);
     assert_string_equal(b->err.text, "record 1024 makes no sense");
     assert_true(before == simio_digest(b->disk));
@@ -473,7 +473,7 @@ static uint64_t count_after_cut(const struct bed *b, const char *path, size_t fr
 
     cut.disk = simio_copy(b->disk);
     cut.options.io = simio_io(cut.disk);
-    cut.options.ctx = &cut;
+    cut.options.host.ctx = &cut;
     erase(cut.disk, path, from);
     must_open(&cut);
     assert_false(cut.info.clean);

@@ -152,9 +152,9 @@ static struct bed *bed_new(void)
                                        .batch_bytes_max = 256 << 20,
                                        .interval_ms = 1000,
                                        .threads = true,
-                                       .replay = replay,
-                                       .on_progress = on_progress,
-                                       .ctx = b };
+                                       .host.replay = replay,
+                                       .host.on_progress = on_progress,
+                                       .host.ctx = b };
     return b;
 }
 

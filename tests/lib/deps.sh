@@ -34,6 +34,8 @@ need_build()
     need header stdlib.h libc6-dev
     need header event2/event.h libevent-dev
     need header xxhash.h libxxhash-dev
+    need header zstd.h libzstd-dev
+    need header lz4.h liblz4-dev
 }
 
 need_redis() { need command redis-check-rdb redis-tools; }

@@ -141,8 +141,8 @@ static void start_open(struct start *s, const struct world *w, struct simio *dis
     s->w = w;
     s->gaps = salvage;
     options.io = simio_io(disk);
-    options.replay = start_replay;
-    options.ctx = s;
+    options.host.replay = start_replay;
+    options.host.ctx = s;
     options.salvage = salvage;
     w->result->n_opens++;
     s->rc = log_open(&options, &s->log, &s->info, &s->err);

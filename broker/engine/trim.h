@@ -1,0 +1,36 @@
+/* trim.h - taking entries off the front of a stream: what a trim removes is decided first (it may have to be read),
+ * then done by a record. For commands and for retention. */
+#ifndef BROKER_ENGINE_TRIM_H
+#define BROKER_ENGINE_TRIM_H
+#include "broker/engine/engine.h"
+#include "log/reader.h"
+
+enum trim_by { TRIM_NONE, TRIM_MAXLEN, TRIM_MINID, TRIM_BYTES };
+
+struct trim {
+    enum trim_by by;
+    bool approx; /* ~ of XTRIM and XADD: only whole nodes, as Redis counts them */
+    bool blocks; /* retention: where sealed, only at a block's start; never more than asked for */
+    uint64_t limit; /* with ~: remove at most so many; 0: no limit */
+    bool limit_given;
+    uint64_t maxlen;   /* entries that stay */
+    uint64_t maxbytes; /* bytes (as rows) that stay */
+    struct id minid;   /* the lowest that stays */
+};
+
+struct trim_cut {
+    struct id first;   /* what is below goes; meaningless if everything goes */
+    uint64_t n, bytes; /* that go; n == 0: nothing */
+};
+
+/* Decides. Touches nothing. Errors: ERR_COLD (what is missing is in `wants`, to be loaded; then again), ERR_CORRUPT,
+ * ERR_IO, ERR_NOMEM. `wants` NULL: reads on the spot what is missing, and counts that. `n_added` entries of `bytes_added`
+ * are about to be appended and count as if they were there. */
+must_check int trim_plan(struct engine *e, const struct stream *st, const struct trim *trim,
+                         uint64_t n_added, uint64_t bytes_added, struct wants *wants,
+                         struct trim_cut *out, struct err *err);
+
+/* Does it by a record, for which room has been made. `c` NULL: the server's own. The caller calls engine_key_changed. */
+void trim_apply(struct engine *e, struct client *c, struct stream *st, const struct trim_cut *cut);
+
+#endif

@@ -1,0 +1,96 @@
+/* reader.h - the sealed entries of one stream, in order, as one moment saw them.
+ *
+ * A `struct sealed` is that moment: segments, what has been deleted, the floor. It can be kept for as long as
+ * needed and used by any thread: trims, deletes and merges that come later change nothing in it. A reader
+ * is a cursor over it. It either may wait for the disk (a worker's) or may not (the engine's): then
+ * what is not in memory is noted in `wants`, and ERR_COLD returned. */
+#ifndef LOG_READER_H
+#define LOG_READER_H
+#include "log/blockcache.h"
+#include "log/delset.h"
+#include "log/view.h"
+
+struct sealed {
+    struct view *view;      /* a reference */
+    size_t n_segments;      /* those of the view that count, from the first on */
+    struct delset *deletes; /* a reference, or NULL */
+    uint64_t oid;
+    struct id floor; /* what is below is gone */
+    struct id last;  /* no sealed entry has a larger ID */
+};
+
+void sealed_copy(struct sealed *to, const struct sealed *from); /* takes references */
+void sealed_fini(struct sealed *s);                             /* gives them back */
+
+/* ---- what is missing in memory ---- */
+
+struct wants_item {
+    struct segment *segment; /* a reference */
+    struct segment_block at; /* of a block, or */
+    uint32_t page;
+    bool is_page;
+    bool pinned;
+};
+
+enum { WANTS_BYTES_MAX = 8 << 20 }; /* raw, of one command */
+
+struct wants {
+    struct wants_item *items;
+    size_t n, cap;
+    uint64_t bytes; /* raw, of its blocks */
+    bool failed;    /* memory ran out: something is missing in the list */
+};
+
+void wants_init(struct wants *w);
+/* Reads everything that is wanted into the cache and pins it there. For threads that may wait. Errors: as
+ * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX), ERR_NOMEM. */
+must_check int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
+                          struct err *e);
+/* Unpins, and empties the list. */
+void wants_fini(struct wants *w, struct blockcache *cache);
+
+/* ---- the cursor ---- */
+
+struct reader {
+    const struct sealed *sealed;   /* borrowed */
+    struct blockcache *cache;      /* borrowed */
+    struct block_decoder *decoder; /* borrowed; NULL: must not wait */
+    struct wants *wants;           /* borrowed; may be NULL */
+    size_t segment;                /* of the view; sealed->n_segments: at the end */
+    struct segment_page *page;     /* a reference, or NULL */
+    uint32_t page_no, in_page;
+    struct block *block; /* a reference, or NULL */
+    const struct block_run *run;
+    uint32_t row;
+};
+
+/* With `decoder` it may wait for the disk; without, what is missing goes to `wants`. */
+void reader_init(struct reader *r, const struct sealed *s, struct blockcache *cache,
+                 struct block_decoder *decoder, struct wants *wants);
+void reader_fini(struct reader *r);
+
+/* Errors of all these: ERR_COLD; ERR_CORRUPT, ERR_IO (file and offset in the text); ERR_NOMEM. Only live
+ * entries are ever seen: at or above the floor, not deleted. After an error the reader is at no entry. */
+must_check int reader_seek(struct reader *r, struct id id, struct err *e);      /* first >= id */
+must_check int reader_seek_back(struct reader *r, struct id id, struct err *e); /* last <= id */
+must_check int reader_next(struct reader *r, struct err *e);
+must_check int reader_prev(struct reader *r, struct err *e);
+/* The entry that it is at, NULL if none (the end, either way); valid until the reader moves. */
+const uint8_t *reader_at(const struct reader *r, size_t *len);
+
+/* How many live entries lie in [from, to], at most `max`, and the bytes of those counted (as rows). Blocks that
+ * lie wholly within and have no deleted entry are not read. */
+must_check int reader_count(struct reader *r, struct id from, struct id to, uint64_t max,
+                            uint64_t *n, uint64_t *bytes, struct err *e);
+
+/* Goes to the live entry that has `n` live ones before it (the end if there are not so many); *bytes are those
+ * of the ones before. */
+must_check int reader_seek_nth(struct reader *r, uint64_t n, uint64_t *bytes, struct err *e);
+
+/* The largest cut at the start of a block of its own that has at most `n` live entries, at most `bytes`, and only IDs
+ * below `below` before it: *first is the ID there, *cut_n and *cut_bytes what is before. Reads index pages only,
+ * where nothing is deleted. Nothing to cut: *cut_n = 0. */
+must_check int reader_cut(struct reader *r, uint64_t n, uint64_t bytes, struct id below,
+                          struct id *first, uint64_t *cut_n, uint64_t *cut_bytes, struct err *e);
+
+#endif
