@@ -135,7 +135,7 @@ static int bench_one(struct bench *b, const struct bench_load *load, const struc
 static int bench_class(struct bench *b, int server, size_t first, size_t end, size_t round,
                        struct err *e)
 {
-    struct server s;
+    struct server s = { 0 };
     struct server_cost cost;
     int rc = bench_start(b, server, bench_loads[first].class, bench_loads[first].redis, &s, e);
 

@@ -50,6 +50,11 @@ struct load {
     size_t pipeline;
     const struct load_requests *requests;
     size_t cursor, n_left;
+    /* at a fixed rate */
+    double per_s;             /* 0: as fast as replies come */
+    uint64_t began_ns, n_due; /* the number of the next request */
+    struct load_conn **idle;
+    size_t n_idle;
     const char *key;
     size_t chunk;
     struct err *e;
@@ -263,6 +268,10 @@ static int load_readable(struct load *l, struct load_conn *c)
     if (c->n_waiting > 0)
         return OK;
     load_sample(l, load_now_ns() - c->sent_ns);
+    if (l->per_s > 0) {
+        l->idle[l->n_idle++] = c;
+        return OK;
+    }
     return load_begin(l, c);
 }
 
@@ -305,6 +314,53 @@ static int load_loop(struct load *l)
     return OK;
 }
 
+static uint64_t load_due_ns(const struct load *l)
+{
+    return l->began_ns + (uint64_t)((double)l->n_due * 1e9 / l->per_s);
+}
+
+/* Sends what is due by now over connections that have nothing under way. */
+static int load_send_due(struct load *l)
+{
+    while (l->n_idle > 0 && l->n_left > 0 && load_due_ns(l) <= load_now_ns()) {
+        struct load_conn *c = l->idle[--l->n_idle];
+        int rc;
+        l->next(l, c);
+        c->sent_ns = load_due_ns(l);
+        l->n_due++;
+        rc = load_write(l, c);
+        if (rc != OK)
+            return rc;
+    }
+    return OK;
+}
+
+static int load_rate_loop(struct load *l)
+{
+    struct epoll_event events[256];
+    int rc = OK;
+
+    l->idle = load_need(malloc(l->n_conns * sizeof *l->idle));
+    for (size_t i = 0; i < l->n_conns; i++)
+        l->idle[l->n_idle++] = &l->conns[i];
+    l->began_ns = load_now_ns();
+    while (rc == OK && (l->n_left > 0 || l->n_idle < l->n_conns)) {
+        uint64_t now = load_now_ns(), due = load_due_ns(l), wait = 1000000000;
+        struct timespec timeout;
+        int n;
+        if (l->n_left > 0 && l->n_idle > 0)
+            wait = due > now ? due - now : 0;
+        timeout = (struct timespec){ (time_t)(wait / 1000000000), (long)(wait % 1000000000) };
+        n = epoll_pwait2(l->epoll, events, 256, &timeout, NULL);
+        for (int i = 0; rc == OK && i < n; i++)
+            rc = load_event(l, &events[i]);
+        if (rc == OK)
+            rc = load_send_due(l);
+    }
+    free(l->idle);
+    return rc;
+}
+
 static int load_compare(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -318,6 +374,7 @@ static void load_summarise(struct load *l, uint64_t began_ns, struct load_result
     out->bytes = l->n_bytes;
     qsort(l->samples_us, l->n_samples, sizeof *l->samples_us, load_compare);
     out->p50_us = l->n_samples ? l->samples_us[l->n_samples / 2] : 0;
+    out->max_us = l->n_samples ? l->samples_us[l->n_samples - 1] : 0;
     out->p99_us = l->n_samples ? l->samples_us[l->n_samples - 1 - l->n_samples / 100] : 0;
 }
 
@@ -340,7 +397,7 @@ static int load_run(struct load *l, const struct load_target *t, size_t connecti
     l->n_running = l->n_conns;
     began_ns = load_now_ns();
     if (rc == OK)
-        rc = load_loop(l);
+        rc = l->per_s > 0 ? load_rate_loop(l) : load_loop(l);
     if (rc == OK)
         load_summarise(l, began_ns, out);
     for (size_t i = 0; i < l->n_conns; i++)
@@ -380,6 +437,23 @@ int load_send(const struct load_target *t, size_t connections, size_t pipeline,
                       .requests = r,
                       .cursor = first % r->n,
                       .n_left = count,
+                      .e = e };
+    int rc = load_run(&l, t, connections, out);
+
+    free(l.conns);
+    out->n = count;
+    return rc;
+}
+
+int load_rate(const struct load_target *t, size_t connections, const struct load_requests *r,
+              size_t first, size_t count, double per_s, struct load_result *out, struct err *e)
+{
+    struct load l = { .next = load_next_requests,
+                      .pipeline = 1,
+                      .requests = r,
+                      .cursor = first % r->n,
+                      .n_left = count,
+                      .per_s = per_s,
                       .e = e };
     int rc = load_run(&l, t, connections, out);
 

@@ -27,7 +27,7 @@ struct load_result {
     uint64_t n;     /* requests, or entries of a replay */
     uint64_t bytes; /* sent and received */
     double seconds;
-    double p50_us, p99_us; /* from sending a pipeline to its last reply */
+    double p50_us, p99_us, max_us; /* from sending a pipeline to its last reply */
 };
 
 struct load_target {
@@ -38,6 +38,13 @@ struct load_target {
 /* Sends `count` requests of r, starting with number `first` and beginning anew at its end. */
 must_check int load_send(const struct load_target *t, size_t connections, size_t pipeline,
                          const struct load_requests *r, size_t first, size_t count,
+                         struct load_result *out, struct err *e);
+
+/* Sends `count` requests as load_send does without a pipeline, but at a fixed rate, whether replies come or not:
+ * request i is due i / per_s after the start, and its latency counts from then, so that a server which stands still for
+ * a while pays for all that came due meanwhile. */
+must_check int load_rate(const struct load_target *t, size_t connections,
+                         const struct load_requests *r, size_t first, size_t count, double per_s,
                          struct load_result *out, struct err *e);
 
 /* Each connection reads the whole stream `key` by XRANGE with COUNT `chunk`, one request after the other.
