@@ -122,6 +122,12 @@ static int io_real_rename(struct io *io, const char *from, const char *to)
     return rename(from, to);
 }
 
+static int io_real_link(struct io *io, const char *from, const char *to)
+{
+    (void)io;
+    return link(from, to);
+}
+
 static int io_real_unlink(struct io *io, const char *path)
 {
     (void)io;
@@ -233,6 +239,7 @@ void io_init_real(struct io *io)
         .size = io_real_size,
         .lock = io_real_lock,
         .rename = io_real_rename,
+        .link = io_real_link,
         .unlink = io_real_unlink,
         .mkdir = io_real_mkdir,
         .sync_dir = io_real_sync_dir,

@@ -32,6 +32,8 @@ struct io {
     int (*size)(struct io *io, int fd, uint64_t *out);
     int (*lock)(struct io *io, int fd); /* flock, exclusive, EWOULDBLOCK if taken */
     int (*rename)(struct io *io, const char *from, const char *to);
+    /* A second name for a file; fails with EEXIST if there is one, EXDEV across file systems. */
+    int (*link)(struct io *io, const char *from, const char *to);
     int (*unlink)(struct io *io, const char *path);
     int (*mkdir)(struct io *io, const char *path);    /* mode 0700 */
     int (*sync_dir)(struct io *io, const char *path); /* makes the directory's entries durable */

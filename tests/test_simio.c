@@ -485,6 +485,33 @@ static void a_rename_between_directories_waits_for_both(void **state)
     simio_free(s);
 }
 
+static void a_linked_file_keeps_its_bytes_under_each_name(void **state)
+{
+    struct simio *s = simio_new(1);
+    struct io *io = simio_io(s);
+    char a[IMAGES_MAX], b[IMAGES_MAX];
+    int fd = durable_file(s, 1);
+
+    (void)state;
+    assert_int_equal(io->mkdir(io, "q"), 0);
+    must_sync_dir(s, "/");
+    assert_int_equal(io->link(io, "f", "q/g"), 0);
+    assert_int_equal(io->link(io, "f", "q/g"), -1);
+    assert_int_equal(errno, EEXIST);
+    assert_string_equal(images(s, SIMIO_DIRS, "q/g", a), "- d");
+    assert_string_equal(images(s, SIMIO_DIRS, "f", b), "d");
+    must_sync_dir(s, "q");
+    assert_string_equal(images(s, SIMIO_DIRS, "q/g", a), "d");
+    assert_int_equal(io->unlink(io, "f"), 0);
+    must_put(s, fd, 0, 'a', 512);
+    must_sync(s, fd);
+    must_sync_dir(s, "/");
+    simio_crash(s, SIMIO_DIRS, 0);
+    assert_string_equal(sectors(s, "q/g", a), "a");
+    assert_string_equal(sectors(s, "f", b), "-");
+    simio_free(s);
+}
+
 static void a_lost_directory_takes_its_files_along(void **state)
 {
     struct simio *s = simio_new(1);
@@ -612,6 +639,7 @@ static int each_kind(struct simio *s, int fd, enum simio_kind kind)
     case SIMIO_SIZE: return io->size(io, fd, &n);
     case SIMIO_LOCK: return io->lock(io, fd);
     case SIMIO_RENAME: return io->rename(io, "f", "g");
+    case SIMIO_LINK: return io->link(io, "f", "h");
     case SIMIO_UNLINK: return io->unlink(io, "f");
     case SIMIO_MKDIR: return io->mkdir(io, "d");
     case SIMIO_SYNC_DIR: return io->sync_dir(io, "/");
@@ -930,6 +958,7 @@ int main(void)
         cmocka_unit_test(mode_d_keeps_names_independently),
         cmocka_unit_test(a_rename_is_kept_or_lost_as_a_whole),
         cmocka_unit_test(a_rename_between_directories_waits_for_both),
+        cmocka_unit_test(a_linked_file_keeps_its_bytes_under_each_name),
         cmocka_unit_test(a_lost_directory_takes_its_files_along),
         cmocka_unit_test(the_same_variant_gives_the_same_image),
         cmocka_unit_test(what_a_crash_left_is_durable),

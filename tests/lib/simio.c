@@ -824,6 +824,7 @@ bool simio_kind_changes(enum simio_kind kind)
     case SIMIO_ALLOCATE:
     case SIMIO_TRUNCATE:
     case SIMIO_RENAME:
+    case SIMIO_LINK:
     case SIMIO_UNLINK:
     case SIMIO_MKDIR:
     case SIMIO_SYNC_DIR: return true;
@@ -834,7 +835,7 @@ bool simio_kind_changes(enum simio_kind kind)
 static bool simio_takes_space(enum simio_kind kind)
 {
     return kind == SIMIO_CREATE || kind == SIMIO_WRITE || kind == SIMIO_ALLOCATE ||
-           kind == SIMIO_RENAME || kind == SIMIO_MKDIR;
+           kind == SIMIO_RENAME || kind == SIMIO_LINK || kind == SIMIO_MKDIR;
 }
 
 /* The fault planned for operation `number`, if it is one that `kind` can have. */
@@ -1156,6 +1157,25 @@ static int simio_rename(struct io *io, const char *from_path, const char *to_pat
     return simio_end(s, 0);
 }
 
+static int simio_link(struct io *io, const char *from_path, const char *to_path)
+{
+    struct simio *s = simio_of(io);
+    struct place to;
+    uint32_t inode;
+
+    if (!simio_begin(s, SIMIO_LINK, to_path, 0, 0, NULL))
+        return simio_end(s, -1);
+    inode = simio_lookup(s, from_path);
+    if (inode == NOWHERE || !simio_split(s, to_path, &to))
+        return simio_end(s, -1);
+    if (s->inodes[inode].is_dir)
+        return simio_fail(s, EPERM);
+    if (to.text[0] == '\0' || names_find(&s->now, to.dir, to.text) != NULL)
+        return simio_fail(s, EEXIST);
+    simio_rebind(s, inode, NULL, &to);
+    return simio_end(s, 0);
+}
+
 static int simio_unlink(struct io *io, const char *path)
 {
     struct simio *s = simio_of(io);
@@ -1299,6 +1319,7 @@ static void simio_set_calls(struct simio *s)
         .size = simio_size,
         .lock = simio_lock,
         .rename = simio_rename,
+        .link = simio_link,
         .unlink = simio_unlink,
         .mkdir = simio_mkdir,
         .sync_dir = simio_sync_dir,
@@ -1430,10 +1451,10 @@ uint64_t simio_n_ops(const struct simio *s)
 
 const char *simio_kind_name(enum simio_kind kind)
 {
-    static const char *const names[SIMIO_N_KINDS] = { "open",     "create",   "read",     "write",
-                                                      "sync",     "allocate", "truncate", "size",
-                                                      "lock",     "rename",   "unlink",   "mkdir",
-                                                      "sync_dir", "list",     "space" };
+    static const char *const names[SIMIO_N_KINDS] = { "open",  "create",   "read",     "write",
+                                                      "sync",  "allocate", "truncate", "size",
+                                                      "lock",  "rename",   "link",     "unlink",
+                                                      "mkdir", "sync_dir", "list",     "space" };
     return names[kind];
 }
 

@@ -28,6 +28,7 @@ enum simio_kind {
     SIMIO_SIZE,
     SIMIO_LOCK,
     SIMIO_RENAME,
+    SIMIO_LINK,
     SIMIO_UNLINK,
     SIMIO_MKDIR,
     SIMIO_SYNC_DIR,
