@@ -2,8 +2,8 @@
  * sorted set that threads share.
  *
  * The engine's thread owns a stream's set and changes it; others read a reference, which never
- * changes: what is shared is copied, a page of DELSET_PAGE IDs at a time, before it is changed. NULL
- * is the empty set everywhere. */
+ * changes: what is shared is copied before it is changed, all but its pages of DELSET_PAGE IDs, of which
+ * those change hands that stay as they are. NULL is the empty set everywhere. Essay: delset.c. */
 #ifndef LOG_DELSET_H
 #define LOG_DELSET_H
 #include <stdbool.h>
@@ -19,8 +19,8 @@ struct delset; /* counted */
 struct delset *delset_ref(struct delset *d); /* any thread; returns d */
 void delset_unref(struct delset *d);         /* any thread */
 
-/* Makes room so that the next `n` delset_add cannot fail; copies what is shared. Errors: ERR_NOMEM,
- * with the set as it was. */
+/* Makes room so that the next `n` delset_add cannot fail; copies what is shared. It holds until the next
+ * delset_ref, delset_cut or delset_subtract. Errors: ERR_NOMEM, with the set as it was. */
 must_check int delset_reserve(struct delset **d, size_t n, struct err *e);
 void delset_add(struct delset **d, struct id id); /* one that is there already changes nothing */
 
