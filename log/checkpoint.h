@@ -20,9 +20,12 @@ bool checkpoint_name_parse(const char *name, uint64_t *start_lsn, bool *unfinish
 
 struct checkpoint_writer; /* one thread at a time; borrows io, dir */
 
+/* Begins ckpt-<start_lsn>.ck.tmp, replacing a left-over. Errors: ERR_USAGE (there is a checkpoint of that LSN, whose name it
+ * cannot take), ERR_FULL, ERR_IO, ERR_NOMEM. */
 must_check int checkpoint_create(struct io *io, const char *dir, const uint8_t *uuid,
                                  uint64_t start_lsn, struct checkpoint_writer **out, struct err *e);
-/* Chunks are compressed (lz4), checksummed and numbered. Errors: ERR_FULL, ERR_IO, ERR_NOMEM. */
+/* Up to CHECKPOINT_CHUNK_MAX bytes; none: does nothing. as_of_lsn does not go back. Chunks are compressed (lz4), checksummed
+ * and numbered. Errors: ERR_FULL, ERR_IO, ERR_NOMEM. */
 must_check int checkpoint_put(struct checkpoint_writer *w, uint64_t as_of_lsn, struct slice payload,
                               struct err *e);
 /* Makes it durable and gives it its name (the directory is synced). Frees the writer in any case. The caller has
@@ -30,6 +33,12 @@ must_check int checkpoint_put(struct checkpoint_writer *w, uint64_t as_of_lsn, s
 must_check int checkpoint_finish(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t clock,
                                  struct manifest_checkpoint *out, struct err *e);
 void checkpoint_discard(struct checkpoint_writer *w); /* removes the file; NULL is fine */
+
+/* Reads and checks the checkpoint that began at start_lsn; *out (may be NULL) becomes what a manifest says of it. `expect`
+ * may be NULL: nothing is known. Errors: ERR_CORRUPT (file, offset, what), ERR_FORMAT, ERR_IO, ERR_NOMEM. */
+must_check int checkpoint_verify(struct io *io, const char *dir, const uint8_t *uuid,
+                                 uint64_t start_lsn, const struct manifest_checkpoint *expect,
+                                 struct manifest_checkpoint *out, struct err *e);
 
 /* Checks the whole file first; only a sound one is given to `each`, chunk by chunk in order. Errors: ERR_CORRUPT,
  * ERR_FORMAT, ERR_IO, ERR_NOMEM, or each's. */

@@ -9,30 +9,9 @@
 #include "log/spare.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include "log/bug.h"
 #include "log/cursor.h"
+#include "log/file.h"
 #include "log/io.h"
-
-static void spare_path(char out[CURSOR_PATH_MAX], const char *dir, const char *name)
-{
-    snprintf(out, CURSOR_PATH_MAX, "%s/%s", dir, name);
-}
-
-/* Lack of space, and lack of anything else that comes back by itself. */
-static int spare_error(void)
-{
-    switch (errno) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM: return ERR_FULL;
-    default: return ERR_IO;
-    }
-}
 
 int spare_make(struct spare *s, struct io *io, const char *dir, const char *name, uint64_t size,
                struct err *e)
@@ -40,14 +19,14 @@ int spare_make(struct spare *s, struct io *io, const char *dir, const char *name
     char path[CURSOR_PATH_MAX];
     int fd, rc;
 
-    spare_path(path, dir, name);
+    file_path(path, dir, name);
     if (io->unlink(io, path) != 0 && errno != ENOENT)
         return err_sys(e, ERR_IO, "%s: removing a left-over", path);
     fd = io->open(io, path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE);
     if (fd < 0)
-        return err_sys(e, spare_error(), "%s: creating it", path);
+        return err_sys(e, file_error(), "%s: creating it", path);
     if (io->allocate(io, fd, size) != 0) {
-        rc = err_sys(e, spare_error(), "%s: allocating %llu bytes", path, (unsigned long long)size);
+        rc = err_sys(e, file_error(), "%s: allocating %llu bytes", path, (unsigned long long)size);
         io->close(io, fd);
         io->unlink(io, path);
         return rc;
@@ -64,10 +43,10 @@ int spare_grow(struct spare *s, struct io *io, const char *dir, const char *name
 
     if (size <= s->size)
         return OK;
-    spare_path(path, dir, name);
+    file_path(path, dir, name);
     if (io->allocate(io, s->fd, size) != 0) {
         int rc =
-            err_sys(e, spare_error(), "%s: allocating %llu bytes", path, (unsigned long long)size);
+            err_sys(e, file_error(), "%s: allocating %llu bytes", path, (unsigned long long)size);
         err_ignore(io->truncate(io, s->fd, s->size)); /* what it got of the space goes back */
         return rc;
     }
@@ -78,16 +57,10 @@ int spare_grow(struct spare *s, struct io *io, const char *dir, const char *name
 int spare_rename(struct io *io, const char *dir, const char *name, uint64_t first_lsn,
                  struct err *e)
 {
-    char from[CURSOR_PATH_MAX], to[CURSOR_PATH_MAX], final[WAL_NAME_MAX];
+    char final[WAL_NAME_MAX];
 
     wal_name(first_lsn, final);
-    spare_path(from, dir, name);
-    spare_path(to, dir, final);
-    if (io->rename(io, from, to) != 0)
-        return err_sys(e, spare_error(), "%s: renaming it to %s", from, final);
-    if (!BUG(BUG_NO_DIRECTORY_SYNC) && io->sync_dir(io, dir) != 0)
-        return err_sys(e, ERR_IO, "%s: syncing the directory", dir);
-    return OK;
+    return file_publish(io, dir, name, final, e);
 }
 
 int spare_enlist(struct spare *s, struct io *io, const char *dir, const char *name,
@@ -98,7 +71,7 @@ int spare_enlist(struct spare *s, struct io *io, const char *dir, const char *na
     char path[CURSOR_PATH_MAX];
     int rc;
 
-    spare_path(path, dir, name);
+    file_path(path, dir, name);
     h->size = s->size;
     wal_header_put(header, h);
     rc = cursor_put(io, s->fd, path, &iov, 1, 0, e);
@@ -118,7 +91,7 @@ void spare_drop(struct spare *s, struct io *io, const char *dir, const char *nam
 
     if (!spare_is_ready(s))
         return;
-    spare_path(path, dir, name);
+    file_path(path, dir, name);
     io->close(io, s->fd);
     io->unlink(io, path);
     *s = (struct spare){ .fd = -1 };

@@ -1,0 +1,61 @@
+/*
+ * file.c - small steps with files, and what their failures mean.
+ *
+ * A file gets its name only when its bytes are durable, so that what has a name is whole: write
+ * under another name, fdatasync, rename, sync the directory. The last two are file_publish.
+ */
+#include "log/file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include "log/bug.h"
+#include "log/io.h"
+
+void file_path(char out[CURSOR_PATH_MAX], const char *dir, const char *name)
+{
+    snprintf(out, CURSOR_PATH_MAX, "%s/%s", dir, name);
+}
+
+int file_error(void)
+{
+    switch (errno) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM: return ERR_FULL;
+    default: return ERR_IO;
+    }
+}
+
+int file_read(struct io *io, int fd, const char *path, uint64_t pos, void *to, size_t n,
+              size_t *got, struct err *e)
+{
+    size_t have = 0;
+
+    while (have < n) {
+        ssize_t rc = io->pread(io, fd, (uint8_t *)to + have, n - have, pos + have);
+        if (rc < 0)
+            return err_sys(e, ERR_IO, "%s: reading at byte %llu", path,
+                           (unsigned long long)(pos + have));
+        if (rc == 0)
+            break;
+        have += (size_t)rc;
+    }
+    *got = have;
+    return OK;
+}
+
+int file_publish(struct io *io, const char *dir, const char *from, const char *to, struct err *e)
+{
+    char from_path[CURSOR_PATH_MAX], to_path[CURSOR_PATH_MAX];
+
+    file_path(from_path, dir, from);
+    file_path(to_path, dir, to);
+    if (io->rename(io, from_path, to_path) != 0)
+        return err_sys(e, file_error(), "%s: renaming it to %s", from_path, to);
+    if (!BUG(BUG_NO_DIRECTORY_SYNC) && io->sync_dir(io, dir) != 0)
+        return err_sys(e, ERR_IO, "%s: syncing the directory", dir);
+    return OK;
+}
