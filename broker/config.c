@@ -21,11 +21,12 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "broker/engine/args.h"
 #include "broker/engine/glob.h"
 #include "log/id.h"
 #include "log/log.h"
 
-enum { CONFIG_LINE_MAX = 64 << 10, CONFIG_WORDS_MAX = 64, CONFIG_VALUE_MAX = 4096 };
+enum { CONFIG_LINE_MAX = 64 << 10, CONFIG_WORDS_MAX = 64, CONFIG_VALUE_MAX = 32 << 10 };
 
 enum config_kind {
     CONFIG_INT,    /* int64_t */
@@ -35,7 +36,9 @@ enum config_kind {
     CONFIG_ENUM,   /* int64_t, one of `names` by position */
     CONFIG_STRING, /* char *, NULL for "" */
     CONFIG_LIST,   /* bind */
-    CONFIG_LIMITS  /* client-output-buffer-limit */
+    CONFIG_LIMITS, /* client-output-buffer-limit */
+    CONFIG_CODEC,  /* int64_t, as settings_codec makes it */
+    CONFIG_RULES   /* stream-settings */
 };
 
 struct config_row {
@@ -92,12 +95,30 @@ static const struct config_row config_rows[] = {
       "what `interval` may lose when the power goes, at most twice this" },
     { "segment-bytes", CONFIG_BYTES, AT(segment_bytes), LOG_FILE_BYTES_MIN, INT64_C(1) << 40,
       "16mb", false, NULL, "size of a file of the log" },
+    { "arena-bytes", CONFIG_BYTES, AT(arena_bytes), LOG_PART_BYTES_MIN, INT64_C(1) << 32, "16mb",
+      false, NULL, "records in memory after which their entries are sealed; up to 3 times this" },
+    { "arena-age-ms", CONFIG_INT, AT(arena_age_ms), 1, INT64_MAX / 1000000, "3600000", false, NULL,
+      "milliseconds after which less than that is sealed, if it is 1mb at least" },
+    { "cache-bytes", CONFIG_BYTES, AT(cache_bytes), 64 << 10, INT64_C(1) << 40, "16mb", true, NULL,
+      "memory for blocks of sealed entries that were read" },
+    { "checkpoint-bytes", CONFIG_BYTES, AT(checkpoint_bytes), 64 << 10, INT64_C(1) << 40, "32mb",
+      false, NULL, "log written after which a checkpoint is due, which bounds what a start reads" },
     { "max-batch-bytes", CONFIG_BYTES, AT(max_batch_bytes), 1 << 20, INT64_C(1) << 32, "256mb",
       false, NULL, "what one command, or one MULTI ... EXEC, may write" },
     { "proto-max-bulk-len", CONFIG_BYTES, AT(max_bulk_len), 1 << 20, 512 << 20, "64mb", true, NULL,
       "size of one argument" },
     { "salvage", CONFIG_BOOL, AT(salvage), 0, 0, "no", false, NULL,
       "start on a damaged store: set what is damaged aside in quarantine/ and serve the rest" },
+    { "stream-codec", CONFIG_CODEC, AT(stream_codec), 0, 0, "auto", true, NULL,
+      "how sealed entries are compressed: none, lz4, zstd, zstd:1 to zstd:19, or auto" },
+    { "retention-age-ms", CONFIG_INT, AT(retention_age_ms), 0, INT64_MAX, "0", true, NULL,
+      "age in milliseconds from which entries are removed; 0: none" },
+    { "retention-bytes", CONFIG_BYTES, AT(retention_bytes), 0, INT64_MAX, "0", true, NULL,
+      "size to which a stream is cut by removing its oldest entries; 0: none" },
+    { "retention-len", CONFIG_INT, AT(retention_len), 0, INT64_MAX, "0", true, NULL,
+      "number of entries to which a stream is cut in the same way; 0: none" },
+    { "stream-settings", CONFIG_RULES, AT(stream_settings), 0, 0, "", true, NULL,
+      "pattern OPTION value [OPTION value ...]: XCFGSET's options for streams of such names" },
     { "stream-node-max-entries", CONFIG_INT, AT(stream_node_max_entries), 0, INT64_MAX, "100", true,
       NULL, "entries that an approximate trim (~) may leave beyond its limit" },
     { "stream-idmp-duration", CONFIG_INT, AT(idmp_duration_s), 1, 86400, "100", true, NULL,
@@ -179,26 +200,6 @@ static bool config_parse_int(const char *text, int base, int64_t *out)
     return true;
 }
 
-/* "64mb", "100k", "17": kb, mb, gb are powers of 1024, k, m, g of 1000. */
-static bool config_parse_bytes(const char *text, uint64_t *out)
-{
-    static const struct {
-        const char *name;
-        uint64_t factor;
-    } units[] = { { "", 1 },        { "b", 1 },        { "k", 1000 },       { "kb", 1 << 10 },
-                  { "m", 1000000 }, { "mb", 1 << 20 }, { "g", 1000000000 }, { "gb", 1 << 30 } };
-    size_t digits = strspn(text, "0123456789");
-    uint64_t v;
-
-    if (digits == 0 || !id_parse_u64(slice_of(text, digits), &v))
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (strcasecmp(text + digits, units[i].name) == 0)
-            return !__builtin_mul_overflow(v, units[i].factor, out);
-    }
-    return false;
-}
-
 static int config_out_of_bounds(const struct config_row *row, struct err *e)
 {
     return err_set(e, ERR_USAGE, "argument must be between %lld and %lld inclusive",
@@ -227,7 +228,7 @@ static int config_put_bytes(struct config *c, const struct config_row *row, cons
 {
     uint64_t v;
 
-    if (!config_parse_bytes(text, &v))
+    if (!args_bytes(slice_str(text), &v))
         return err_set(e, ERR_USAGE, "argument must be a memory value");
     if (v < (uint64_t)row->min || v > (uint64_t)row->max)
         return config_out_of_bounds(row, e);
@@ -339,8 +340,8 @@ static int config_put_limit(struct config *c, char *const *words, struct err *e)
     else
         return err_set(e, ERR_USAGE,
                        "Invalid client class specified in buffer limit configuration.");
-    if (!config_parse_bytes(words[1], &limit.hard_bytes) ||
-        !config_parse_bytes(words[2], &limit.soft_bytes) ||
+    if (!args_bytes(slice_str(words[1]), &limit.hard_bytes) ||
+        !args_bytes(slice_str(words[2]), &limit.soft_bytes) ||
         !id_parse_u64(slice_str(words[3]), &limit.soft_s) || limit.soft_s > UINT32_MAX)
         return err_set(
             e, ERR_USAGE,
@@ -369,6 +370,30 @@ static int config_put_limits(struct config *c, const char *text, struct err *e)
     return OK;
 }
 
+static int config_put_codec(struct config *c, const struct config_row *row, const char *text,
+                            struct err *e)
+{
+    uint64_t v;
+    int rc = settings_parse(SETTING_CODEC, slice_str(text), &v, e);
+
+    if (rc == OK)
+        *(int64_t *)config_field(c, row) = (int64_t)v;
+    return rc;
+}
+
+/* Replaces all rules, or none if one is bad. */
+static int config_put_rules(struct config *c, const char *text, struct err *e)
+{
+    struct settings_rules rules = { NULL, 0, NULL };
+    int rc = settings_rules_add(&rules, text, e);
+
+    if (rc != OK)
+        return rc;
+    settings_rules_fini(&c->stream_settings);
+    c->stream_settings = rules;
+    return OK;
+}
+
 static int config_put(struct config *c, const struct config_row *row, const char *text,
                       struct err *e)
 {
@@ -381,6 +406,8 @@ static int config_put(struct config *c, const struct config_row *row, const char
     case CONFIG_STRING: return config_put_string(c, row, text, e);
     case CONFIG_LIST: return config_put_binds(c, text, e);
     case CONFIG_LIMITS: return config_put_limits(c, text, e);
+    case CONFIG_CODEC: return config_put_codec(c, row, text, e);
+    case CONFIG_RULES: return config_put_rules(c, text, e);
     }
     return err_set(e, ERR_USAGE, "a row of unknown kind");
 }
@@ -418,6 +445,10 @@ static const char *config_show(const struct config *c, const struct config_row *
                  (unsigned long long)c->output_pubsub.soft_bytes,
                  (unsigned long long)c->output_pubsub.soft_s);
         break;
+    case CONFIG_CODEC:
+        assert(size >= SETTINGS_SHOW_MAX);
+        return settings_show(SETTING_CODEC, *(const uint64_t *)field, out);
+    case CONFIG_RULES: return c->stream_settings.text == NULL ? "" : c->stream_settings.text;
     }
     return out;
 }
@@ -508,6 +539,7 @@ int config_init(struct config *c, struct err *e)
 void config_fini(struct config *c)
 {
     config_free_binds(c);
+    settings_rules_fini(&c->stream_settings);
     for (size_t i = 0; i < CONFIG_N_ROWS; i++) {
         if (config_rows[i].kind == CONFIG_STRING) {
             char **field = config_field(c, &config_rows[i]);
@@ -517,6 +549,14 @@ void config_fini(struct config *c)
     }
     free(c->config_file);
     c->config_file = NULL;
+}
+
+/* As config_put, but of what may be said repeatedly, each time counts. */
+static int config_add(struct config *c, const struct config_row *row, const char *text,
+                      struct err *e)
+{
+    return row->kind == CONFIG_RULES ? settings_rules_add(&c->stream_settings, text, e)
+                                     : config_put(c, row, text, e);
 }
 
 /* ---- files ---- */
@@ -582,7 +622,7 @@ static int config_line(struct config *c, const char *line, char *key, char *valu
         return config_unknown(key, e);
     if (n_words == 0)
         return err_set(e, ERR_USAGE, "'%s' needs a value", row->name);
-    if (config_put(c, row, value, e) != OK)
+    if (config_add(c, row, value, e) != OK)
         return err_add(e, "bad value '%.80s' for %s", value, row->name);
     return OK;
 }
@@ -677,10 +717,12 @@ static int config_take_flag(const char *arg, const char *next, struct config_fla
     return OK;
 }
 
-/* One walk over the flags: reads the files that --config names, or applies the others. */
+/* One walk over the flags: reads the files that --config names, or applies the others. Of rules in flags, the first
+ * takes the place of those in files. */
 static int config_walk_args(struct config *c, int argc, char **argv, bool files, struct err *e)
 {
     struct config_flag flag = { 0 };
+    bool has_rules = false;
     int rc = OK;
 
     for (int i = 1; i < argc && rc == OK; i += flag.n_args) {
@@ -691,9 +733,11 @@ static int config_walk_args(struct config *c, int argc, char **argv, bool files,
             rc = config_read_file(c, flag.value, e);
         if (flag.row == NULL || files)
             continue;
-        rc = config_put(c, flag.row, flag.value, e);
+        rc = has_rules ? config_add(c, flag.row, flag.value, e)
+                       : config_put(c, flag.row, flag.value, e);
         if (rc != OK)
             return err_add(e, "bad value '%.80s' for --%s", flag.value, flag.row->name);
+        has_rules |= flag.row->kind == CONFIG_RULES;
     }
     return rc;
 }

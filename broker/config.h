@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "broker/settings.h"
 #include "log/bytes.h"
 #include "log/err.h"
 
@@ -45,13 +46,21 @@ struct config {
     int64_t cache_durability;  /* enum log_class; interval */
     int64_t interval_ms;       /* T of `interval`: 1000 */
     uint64_t segment_bytes;    /* size of a WAL file: 16mb */
+    uint64_t arena_bytes;      /* a part of the arena: 16mb */
+    int64_t arena_age_ms;      /* 1 h */
+    uint64_t cache_bytes;      /* 16mb */
+    uint64_t checkpoint_bytes; /* 32mb */
     uint64_t max_batch_bytes;  /* 256mb */
     uint64_t max_bulk_len;     /* proto-max-bulk-len: 64mb, at most 512mb */
     bool salvage;
-    /* streams */
-    int64_t stream_node_max_entries; /* 100: what `~` trims to, as Redis's default */
-    int64_t idmp_duration_s;         /* stream-idmp-duration: 100 */
-    int64_t idmp_maxsize;            /* stream-idmp-maxsize: 100 */
+    /* streams: what holds where neither XCFGSET nor a pattern says something else */
+    int64_t stream_codec;                    /* as settings_codec makes it */
+    int64_t retention_age_ms, retention_len; /* 0: none */
+    uint64_t retention_bytes;
+    struct settings_rules stream_settings; /* by pattern */
+    int64_t stream_node_max_entries;       /* 100: what `~` trims to, as Redis's default */
+    int64_t idmp_duration_s;               /* stream-idmp-duration: 100 */
+    int64_t idmp_maxsize;                  /* stream-idmp-maxsize: 100 */
     /* the process */
     int64_t log_level; /* enum config_log_level */
     char *config_file; /* as given, or NULL */

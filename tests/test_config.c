@@ -90,6 +90,11 @@ static void the_defaults_are_those_that_are_documented(void **state)
     assert_int_equal(c->stream_durability, LOG_ALWAYS);
     assert_int_equal(c->cache_durability, LOG_INTERVAL);
     assert_int_equal(c->segment_bytes, 16 << 20);
+    assert_int_equal(c->arena_bytes, 16 << 20);
+    assert_int_equal(c->cache_bytes, 16 << 20);
+    assert_int_equal(c->stream_codec, LOG_CODEC_AUTO);
+    assert_int_equal(c->retention_age_ms, 0);
+    assert_int_equal(c->stream_settings.n, 0);
     assert_int_equal(c->max_bulk_len, 64 << 20);
     assert_int_equal(c->output_pubsub.hard_bytes, 32 << 20);
     assert_int_equal(c->output_pubsub.soft_s, 60);
@@ -330,6 +335,125 @@ static void config_get_tells_what_clients_ask_for(void **state)
     assert_string_equal(get(c, "nothing"), "");
 }
 
+static void rules_for_streams_add_up_in_files_and_flags_replace_them(void **state)
+{
+    struct config *c = *state;
+    struct err e;
+    const char *path = file_of("stream-settings orders:* RETENTION-AGE 1000 codec ZSTD:3\n"
+                               "stream-settings \"log[a b]:*\" RETENTION-BYTES 1mb\n"
+                               "stream-settings x DURABILITY os y RETENTION-LEN 5 CODEC none\n");
+
+    assert_int_equal(FLAGS(c, &e, "--config", path), ERR_USAGE); /* a blank ends a pattern */
+    path = file_of("stream-settings orders:* RETENTION-AGE 1000 codec ZSTD:3\n"
+                   "stream-settings x DURABILITY os y RETENTION-LEN 5 CODEC none\n");
+    settings_rules_fini(&c->stream_settings);
+    assert_int_equal(FLAGS(c, &e, "--config", path), OK);
+    assert_string_equal(get(c, "stream-settings"),
+                        "stream-settings=orders:* RETENTION-AGE 1000 CODEC zstd:3 x DURABILITY os "
+                        "y RETENTION-LEN 5 CODEC none;");
+    assert_int_equal(settings_rules_find(&c->stream_settings, slice_str("orders:1")), 0);
+    assert_int_equal(settings_rules_find(&c->stream_settings, slice_str("y")), 2);
+    assert_int_equal(settings_rules_find(&c->stream_settings, slice_str("z")), 3);
+    assert_int_equal(FLAGS(c, &e, "--stream-settings", "a CODEC lz4", "--config", path,
+                           "--stream-settings", "* CODEC auto"),
+                     OK);
+    assert_string_equal(get(c, "stream-settings"), "stream-settings=a CODEC lz4 * CODEC auto;");
+    unlink(path);
+}
+
+static void rules_for_streams_can_be_read_back_and_the_first_that_matches_holds(void **state)
+{
+    struct config *c = *state;
+    struct err e;
+
+    assert_int_equal(
+        set(c, "stream-settings", "a* RETENTION-LEN 1 RETENTION-LEN 2 ab CODEC lz4", &e), OK);
+    assert_string_equal(get(c, "stream-settings"),
+                        "stream-settings=a* RETENTION-LEN 2 ab CODEC lz4;");
+    assert_int_equal(settings_rules_find(&c->stream_settings, slice_str("ab")), 0);
+    assert_int_equal(c->stream_settings.rules[0].values[SETTING_RETENTION_LEN], 2);
+    assert_int_equal(set(c, "timeout", "7", &e), OK); /* another one leaves them */
+    assert_string_equal(get(c, "stream-settings"),
+                        "stream-settings=a* RETENTION-LEN 2 ab CODEC lz4;");
+    assert_int_equal(set(c, "stream-settings", "", &e), OK);
+    assert_string_equal(get(c, "stream-settings"), "stream-settings=;");
+}
+
+static void bad_rules_for_streams_are_refused_with_what_would_be_right(void **state)
+{
+    static const struct {
+        const char *value, *want;
+    } cases[] = {
+        { "a", "behind the pattern 'a' comes one of RETENTION-AGE, RETENTION-BYTES, RETENTION-LEN, "
+               "CODEC, DURABILITY and its value, not ''" },
+        { "a IDMP-MAXSIZE 5",
+          "behind the pattern 'a' comes one of RETENTION-AGE, RETENTION-BYTES, "
+          "RETENTION-LEN, CODEC, DURABILITY and its value, not 'IDMP-MAXSIZE'" },
+        { "a CODEC", "CODEC needs a value" },
+        { "Codec CODEC lz4", "'Codec' is an option, where a pattern must stand; write [C]odec for "
+                             "a stream of that name" },
+        { "a CODEC zstd:20", "CODEC must be auto, none, lz4, zstd, or zstd with a level from "
+                             "zstd:1 to zstd:19, not 'zstd:20'" },
+        { "a CODEC lz4:1", "CODEC must be auto, none, lz4, zstd, or zstd with a level from "
+                           "zstd:1 to zstd:19, not 'lz4:1'" },
+        { "a RETENTION-AGE 1d", "RETENTION-AGE must be a number of milliseconds (0: no limit), "
+                                "not '1d'" },
+        { "a RETENTION-BYTES -1", "RETENTION-BYTES must be a number of bytes, as 1000 or 64mb "
+                                  "(0: no limit), not '-1'" },
+        { "a RETENTION-LEN 9223372036854775808",
+          "RETENTION-LEN must be a number of entries (0: no limit), not '9223372036854775808'" },
+        { "a DURABILITY never", "DURABILITY must be always, interval or os, not 'never'" },
+    };
+    struct config *c = *state;
+    struct err e;
+
+    assert_int_equal(set(c, "stream-settings", "k CODEC lz4", &e), OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("  %s\n", cases[i].want);
+        assert_int_equal(set(c, "stream-settings", cases[i].value, &e), ERR_USAGE);
+        assert_non_null(strstr(e.text, cases[i].want));
+        assert_string_equal(get(c, "stream-settings"), "stream-settings=k CODEC lz4;");
+    }
+}
+
+static void rules_for_streams_have_a_maximum(void **state)
+{
+    char text[64 * 16 + 32] = "", glob[SETTINGS_GLOB_MAX + 32];
+    struct config *c = *state;
+    struct err e;
+
+    for (int i = 0; i < SETTINGS_RULES_MAX; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "p%d CODEC lz4 ", i);
+    assert_int_equal(set(c, "stream-settings", text, &e), OK);
+    snprintf(text + strlen(text), sizeof text - strlen(text), "q CODEC lz4");
+    assert_int_equal(set(c, "stream-settings", text, &e), ERR_USAGE);
+    assert_non_null(strstr(e.text, "at most 64 patterns are possible"));
+    memset(glob, 'g', SETTINGS_GLOB_MAX + 1);
+    memcpy(glob + SETTINGS_GLOB_MAX + 1, " CODEC lz4", 11);
+    assert_int_equal(set(c, "stream-settings", glob, &e), ERR_USAGE);
+    assert_int_equal(set(c, "stream-settings", glob + 1, &e), OK);
+}
+
+static void the_longest_rules_can_be_copied_with_the_configuration(void **state)
+{
+    char text[32 << 10] = "";
+    struct config *c = *state;
+    struct err e;
+    size_t used = 0;
+
+    for (int i = 0; i < SETTINGS_RULES_MAX; i++)
+        used += (size_t)snprintf(
+            text + used, sizeof text - used,
+            "%0*d RETENTION-AGE 9223372036854775807 RETENTION-BYTES 9223372036854775807 "
+            "RETENTION-LEN 9223372036854775807 CODEC zstd:19 DURABILITY interval ",
+            SETTINGS_GLOB_MAX, i);
+    text[used - 1] = '\0';
+    assert_int_equal(set(c, "stream-settings", text, &e), OK);
+    assert_int_equal(set(c, "timeout", "9", &e), OK);
+    assert_int_equal(c->stream_settings.n, SETTINGS_RULES_MAX);
+    assert_string_equal(c->stream_settings.text, text);
+}
+
 #define WITH_CONFIG(test) cmocka_unit_test_setup_teardown(test, init, fini)
 
 int main(void)
@@ -345,6 +469,11 @@ int main(void)
         WITH_CONFIG(config_set_speaks_redis),
         WITH_CONFIG(several_settings_change_together_or_not_at_all),
         WITH_CONFIG(config_get_tells_what_clients_ask_for),
+        WITH_CONFIG(rules_for_streams_add_up_in_files_and_flags_replace_them),
+        WITH_CONFIG(rules_for_streams_can_be_read_back_and_the_first_that_matches_holds),
+        WITH_CONFIG(bad_rules_for_streams_are_refused_with_what_would_be_right),
+        WITH_CONFIG(rules_for_streams_have_a_maximum),
+        WITH_CONFIG(the_longest_rules_can_be_copied_with_the_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  */
 #include "broker/engine/args.h"
 #include <stdlib.h>
+#include "log/id.h"
 
 /* The digits of a positive number without a leading zero. */
 static bool args_digits(struct slice text, uint64_t *out)
@@ -80,4 +81,24 @@ char *args_copy(struct slice text)
         memcpy(copy, text.p, text.n);
     copy[text.n] = '\0';
     return copy;
+}
+
+bool args_bytes(struct slice text, uint64_t *out)
+{
+    static const struct {
+        const char *name;
+        uint64_t factor;
+    } units[] = { { "", 1 },        { "b", 1 },        { "k", 1000 },       { "kb", 1 << 10 },
+                  { "m", 1000000 }, { "mb", 1 << 20 }, { "g", 1000000000 }, { "gb", 1 << 30 } };
+    size_t digits = 0;
+    uint64_t v;
+
+    while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9')
+        digits++;
+    if (digits == 0 || !id_parse_u64(slice_of(text.p, digits), &v))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (args_word(slice_of(text.p + digits, text.n - digits), units[i].name))
+            return !__builtin_mul_overflow(v, units[i].factor, out);
+    return false;
 }
