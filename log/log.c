@@ -113,7 +113,7 @@ int log_open(const struct log_options *o, struct log **out, struct log_recovery 
     l->batch_bytes_max = o->batch_bytes_max;
     l->file_bytes = o->file_bytes;
     l->space_checked = LOG_SPACE_STEP;
-    arena_init(&l->arena);
+    arena_init(&l->arena, NULL);
     l->dir = strdup(o->dir);
     rc = l->dir == NULL ? err_set(e, ERR_NOMEM, "no memory for the log") : OK;
     if (rc == OK)
