@@ -30,7 +30,7 @@
  *
  * When an fdatasync is due: for `always` as soon as such a batch is written (while one is in flight
  * others gather: group commit), for `interval` T after the first byte that waits for it, for `os`
- * when the file is full. On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the
+ * when the file is full; and when it is asked for, by who wants to build on it. On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the
  * engine's thread makes that of an `always` batch itself. 20 ms after the last `always` batch,
  * unless a later frame has told so durably, a SYNC marker says that it is durable, so that a start
  * can tell damage to it from a torn tail; after that both threads sleep without a deadline.
@@ -94,6 +94,7 @@ struct writer {
     uint64_t pause_ns;        /* the last pause of them */
     uint64_t syncer_wakes_ns; /* when the sleeping syncer wakes by itself; 0: it is awake */
 
+    uint64_t asked_lsn;             /* writer_request_sync's highest */
     uint64_t always_lsn, always_ns; /* the last `always` batch: end, time it was written */
     uint64_t
         since_ns; /* when the first `interval` byte was written that no fdatasync covers; 0: none */
@@ -205,7 +206,11 @@ static int writer_put(struct writer *w, const struct batch *b, struct err *e)
 
 static bool writer_sync_is_due(const struct writer *w, uint64_t now)
 {
-    if (w->always_lsn > atomic_load(&w->durable) || w->marked)
+    uint64_t durable = atomic_load(&w->durable);
+
+    if (w->always_lsn > durable || w->marked)
+        return true;
+    if (w->asked_lsn > durable && w->asked_lsn <= atomic_load(&w->written))
         return true;
     return w->since_ns != 0 && now - w->since_ns >= w->interval_ns;
 }
@@ -914,6 +919,25 @@ int writer_close(struct writer *w, struct err *e)
     }
     writer_free(w);
     return rc;
+}
+
+/* ---- from the log's other parts ---- */
+
+void writer_request_sync(struct writer *w, uint64_t lsn)
+{
+    pthread_mutex_lock(&w->lock);
+    if (lsn > w->asked_lsn)
+        w->asked_lsn = lsn;
+    writer_wake_syncer(w, writer_now(w));
+    pthread_mutex_unlock(&w->lock);
+}
+
+void writer_break(struct writer *w, const struct err *e)
+{
+    pthread_mutex_lock(&w->lock);
+    writer_fail(w, e);
+    writer_notify(w);
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* ---- watermarks and figures ---- */

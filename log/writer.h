@@ -34,6 +34,13 @@ must_check int writer_open(const struct writer_options *options, const struct cu
  * batch for reuse, or NULL if there is none. */
 struct batch *writer_commit(struct writer *w, struct batch *b, bool sync_now);
 
+/* Makes what is committed up to `lsn` durable soon, whatever its class. Any thread. */
+void writer_request_sync(struct writer *w, uint64_t lsn);
+
+/* Nothing is written any more: something else of the store failed in a way after which its files are not known
+ * to be what they should (writer_failure tells). Any thread. */
+void writer_break(struct writer *w, const struct err *e);
+
 /* Without threads: one piece of work; false if none is due. */
 bool writer_step(struct writer *w);
 
