@@ -51,3 +51,15 @@ bool entry_check(const uint8_t *p, const uint8_t *end, struct id *out)
     *out = id;
     return true;
 }
+
+const uint8_t *entry_end(const uint8_t *entry)
+{
+    struct id id;
+    struct slice s;
+    uint64_t n;
+    const uint8_t *p = entry_varint(entry_id(entry, &id), &n);
+
+    for (uint64_t i = 0; i < 2 * n; i++)
+        p = entry_str(p, &s);
+    return p;
+}

@@ -14,6 +14,9 @@ uint8_t *entry_put(uint8_t *p, struct id id, const struct slice *strings, size_t
 /* Whether [p, end) is exactly one well-formed entry; *out is its ID. */
 bool entry_check(const uint8_t *p, const uint8_t *end, struct id *out);
 
+/* Where a checked entry ends. */
+const uint8_t *entry_end(const uint8_t *entry);
+
 /* Reads a varint that entry_check has seen to be whole: at most VARINT_MAX bytes. */
 static inline const uint8_t *entry_varint(const uint8_t *p, uint64_t *out)
 {

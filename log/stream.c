@@ -1,7 +1,7 @@
 /*
- * stream.c - which entries a stream has, while they live in the log's arena.
+ * stream.c - the entries of a stream that live in the log's arena.
  *
- * A stream grows at its end and is trimmed at its front; deletes in the middle are rare. So
+ * A stream grows at its end and loses entries at its front, to trims and to segments; deletes in the middle are rare. So
  * pointers stand in chunks, an array of chunks stands in order, and neither holds a copy of an ID:
  * searching compares the IDs of the entries themselves, first over the chunks' first entries, then
  * inside one.
@@ -54,18 +54,15 @@ static bool stream_chunk_has_room(const struct stream_chunk *c)
     return c->first + c->n < c->cap;
 }
 
-void stream_index_init(struct stream_index *x)
+void stream_index_free(struct stream_index *x)
 {
-    *x = (struct stream_index){ 0 };
-}
-
-void stream_index_fini(struct stream_index *x)
-{
+    if (x == NULL)
+        return;
     for (size_t i = 0; i < x->n; i++)
         free(stream_chunk_get(x, i));
     free(x->chunks);
     free(x->spare);
-    stream_index_init(x);
+    free(x);
 }
 
 /* ---- growing ---- */
@@ -128,11 +125,24 @@ static int stream_index_make_spare(struct stream_index *x, struct err *e)
     return OK;
 }
 
-int stream_index_reserve(struct stream_index *x, struct err *e)
+static int stream_index_make(struct stream_index **out, struct err *e)
+{
+    struct stream_index *x = calloc(1, sizeof *x);
+
+    if (x == NULL)
+        return err_set(e, ERR_NOMEM, "index of a stream");
+    *out = x;
+    return OK;
+}
+
+int stream_index_reserve(struct stream_index **index, struct err *e)
 {
     bool grown = false;
-    int rc = OK;
+    int rc = *index == NULL ? stream_index_make(index, e) : OK;
+    struct stream_index *x = *index;
 
+    if (rc != OK)
+        return rc;
     if (x->spare != NULL)
         return OK;
     if (x->n > 0) {
@@ -163,6 +173,17 @@ void stream_index_append(struct stream_index *x, const uint8_t *entry)
 }
 
 /* ---- searching ---- */
+
+struct stream_pos stream_index_begin(const struct stream_index *x)
+{
+    (void)x;
+    return (struct stream_pos){ 0, 0 };
+}
+
+struct stream_pos stream_index_end(const struct stream_index *x)
+{
+    return (struct stream_pos){ x == NULL ? 0 : x->n, 0 };
+}
 
 /* How many chunks begin below `id`. */
 static size_t stream_index_chunks_below(const struct stream_index *x, struct id id)
@@ -200,7 +221,7 @@ static uint32_t stream_chunk_below(const struct stream_chunk *c, struct id id)
 
 struct stream_pos stream_index_seek(const struct stream_index *x, struct id id)
 {
-    size_t below = stream_index_chunks_below(x, id);
+    size_t below = x == NULL ? 0 : stream_index_chunks_below(x, id);
     struct stream_pos pos = { below, 0 };
     uint32_t i;
 
@@ -216,7 +237,9 @@ struct stream_pos stream_index_nth(const struct stream_index *x, uint64_t n)
 {
     size_t chunk = 0;
 
-    assert(n <= x->n_entries);
+    assert(n <= stream_index_n(x));
+    if (x == NULL)
+        return stream_index_begin(x);
     while (chunk < x->n && n >= stream_chunk_get(x, chunk)->n)
         n -= stream_chunk_get(x, chunk++)->n;
     return (struct stream_pos){ chunk, (uint32_t)n };
@@ -226,7 +249,7 @@ const uint8_t *stream_index_at(const struct stream_index *x, struct stream_pos p
 {
     const struct stream_chunk *c;
 
-    if (pos.chunk >= x->n)
+    if (x == NULL || pos.chunk >= x->n)
         return NULL;
     c = stream_chunk_get(x, pos.chunk);
     assert(pos.i < c->n);
@@ -258,6 +281,8 @@ uint64_t stream_index_between(const struct stream_index *x, struct stream_pos fr
 {
     uint64_t n = 0;
 
+    if (x == NULL)
+        return 0;
     for (size_t i = from.chunk; i < to.chunk; i++)
         n += stream_chunk_get(x, i)->n;
     assert(n + to.i >= from.i);
@@ -269,7 +294,7 @@ uint64_t stream_index_count(const struct stream_index *x, struct stream_pos from
 {
     uint64_t enough = max < UINT64_MAX - from.i ? max + from.i : UINT64_MAX, n = 0;
 
-    if (from.chunk > to.chunk || (from.chunk == to.chunk && from.i >= to.i))
+    if (x == NULL || from.chunk > to.chunk || (from.chunk == to.chunk && from.i >= to.i))
         return 0;
     for (size_t i = from.chunk; i < to.chunk && n < enough; i++)
         n += stream_chunk_get(x, i)->n;
@@ -330,8 +355,10 @@ bool stream_index_delete(struct stream_index *x, struct id id)
 uint64_t stream_index_trim(struct stream_index *x, struct id first)
 {
     struct stream_pos pos = stream_index_seek(x, first);
-    uint64_t n = stream_index_between(x, (struct stream_pos){ 0, 0 }, pos);
+    uint64_t n = stream_index_between(x, stream_index_begin(x), pos);
 
+    if (n == 0)
+        return 0;
     if (pos.chunk > 0)
         stream_index_drop(x, 0, pos.chunk);
     if (pos.i > 0) {
@@ -348,8 +375,11 @@ uint64_t stream_index_trim(struct stream_index *x, struct id first)
 
 size_t stream_index_bytes(const struct stream_index *x)
 {
-    size_t n = x->cap * sizeof x->chunks[0];
+    size_t n;
 
+    if (x == NULL)
+        return 0;
+    n = sizeof *x + x->cap * sizeof x->chunks[0];
     for (size_t i = 0; i < x->n; i++)
         n += stream_chunk_bytes(stream_chunk_get(x, i)->cap);
     return n + (x->spare != NULL ? stream_chunk_bytes(x->spare->cap) : 0);
@@ -360,6 +390,8 @@ const char *stream_index_check(const struct stream_index *x)
     struct id last = ID_MIN;
     uint64_t n = 0;
 
+    if (x == NULL)
+        return NULL;
     if (x->first + x->n > x->cap)
         return "X2: chunks lie outside the array";
     if (x->spare != NULL && (x->spare->n > 0 || x->first + x->n == x->cap))

@@ -1,9 +1,10 @@
-/* stream.h - which entries a stream has: an ordered index of pointers to entries in the log's
- * arena.
+/* stream.h - the tail of a stream: an ordered index of pointers to its entries in the log's arena, those that
+ * are not in a segment yet.
  *
  * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the
  * IDs of the entries themselves, so the index costs 8 bytes an entry. A deleted entry leaves its
- * chunk at once, an empty chunk leaves the array: what the index holds is what the stream holds. */
+ * chunk at once, an empty chunk leaves the array. NULL is the empty index for every function that only
+ * looks; whoever takes entries out frees one that has become empty. */
 #ifndef LOG_STREAM_H
 #define LOG_STREAM_H
 #include "log/err.h"
@@ -29,14 +30,20 @@ struct stream_pos {
     uint32_t i;   /* from the chunk's first one */
 };
 
-void stream_index_init(struct stream_index *x);
-void stream_index_fini(struct stream_index *x);
+void stream_index_free(struct stream_index *x); /* NULL is fine */
 
-/* Makes room for one more entry, so that the next append cannot fail. Errors: ERR_NOMEM. */
-must_check int stream_index_reserve(struct stream_index *x, struct err *e);
+/* Makes room for one more entry, so that the next append cannot fail; makes the index if *x is NULL. Errors:
+ * ERR_NOMEM. */
+must_check int stream_index_reserve(struct stream_index **x, struct err *e);
 
 /* Adds an entry whose ID is larger than all; `entry` stays where it is while the index lives. */
 void stream_index_append(struct stream_index *x, const uint8_t *entry);
+
+/* How many entries there are. */
+static inline uint64_t stream_index_n(const struct stream_index *x)
+{
+    return x == NULL ? 0 : x->n_entries;
+}
 
 /* Removes the entry with exactly this ID; false if there is none. */
 bool stream_index_delete(struct stream_index *x, struct id id);
@@ -47,7 +54,11 @@ uint64_t stream_index_trim(struct stream_index *x, struct id first);
 /* The first entry with an ID >= id (may be the end). */
 struct stream_pos stream_index_seek(const struct stream_index *x, struct id id);
 
-/* The position of the n-th entry, 0 <= n <= n_entries. */
+/* The positions of the first entry, and behind the last one. */
+struct stream_pos stream_index_begin(const struct stream_index *x);
+struct stream_pos stream_index_end(const struct stream_index *x);
+
+/* The position of the n-th entry, 0 <= n <= stream_index_n. */
 struct stream_pos stream_index_nth(const struct stream_index *x, uint64_t n);
 
 /* The entry at a position, NULL at the end. */

@@ -75,7 +75,7 @@ static struct idmp_counts list_count(const struct list *l, uint64_t now_ms)
     return counts;
 }
 
-static void remember(struct stream *st, const uint8_t key[16], const char *producer,
+static void remember(struct stream_idmp *st, const uint8_t key[16], const char *producer,
                      const char *iid, struct id id, uint64_t now_ms)
 {
     struct idmp_item *item;
@@ -85,7 +85,7 @@ static void remember(struct stream *st, const uint8_t key[16], const char *produ
     idmp_commit(st, item, id, now_ms);
 }
 
-static void assert_consistent(const struct stream *st)
+static void assert_consistent(const struct stream_idmp *st)
 {
     const char *broken = idmp_check(st);
 
@@ -93,7 +93,8 @@ static void assert_consistent(const struct stream *st)
         fail_msg("%s", broken);
 }
 
-static void assert_same_digest(const struct stream *a, const struct stream *b, uint64_t now_ms)
+static void assert_same_digest(const struct stream_idmp *a, const struct stream_idmp *b,
+                               uint64_t now_ms)
 {
     uint64_t x[2] = { 0, 0 }, y[2] = { 0, 0 };
 
@@ -109,7 +110,7 @@ static void random_name(struct random *r, char prefix, size_t n, char out[NAME_M
 }
 
 /* One step on two maps with different hash keys, of which only `a` is looked at and purged in between. */
-static void step(struct random *r, struct list *l, struct stream *a, struct stream *b,
+static void step(struct random *r, struct list *l, struct stream_idmp *a, struct stream_idmp *b,
                  uint64_t now_ms, uint64_t seq)
 {
     char producer[NAME_MAX_BYTES], iid[NAME_MAX_BYTES];
@@ -137,7 +138,7 @@ static void random_ids_are_remembered_as_a_list_would(void **state)
     (void)state;
     for (size_t round = random_rounds(40); round > 0; round--) {
         struct list *l = calloc(1, sizeof *l);
-        struct stream a = { 0 }, b = { 0 };
+        struct stream_idmp a = { 0 }, b = { 0 };
         uint64_t now_ms = 1000000;
 
         l->duration_s = 1 + random_below(&r, 4);
@@ -157,9 +158,9 @@ static void random_ids_are_remembered_as_a_list_would(void **state)
             assert_same_digest(&a, &b, now_ms);
         }
         assert_int_equal(a.iids_added, l->n);
-        assert_true(idmp_bytes(a.idmp) > 0);
-        idmp_free(a.idmp);
-        idmp_free(b.idmp);
+        assert_true(idmp_bytes(a.map) > 0);
+        idmp_free(a.map);
+        idmp_free(b.map);
         free(l);
     }
 }
@@ -167,7 +168,7 @@ static void random_ids_are_remembered_as_a_list_would(void **state)
 static void an_id_is_forgotten_exactly_when_its_duration_is_over(void **state)
 {
     struct slice p = slice_str("p"), iid = slice_str("i");
-    struct stream st = { 0 };
+    struct stream_idmp st = { 0 };
     struct id id = { 7, 1 }, got;
 
     (void)state;
@@ -178,12 +179,12 @@ static void an_id_is_forgotten_exactly_when_its_duration_is_over(void **state)
     assert_int_equal(idmp_count(&st, 6999).n_iids, 1);
     assert_int_equal(idmp_count(&st, 7000).n_iids, 0);
     assert_int_equal(idmp_count(&st, 7000).n_producers, 0);
-    idmp_free(st.idmp);
+    idmp_free(st.map);
 }
 
 static void when_memory_is_given_back_does_not_show_in_the_digest(void **state)
 {
-    struct stream purged = { 0 }, lazy = { 0 };
+    struct stream_idmp purged = { 0 }, lazy = { 0 };
     struct idmp_item *item;
 
     (void)state;
@@ -195,15 +196,15 @@ static void when_memory_is_given_back_does_not_show_in_the_digest(void **state)
         idmp_prepare(&purged, KEY_A, slice_str("q"), slice_str("j"), 9000, &item, NULL), OK);
     idmp_discard(item);
     assert_consistent(&purged);
-    assert_true(idmp_bytes(purged.idmp) < idmp_bytes(lazy.idmp));
+    assert_true(idmp_bytes(purged.map) < idmp_bytes(lazy.map));
     assert_same_digest(&purged, &lazy, 9000);
-    idmp_free(purged.idmp);
-    idmp_free(lazy.idmp);
+    idmp_free(purged.map);
+    idmp_free(lazy.map);
 }
 
 static void what_differs_shows_in_the_digest(void **state)
 {
-    struct stream base = { 0 }, other = { 0 };
+    struct stream_idmp base = { 0 }, other = { 0 };
     uint64_t x[2] = { 0, 0 }, y[2] = { 0, 0 };
 
     (void)state;
@@ -219,14 +220,14 @@ static void what_differs_shows_in_the_digest(void **state)
         memset(y, 0, sizeof y);
         idmp_digest(&other, 1001, y);
         assert_memory_not_equal(x, y, sizeof x);
-        idmp_free(other.idmp);
+        idmp_free(other.map);
     }
-    idmp_free(base.idmp);
+    idmp_free(base.map);
 }
 
 static void new_settings_forget_everything_but_the_count(void **state)
 {
-    struct stream st = { 0 };
+    struct stream_idmp st = { 0 };
     struct id got;
 
     (void)state;
@@ -236,12 +237,12 @@ static void new_settings_forget_everything_but_the_count(void **state)
     assert_false(idmp_find(&st, slice_str("p"), slice_str("i"), 1000, &got));
     assert_int_equal(st.iids_added, 1);
     assert_int_equal(idmp_count(&st, 1000).n_producers, 0);
-    idmp_free(st.idmp);
+    idmp_free(st.map);
 }
 
 static void an_id_without_settings_is_damage(void **state)
 {
-    struct stream st = { 0 };
+    struct stream_idmp st = { 0 };
     struct idmp_item *item;
 
     (void)state;

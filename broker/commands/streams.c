@@ -49,7 +49,7 @@ bool streams_find_write(struct engine *e, struct client *c, struct slice key, st
 
 struct id streams_first_id(const struct stream *st)
 {
-    const uint8_t *entry = stream_index_at(&st->index, (struct stream_pos){ 0, 0 });
+    const uint8_t *entry = stream_index_at(st->tail, stream_index_begin(st->tail));
     struct id id = ID_MIN;
 
     if (entry != NULL)
@@ -59,22 +59,23 @@ struct id streams_first_id(const struct stream *st)
 
 struct id streams_top_id(const struct stream *st)
 {
-    struct stream_pos pos = { st->index.n, 0 };
+    struct stream_pos pos = stream_index_end(st->tail);
     struct id id = ID_MIN;
 
-    if (stream_index_prev(&st->index, &pos))
-        entry_id(stream_index_at(&st->index, pos), &id);
+    if (stream_index_prev(st->tail, &pos))
+        entry_id(stream_index_at(st->tail, pos), &id);
     return id;
 }
 
 struct streams_span streams_span(const struct stream *st, struct id from, struct id to)
 {
-    struct streams_span span = { { st->index.n, 0 }, { st->index.n, 0 } };
+    struct stream_pos end = stream_index_end(st->tail);
+    struct streams_span span = { end, end };
 
     if (id_cmp(from, st->last_id) <= 0)
-        span.from = stream_index_seek(&st->index, from);
+        span.from = stream_index_seek(st->tail, from);
     if (id_cmp(to, st->last_id) < 0 && id_next(&to))
-        span.to = stream_index_seek(&st->index, to);
+        span.to = stream_index_seek(st->tail, to);
     return span;
 }
 
@@ -220,8 +221,8 @@ void streams_reply_entries(struct client *c, const struct stream *st, struct str
 {
     reply_array(c, n);
     for (; n > 0; n--) {
-        streams_reply_entry(c, stream_index_at(&st->index, from));
-        stream_index_next(&st->index, &from);
+        streams_reply_entry(c, stream_index_at(st->tail, from));
+        stream_index_next(st->tail, &from);
     }
 }
 
@@ -229,8 +230,8 @@ void streams_reply_entries_back(struct client *c, const struct stream *st, struc
                                 uint64_t n)
 {
     reply_array(c, n);
-    for (; n > 0 && stream_index_prev(&st->index, &to); n--)
-        streams_reply_entry(c, stream_index_at(&st->index, to));
+    for (; n > 0 && stream_index_prev(st->tail, &to); n--)
+        streams_reply_entry(c, stream_index_at(st->tail, to));
     assert(n == 0);
 }
 

@@ -61,18 +61,20 @@ must_check bool streams_trim_check(struct engine *e, struct client *c, struct st
 /* The settings of idempotence that hold for a stream. */
 static inline uint64_t streams_idmp_duration_s(const struct engine *e, const struct stream *st)
 {
-    return st->idmp_duration_s != 0 ? st->idmp_duration_s : (uint64_t)e->config->idmp_duration_s;
+    return stream_idmp(st)->duration_s != 0 ? stream_idmp(st)->duration_s
+                                            : (uint64_t)e->config->idmp_duration_s;
 }
 
 static inline uint64_t streams_idmp_maxsize(const struct engine *e, const struct stream *st)
 {
-    return st->idmp_maxsize != 0 ? st->idmp_maxsize : (uint64_t)e->config->idmp_maxsize;
+    return stream_idmp(st)->maxsize != 0 ? stream_idmp(st)->maxsize
+                                         : (uint64_t)e->config->idmp_maxsize;
 }
 
 /* How many entries have left at the front since the stream last was empty, if none left elsewhere. */
 static inline uint64_t streams_removed_in_nodes(const struct stream *st)
 {
-    return st->entries_added - st->added_when_empty - st->index.n_entries;
+    return st->entries_added - st->added_when_empty - st->n_entries;
 }
 
 /* Trims by a record and returns how many entries went. */

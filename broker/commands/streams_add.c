@@ -194,22 +194,27 @@ static void xadd_append(struct engine *e, struct client *c, const struct xadd *x
 
     p = varint_put(p, st->object.oid);
     entry_put(p, id, x->strings, x->n_strings);
-    state_add_entry(&e->state, st, id, p);
+    state_add_entry(&e->state, st, id, p, entry_size(id, x->strings, x->n_strings));
 }
 
 /* Makes the settings of idempotence the stream's own, so that a replay does not depend on the configuration. */
-static void xadd_configure(struct engine *e, struct client *c, struct stream *st)
+static int xadd_configure(struct engine *e, struct client *c, struct stream *st, struct err *err)
 {
     uint64_t duration_s = (uint64_t)e->config->idmp_duration_s;
     uint64_t maxsize = (uint64_t)e->config->idmp_maxsize, lsn;
     size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
     uint8_t *p;
+    int rc;
 
-    if (st->idmp_duration_s != 0)
-        return;
+    if (stream_idmp(st)->duration_s != 0)
+        return OK;
+    rc = state_prepare_idmp_config(st, err);
+    if (rc != OK)
+        return rc;
     p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
     varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);
     state_set_idmp(&e->state, st, (uint32_t)duration_s, (uint32_t)maxsize);
+    return OK;
 }
 
 static int xadd_append_idmp(struct engine *e, struct client *c, const struct xadd *x,
@@ -222,15 +227,16 @@ static int xadd_append_idmp(struct engine *e, struct client *c, const struct xad
     uint8_t *p;
     int rc;
 
-    xadd_configure(e, c, st);
-    rc = state_prepare_idmp(&e->state, st, x->producer, x->iid, e->now_ms, &item, err);
+    rc = xadd_configure(e, c, st, err);
+    if (rc == OK)
+        rc = state_prepare_idmp(&e->state, st, x->producer, x->iid, e->now_ms, &item, err);
     if (rc != OK)
         return rc;
     p = engine_append_to(e, c, &st->object, RECORD_ENTRY_IDMP, len, &lsn);
     p = slice_put(slice_put(varint_put(p, st->object.oid), x->producer), x->iid);
     entry_put(p, id, x->strings, x->n_strings);
-    state_add_entry(&e->state, st, id, p);
-    idmp_commit(st, item, id, e->now_ms);
+    state_add_entry(&e->state, st, id, p, len - head);
+    idmp_commit(st->more->idmp, item, id, e->now_ms);
     return OK;
 }
 
@@ -243,7 +249,9 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
 
     if (rc != OK)
         return rc;
-    rc = stream_index_reserve(&st->index, err);
+    rc = stream_index_reserve(&st->tail, err);
+    if (rc == OK && x->trim.by != STREAMS_TRIM_NONE)
+        rc = state_prepare_remove(st, 1, err);
     if (rc != OK) {
         if (created)
             state_discard_stream(st);
@@ -274,8 +282,8 @@ void streams_xadd(struct engine *e, struct client *c, const struct slice *argv, 
         return;
     }
     if (x.idmp != XADD_IDMP_NONE && st != NULL &&
-        idmp_find(st, x.producer, x.iid, e->now_ms, &id)) {
-        st->iids_duplicates++;
+        idmp_find(stream_idmp(st), x.producer, x.iid, e->now_ms, &id)) {
+        state_count_duplicate(st);
         reply_id(c, id);
         return;
     }

@@ -150,20 +150,20 @@ bool streams_trim_check(struct engine *e, struct client *c, struct streams_trim 
 /* How many entries at the front the threshold does not keep. */
 static uint64_t trim_excess(const struct stream *st, const struct streams_trim *trim)
 {
-    struct stream_pos begin = { 0, 0 };
+    struct stream_pos begin = stream_index_begin(st->tail);
 
     if (trim->by == STREAMS_TRIM_MAXLEN)
-        return st->index.n_entries > trim->maxlen ? st->index.n_entries - trim->maxlen : 0;
+        return st->n_entries > trim->maxlen ? st->n_entries - trim->maxlen : 0;
     if (id_cmp(trim->minid, streams_first_id(st)) <= 0)
         return 0;
-    return stream_index_between(&st->index, begin, stream_index_seek(&st->index, trim->minid));
+    return stream_index_between(st->tail, begin, stream_index_seek(st->tail, trim->minid));
 }
 
 /* The part of `excess` that is whole nodes, within the limit. */
 static uint64_t trim_whole_nodes(const struct engine *e, const struct stream *st,
                                  const struct streams_trim *trim, uint64_t excess)
 {
-    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n_entries = st->index.n_entries;
+    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n_entries = st->n_entries;
     uint64_t removed = 0, next = n_entries;
 
     if (node > 0)
@@ -179,34 +179,77 @@ static uint64_t trim_whole_nodes(const struct engine *e, const struct stream *st
     return removed;
 }
 
-static void trim_append(struct engine *e, struct client *c, struct stream *st, struct id first)
+static uint64_t trim_bytes(const uint8_t *entry)
 {
-    size_t len = varint_size(st->object.oid) + id_size(first);
-    uint64_t lsn;
-    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_TRIM, len, &lsn);
-
-    id_put(varint_put(p, st->object.oid), first);
-    state_trim(&e->state, st, first);
+    return (uint64_t)(entry_end(entry) - entry);
 }
 
-/* Deletes the n_found items that are marked as found. */
-static void delete_append(struct engine *e, struct client *c, struct stream *st,
-                          const struct delete_item *items, size_t n, size_t n_found)
+/* Removes the first n entries; `first` is the ID of the next one. */
+static void trim_append(struct engine *e, struct client *c, struct stream *st, struct id first,
+                        uint64_t n)
 {
-    size_t len = varint_size(st->object.oid) + varint_size(n_found);
+    struct state_left left = { st->n_entries - n, st->bytes };
+    struct stream_pos pos = stream_index_begin(st->tail);
     uint64_t lsn;
+    size_t len;
     uint8_t *p;
 
-    for (size_t i = 0; i < n; i++)
-        len += items[i].found ? id_size(items[i].id) : 0;
-    p = engine_append_to(e, c, &st->object, RECORD_DELETE, len, &lsn);
-    p = varint_put(varint_put(p, st->object.oid), n_found);
+    for (; n > 0; n--, stream_index_next(st->tail, &pos))
+        left.bytes -= trim_bytes(stream_index_at(st->tail, pos));
+    len = varint_size(st->object.oid) + id_size(first) + varint_size(left.n) +
+          varint_size(left.bytes);
+    p = engine_append_to(e, c, &st->object, RECORD_CUT, len, &lsn);
+    p = id_put(varint_put(p, st->object.oid), first);
+    varint_put(varint_put(p, left.n), left.bytes);
+    state_cut(&e->state, st, first, left);
+}
+
+/* Moves the IDs of the n_found items that are marked as found to the front of `ids`; returns what is left. */
+static struct state_left delete_left(const struct stream *st, const struct delete_item *items,
+                                     size_t n, struct id *ids)
+{
+    struct state_left left = { st->n_entries, st->bytes };
+
     for (size_t i = 0; i < n; i++) {
         if (!items[i].found)
             continue;
-        p = id_put(p, items[i].id);
-        state_delete_entry(&e->state, st, items[i].id);
+        left.n--;
+        left.bytes -=
+            trim_bytes(stream_index_at(st->tail, stream_index_seek(st->tail, items[i].id)));
+        *ids++ = items[i].id;
     }
+    return left;
+}
+
+/* Deletes the n_found items that are marked as found. */
+static int delete_append(struct engine *e, struct client *c, struct stream *st,
+                         const struct delete_item *items, size_t n, size_t n_found, struct err *err)
+{
+    struct id *ids = malloc(n_found * sizeof *ids);
+    int rc = ids != NULL ? state_prepare_remove(st, n_found, err)
+                         : err_set(err, ERR_NOMEM, "no memory for %zu IDs", n_found);
+    struct state_left left;
+    uint64_t lsn;
+    size_t len;
+    uint8_t *p;
+
+    if (rc != OK) {
+        free(ids);
+        return rc;
+    }
+    left = delete_left(st, items, n, ids);
+    len = varint_size(st->object.oid) + varint_size(left.n) + varint_size(left.bytes) +
+          varint_size(n_found);
+    for (size_t i = 0; i < n_found; i++)
+        len += id_size(ids[i]);
+    p = engine_append_to(e, c, &st->object, RECORD_REMOVE, len, &lsn);
+    p = varint_put(varint_put(varint_put(p, st->object.oid), left.n), left.bytes);
+    p = varint_put(p, n_found);
+    for (size_t i = 0; i < n_found; i++)
+        p = id_put(p, ids[i]);
+    state_remove(&e->state, st, ids, n_found, left);
+    free(ids);
+    return OK;
 }
 
 static void setid_append(struct engine *e, struct client *c, struct stream *st, struct id last,
@@ -219,25 +262,13 @@ static void setid_append(struct engine *e, struct client *c, struct stream *st, 
 
     p = varint_put(id_put(varint_put(p, st->object.oid), last), added);
     id_put(p, max_deleted);
-    state_set_id(&e->state, st, last, added, max_deleted);
-}
-
-/* Trims everything of a stream whose last entry has the largest ID of all: no record can say "below the next". So
- * that one is deleted, and what a trim leaves alone is put back. */
-static void trim_all_of_full(struct engine *e, struct client *c, struct stream *st)
-{
-    struct delete_item last = { .id = ID_MAX, .found = true };
-    struct id max_deleted = st->max_deleted;
-
-    delete_append(e, c, st, &last, 1, 1);
-    trim_append(e, c, st, ID_MAX);
-    setid_append(e, c, st, st->last_id, st->entries_added, max_deleted);
+    state_set_id(&e->state, st, last, added, max_deleted, lsn);
 }
 
 uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
                       const struct streams_trim *trim)
 {
-    uint64_t n = trim_excess(st, trim), before = st->index.n_entries;
+    uint64_t n = trim_excess(st, trim), before = st->n_entries;
     struct id first = streams_top_id(st);
 
     if (n > 0 && trim->approx)
@@ -245,12 +276,11 @@ uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
     if (n == 0)
         return 0;
     if (n < before)
-        entry_id(stream_index_at(&st->index, stream_index_nth(&st->index, n)), &first);
-    if (n < before || id_next(&first))
-        trim_append(e, c, st, first);
+        entry_id(stream_index_at(st->tail, stream_index_nth(st->tail, n)), &first);
     else
-        trim_all_of_full(e, c, st);
-    assert(before - st->index.n_entries == n);
+        id_next(&first); /* where there is none, that nothing is left says it */
+    trim_append(e, c, st, first, n);
+    assert(before - st->n_entries == n);
     return n;
 }
 
@@ -259,6 +289,7 @@ void streams_xtrim(struct engine *e, struct client *c, const struct slice *argv,
     struct streams_trim trim = { .by = STREAMS_TRIM_NONE };
     bool references_given = false;
     struct stream *st;
+    struct err err;
     uint64_t n = 0;
 
     for (size_t i = 2; i < argc;) {
@@ -277,6 +308,10 @@ void streams_xtrim(struct engine *e, struct client *c, const struct slice *argv,
     }
     if (!streams_find_write(e, c, argv[1], &st))
         return;
+    if (st != NULL && state_prepare_remove(st, 0, &err) != OK) {
+        reply_error(c, "OOM %s", err.text);
+        return;
+    }
     if (st != NULL)
         n = streams_trim(e, c, st, &trim);
     if (n > 0)
@@ -314,7 +349,7 @@ static bool delete_ids_parse(struct client *c, const struct slice *argv, size_t 
 
 static bool delete_has(const struct stream *st, struct id id)
 {
-    const uint8_t *entry = stream_index_at(&st->index, stream_index_seek(&st->index, id));
+    const uint8_t *entry = stream_index_at(st->tail, stream_index_seek(st->tail, id));
     struct id found;
 
     if (entry == NULL)
@@ -355,22 +390,27 @@ static size_t delete_ids_mark(const struct stream *st, struct delete_ids *d)
     return n_found;
 }
 
-static size_t delete_present(struct engine *e, struct client *c, struct slice key,
-                             struct stream *st, struct delete_ids *d)
+static bool delete_present(struct engine *e, struct client *c, struct slice key, struct stream *st,
+                           struct delete_ids *d, size_t *n_found)
 {
-    size_t n_found = delete_ids_mark(st, d);
+    struct err err;
 
-    if (n_found == 0)
-        return 0;
-    delete_append(e, c, st, d->items, d->n, n_found);
+    *n_found = delete_ids_mark(st, d);
+    if (*n_found == 0)
+        return true;
+    if (delete_append(e, c, st, d->items, d->n, *n_found, &err) != OK) {
+        reply_error(c, "OOM %s", err.text);
+        return false;
+    }
     engine_key_changed(e, c->db, key);
-    return n_found;
+    return true;
 }
 
 void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     struct delete_ids d;
     struct stream *st;
+    size_t n_found;
 
     if (!streams_find_write(e, c, argv[1], &st))
         return;
@@ -378,8 +418,9 @@ void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, 
         reply_int(c, 0);
         return;
     }
-    if (delete_ids_parse(c, argv + 2, argc - 2, &d))
-        reply_u64(c, delete_present(e, c, argv[1], st, &d));
+    if (delete_ids_parse(c, argv + 2, argc - 2, &d) &&
+        delete_present(e, c, argv[1], st, &d, &n_found))
+        reply_u64(c, n_found);
     delete_ids_fini(&d);
 }
 
@@ -421,15 +462,14 @@ void streams_xdelex(struct engine *e, struct client *c, const struct slice *argv
 {
     struct delete_ids d;
     struct stream *st;
-    size_t at = 0, n = 0;
+    size_t at = 0, n = 0, n_found;
 
     if (!xdelex_parse(c, argv, argc, &at, &n))
         return;
     if (!streams_find_write(e, c, argv[1], &st))
         return;
-    if (delete_ids_parse(c, argv + at, n, &d)) {
-        if (st != NULL)
-            delete_present(e, c, argv[1], st, &d);
+    if (delete_ids_parse(c, argv + at, n, &d) &&
+        (st == NULL || delete_present(e, c, argv[1], st, &d, &n_found))) {
         qsort(d.items, n, sizeof d.items[0], delete_cmp_place);
         reply_array(c, n);
         for (size_t i = 0; i < n; i++)
@@ -491,18 +531,18 @@ static bool xsetid_parse(struct client *c, const struct slice *argv, size_t argc
 
 static bool xsetid_check(struct client *c, const struct xsetid *x, const struct stream *st)
 {
-    if (id_cmp(x->last, st->max_deleted) < 0) {
+    if (id_cmp(x->last, stream_max_deleted(st)) < 0 || !state_may_set_id(st, x->last)) {
         reply_error(c,
                     "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
         return false;
     }
-    if (st->index.n_entries == 0)
+    if (st->n_entries == 0)
         return true;
     if (id_cmp(x->last, streams_top_id(st)) < 0) {
         reply_error(c, "ERR The ID specified in XSETID is smaller than the target stream top item");
         return false;
     }
-    if (x->added >= 0 && (uint64_t)x->added < st->index.n_entries) {
+    if (x->added >= 0 && (uint64_t)x->added < st->n_entries) {
         reply_error(c,
                     "ERR The entries_added specified in XSETID is smaller than the target stream "
                     "length");
@@ -515,6 +555,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
 {
     struct xsetid x = { .added = -1 };
     struct stream *st;
+    struct err err;
     uint64_t added;
 
     if (!xsetid_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
@@ -527,7 +568,11 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
         return;
     added = x.added >= 0 ? (uint64_t)x.added : st->entries_added;
     if (id_cmp(x.max_deleted, ID_MIN) == 0)
-        x.max_deleted = st->max_deleted;
+        x.max_deleted = stream_max_deleted(st);
+    if (state_prepare_remove(st, 0, &err) != OK) {
+        reply_error(c, "OOM %s", err.text);
+        return;
+    }
     setid_append(e, c, st, x.last, added, x.max_deleted);
     reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
 }
@@ -584,6 +629,7 @@ void streams_xcfgset(struct engine *e, struct client *c, const struct slice *arg
     uint64_t duration_s, maxsize, lsn;
     struct xcfgset x = { 0, 0 };
     struct stream *st;
+    struct err err;
 
     if (!xcfgset_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
         return;
@@ -597,6 +643,10 @@ void streams_xcfgset(struct engine *e, struct client *c, const struct slice *arg
         (x.maxsize != 0 && (uint64_t)x.maxsize != maxsize)) {
         duration_s = x.duration_s != 0 ? (uint64_t)x.duration_s : duration_s;
         maxsize = x.maxsize != 0 ? (uint64_t)x.maxsize : maxsize;
+        if (state_prepare_idmp_config(st, &err) != OK) {
+            reply_error(c, "OOM %s", err.text);
+            return;
+        }
         size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
         uint8_t *p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
         varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);

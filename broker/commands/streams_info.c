@@ -26,7 +26,7 @@ static void xinfo_id(struct client *c, const char *name, struct id id)
 
 static uint64_t xinfo_nodes(const struct engine *e, const struct stream *st)
 {
-    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n = st->index.n_entries;
+    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n = st->n_entries;
 
     if (n == 0 || node == 0)
         return n > 0;
@@ -36,13 +36,13 @@ static uint64_t xinfo_nodes(const struct engine *e, const struct stream *st)
 /* The 13 fields that both forms begin with. */
 static void xinfo_common(struct engine *e, struct client *c, const struct stream *st)
 {
-    struct idmp_counts counts = idmp_count(st, e->now_ms);
+    struct idmp_counts counts = idmp_count(stream_idmp(st), e->now_ms);
 
-    xinfo_u64(c, "length", st->index.n_entries);
+    xinfo_u64(c, "length", st->n_entries);
     xinfo_u64(c, "radix-tree-keys", xinfo_nodes(e, st));
     xinfo_u64(c, "radix-tree-nodes", xinfo_nodes(e, st) + 1);
     xinfo_id(c, "last-generated-id", st->last_id);
-    xinfo_id(c, "max-deleted-entry-id", st->max_deleted);
+    xinfo_id(c, "max-deleted-entry-id", stream_max_deleted(st));
     reply_str(c, "entries-added");
     reply_int(c, (int64_t)st->entries_added); /* XSETID may have set it near the end of int64_t */
     xinfo_id(c, "recorded-first-entry-id", streams_first_id(st));
@@ -50,14 +50,14 @@ static void xinfo_common(struct engine *e, struct client *c, const struct stream
     xinfo_u64(c, "idmp-maxsize", streams_idmp_maxsize(e, st));
     xinfo_u64(c, "pids-tracked", counts.n_producers);
     xinfo_u64(c, "iids-tracked", counts.n_iids);
-    xinfo_u64(c, "iids-added", st->iids_added);
-    xinfo_u64(c, "iids-duplicates", st->iids_duplicates);
+    xinfo_u64(c, "iids-added", stream_idmp(st)->iids_added);
+    xinfo_u64(c, "iids-duplicates", stream_idmp(st)->iids_duplicates);
 }
 
 static void xinfo_entry(struct client *c, const char *name, const struct stream *st,
                         struct stream_pos pos)
 {
-    const uint8_t *entry = stream_index_at(&st->index, pos);
+    const uint8_t *entry = stream_index_at(st->tail, pos);
 
     reply_str(c, name);
     if (entry == NULL)
@@ -68,9 +68,9 @@ static void xinfo_entry(struct client *c, const char *name, const struct stream 
 
 static void xinfo_short(struct engine *e, struct client *c, const struct stream *st)
 {
-    struct stream_pos first = { 0, 0 }, last = { st->index.n, 0 };
+    struct stream_pos first = stream_index_begin(st->tail), last = stream_index_end(st->tail);
 
-    stream_index_prev(&st->index, &last);
+    stream_index_prev(st->tail, &last);
     reply_map(c, 16);
     xinfo_common(e, c, st);
     xinfo_u64(c, "groups", 0);
@@ -80,13 +80,13 @@ static void xinfo_short(struct engine *e, struct client *c, const struct stream 
 
 static void xinfo_full(struct engine *e, struct client *c, const struct stream *st, uint64_t count)
 {
-    struct stream_pos first = { 0, 0 };
+    struct stream_pos first = stream_index_begin(st->tail);
 
     reply_map(c, 15);
     xinfo_common(e, c, st);
     reply_str(c, "entries");
-    if (count == 0 || count > st->index.n_entries)
-        count = st->index.n_entries;
+    if (count == 0 || count > st->n_entries)
+        count = st->n_entries;
     streams_reply_entries(c, st, first, count);
     reply_str(c, "groups");
     reply_array(c, 0);

@@ -23,7 +23,7 @@ void streams_xlen(struct engine *e, struct client *c, const struct slice *argv, 
 
     (void)argc;
     if (streams_find(e, c, argv[1], &st))
-        reply_u64(c, st == NULL ? 0 : st->index.n_entries);
+        reply_u64(c, st == NULL ? 0 : st->n_entries);
 }
 
 /* ---- XRANGE and XREVRANGE ---- */
@@ -89,8 +89,7 @@ static void range_reply(struct engine *e, struct client *c, const struct slice *
         return;
     }
     span = streams_span(st, from, to);
-    n = stream_index_count(&st->index, span.from, span.to,
-                           count < 0 ? UINT64_MAX : (uint64_t)count);
+    n = stream_index_count(st->tail, span.from, span.to, count < 0 ? UINT64_MAX : (uint64_t)count);
     if (backwards)
         streams_reply_entries_back(c, st, span.to, n);
     else
@@ -260,7 +259,7 @@ static bool xread_resolve(struct engine *e, struct client *c, struct slice key, 
     }
     if (text.n == 1 && text.p[0] == '+') {
         *out = st == NULL ? ID_MIN : st->last_id;
-        if (st != NULL && st->index.n_entries > 0) {
+        if (st != NULL && st->n_entries > 0) {
             *out = streams_top_id(st);
             id_prev(out);
         }
@@ -303,13 +302,13 @@ static uint64_t xread_fit(const struct stream *st, struct stream_pos from, uint6
     uint64_t used = xread_key_bytes(key), fits = 0;
 
     for (; fits < n; fits++) {
-        uint64_t bytes = streams_entry_reply_size(stream_index_at(&st->index, from));
+        uint64_t bytes = streams_entry_reply_size(stream_index_at(st->tail, from));
 
         if ((used > b->bytes || bytes > b->bytes - used) && !b->empty)
             break;
         b->empty = false;
         used += bytes;
-        stream_index_next(&st->index, &from);
+        stream_index_next(st->tail, &from);
     }
     if (fits > 0)
         b->bytes = used < b->bytes ? b->bytes - used : 0;
@@ -330,7 +329,7 @@ static struct xread_part xread_part(const struct engine *e, const struct client 
         return part;
     span = streams_span(part.st, from, ID_MAX);
     part.from = span.from;
-    part.n = stream_index_count(&part.st->index, span.from, span.to,
+    part.n = stream_index_count(part.st->tail, span.from, span.to,
                                 r->count < b->entries ? r->count : b->entries);
     if (r->maxsize != UINT64_MAX)
         part.n = xread_fit(part.st, part.from, part.n, r->keys[i], b);

@@ -46,8 +46,8 @@ struct digest_header {
 };
 
 struct digest_pin {
-    struct dict_node node; /* must be first */
-    struct object *object;
+    struct dict_node node;       /* must be first */
+    struct object *object;       /* the key: an oid may change (state_set_id) */
     struct digest_header header; /* its bytes lie behind the struct */
 };
 
@@ -83,11 +83,11 @@ static void digest_add(uint64_t sum[2], uint64_t low, uint64_t high)
 
 static struct id digest_top(const struct stream *st)
 {
-    struct stream_pos pos = stream_index_nth(&st->index, st->index.n_entries);
+    struct stream_pos pos = stream_index_end(st->tail);
     struct id id = ID_MIN;
 
-    if (stream_index_prev(&st->index, &pos))
-        entry_id(stream_index_at(&st->index, pos), &id);
+    if (stream_index_prev(st->tail, &pos))
+        entry_id(stream_index_at(st->tail, pos), &id);
     return id;
 }
 
@@ -104,45 +104,33 @@ static void digest_make_header(const struct object *o, uint64_t clock, struct di
     uint8_t *p = h->bytes;
 
     assert(o->type == OBJECT_STREAM);
-    idmp_digest(st, clock >> 16, idmp);
+    idmp_digest(stream_idmp(st), clock >> 16, idmp);
     p = varint_put(varint_put(p, o->db), o->type);
     p = varint_put(slice_put(p, o->name), o->expiry_ms);
     p = varint_put(id_put(p, st->last_id), st->entries_added);
-    p = id_put(p, st->max_deleted);
+    p = id_put(p, stream_max_deleted(st));
     put_u64le(p, idmp[0]);
     put_u64le(p + 8, idmp[1]);
     h->n = (size_t)(p + 16 - h->bytes);
     h->top = digest_top(st);
 }
 
-static const uint8_t *digest_entry_end(const uint8_t *entry)
-{
-    struct id id;
-    struct slice s;
-    uint64_t n;
-    const uint8_t *p = entry_varint(entry_id(entry, &id), &n);
-
-    for (uint64_t i = 0; i < 2 * n; i++)
-        p = entry_str(p, &s);
-    return p;
-}
-
 /* Hashes up to `budget` entries of [*next, top]; true when that was all. */
 static bool digest_entries(XXH3_state_t *hash, const struct stream *st, struct id *next,
                            struct id top, size_t *budget)
 {
-    struct stream_pos pos = stream_index_seek(&st->index, *next);
+    struct stream_pos pos = stream_index_seek(st->tail, *next);
     const uint8_t *entry;
 
-    while ((entry = stream_index_at(&st->index, pos)) != NULL) {
+    while ((entry = stream_index_at(st->tail, pos)) != NULL) {
         entry_id(entry, next);
         if (id_cmp(*next, top) > 0)
             return true;
         if (*budget == 0)
             return false;
         --*budget;
-        XXH3_128bits_update(hash, entry, (size_t)(digest_entry_end(entry) - entry));
-        stream_index_next(&st->index, &pos);
+        XXH3_128bits_update(hash, entry, (size_t)(entry_end(entry) - entry));
+        stream_index_next(st->tail, &pos);
     }
     return true;
 }
@@ -222,12 +210,12 @@ static struct digest_pin *digest_pin_of_node(const struct dict_node *node)
 
 static struct slice digest_pin_key(const struct dict_node *node)
 {
-    return slice_of(&digest_pin_of_node(node)->object->oid, sizeof(uint64_t));
+    return slice_of(&digest_pin_of_node(node)->object, sizeof(struct object *));
 }
 
 static struct digest_pin *digest_pin_find(const struct digest *d, const struct object *o)
 {
-    return digest_pin_of_node(dict_find(&d->pins, slice_of(&o->oid, sizeof o->oid)));
+    return digest_pin_of_node(dict_find(&d->pins, slice_of(&o, sizeof o)));
 }
 
 static struct digest *digest_new(struct state *s, struct client *owner, uint64_t lsn,

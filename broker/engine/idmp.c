@@ -130,9 +130,9 @@ static void idmp_producer_free(struct idmp_producer *p)
 
 /* ---- forgetting ---- */
 
-static bool idmp_expired(const struct stream *st, const struct idmp_item *item, uint64_t now_ms)
+static bool idmp_expired(const struct stream_idmp *x, const struct idmp_item *item, uint64_t now_ms)
 {
-    return now_ms >= item->at_ms && now_ms - item->at_ms >= (uint64_t)st->idmp_duration_s * 1000;
+    return now_ms >= item->at_ms && now_ms - item->at_ms >= (uint64_t)x->duration_s * 1000;
 }
 
 static void idmp_forget(struct idmp *m, struct idmp_item *item)
@@ -152,11 +152,11 @@ static void idmp_forget(struct idmp *m, struct idmp_item *item)
     idmp_producer_free(p);
 }
 
-static void idmp_purge(const struct stream *st, uint64_t now_ms)
+static void idmp_purge(const struct stream_idmp *x, uint64_t now_ms)
 {
-    struct idmp *m = st->idmp;
+    struct idmp *m = x->map;
 
-    while (m->items.next != &m->items && idmp_expired(st, idmp_by_age(m->items.next), now_ms))
+    while (m->items.next != &m->items && idmp_expired(x, idmp_by_age(m->items.next), now_ms))
         idmp_forget(m, idmp_by_age(m->items.next));
 }
 
@@ -172,13 +172,13 @@ void idmp_free(struct idmp *m)
 
 /* ---- remembering ---- */
 
-bool idmp_find(const struct stream *st, struct slice producer, struct slice iid, uint64_t now_ms,
-               struct id *out)
+bool idmp_find(const struct stream_idmp *x, struct slice producer, struct slice iid,
+               uint64_t now_ms, struct id *out)
 {
-    struct idmp_producer *p = st->idmp == NULL ? NULL : idmp_producer_find(st->idmp, producer);
+    struct idmp_producer *p = x->map == NULL ? NULL : idmp_producer_find(x->map, producer);
     struct idmp_item *item = p == NULL ? NULL : idmp_item_find(p, iid);
 
-    if (item == NULL || idmp_expired(st, item, now_ms))
+    if (item == NULL || idmp_expired(x, item, now_ms))
         return false;
     *out = item->id;
     return true;
@@ -225,23 +225,23 @@ static void idmp_forget_same(struct idmp *m, struct slice producer, struct slice
         idmp_forget(m, item);
 }
 
-int idmp_prepare(struct stream *st, const uint8_t hash_key[16], struct slice producer,
+int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16], struct slice producer,
                  struct slice iid, uint64_t now_ms, struct idmp_item **out, struct err *e)
 {
     struct idmp_item *item;
     int rc;
 
-    if (st->idmp_duration_s == 0 || st->idmp_maxsize == 0)
+    if (x->duration_s == 0 || x->maxsize == 0)
         return err_set(e, ERR_CORRUPT, "an idempotence ID for a stream without its settings");
-    rc = st->idmp == NULL ? idmp_new(hash_key, &st->idmp, e) : OK;
+    rc = x->map == NULL ? idmp_new(hash_key, &x->map, e) : OK;
     if (rc != OK)
         return rc;
-    idmp_purge(st, now_ms);
-    idmp_forget_same(st->idmp, producer, iid);
+    idmp_purge(x, now_ms);
+    idmp_forget_same(x->map, producer, iid);
     item = malloc(sizeof *item + iid.n);
     if (item == NULL)
         return err_set(e, ERR_NOMEM, "idempotence map: an ID");
-    *item = (struct idmp_item){ .owner = idmp_producer_get(st->idmp, producer), .len = iid.n };
+    *item = (struct idmp_item){ .owner = idmp_producer_get(x->map, producer), .len = iid.n };
     if (item->owner == NULL) {
         free(item);
         return err_set(e, ERR_NOMEM, "idempotence map: a producer");
@@ -252,9 +252,9 @@ int idmp_prepare(struct stream *st, const uint8_t hash_key[16], struct slice pro
     return OK;
 }
 
-void idmp_commit(struct stream *st, struct idmp_item *item, struct id id, uint64_t now_ms)
+void idmp_commit(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms)
 {
-    struct idmp *m = st->idmp;
+    struct idmp *m = x->map;
     struct idmp_producer *p = item->owner;
 
     if (!p->known) {
@@ -270,9 +270,9 @@ void idmp_commit(struct stream *st, struct idmp_item *item, struct id id, uint64
     m->bytes += idmp_item_bytes(item);
     m->n_items++;
     p->n++;
-    while (p->n > st->idmp_maxsize)
+    while (p->n > x->maxsize)
         idmp_forget(m, idmp_by_owner(p->items.next));
-    st->iids_added++;
+    x->iids_added++;
 }
 
 void idmp_discard(struct idmp_item *item)
@@ -282,19 +282,19 @@ void idmp_discard(struct idmp_item *item)
     free(item);
 }
 
-void idmp_configure(struct stream *st, uint32_t duration_s, uint32_t maxsize)
+void idmp_configure(struct stream_idmp *x, uint32_t duration_s, uint32_t maxsize)
 {
-    st->idmp_duration_s = duration_s;
-    st->idmp_maxsize = maxsize;
-    idmp_free(st->idmp);
-    st->idmp = NULL;
+    x->duration_s = duration_s;
+    x->maxsize = maxsize;
+    idmp_free(x->map);
+    x->map = NULL;
 }
 
 /* ---- looking at it ---- */
 
-struct idmp_counts idmp_count(const struct stream *st, uint64_t now_ms)
+struct idmp_counts idmp_count(const struct stream_idmp *x, uint64_t now_ms)
 {
-    const struct idmp *m = st->idmp;
+    const struct idmp *m = x->map;
     struct idmp_counts counts = { 0, 0 };
 
     if (m == NULL)
@@ -303,7 +303,7 @@ struct idmp_counts idmp_count(const struct stream *st, uint64_t now_ms)
     for (const struct idmp_link *l = m->items.next; l != &m->items; l = l->next) {
         const struct idmp_item *item = idmp_by_age(l);
 
-        if (!idmp_expired(st, item, now_ms))
+        if (!idmp_expired(x, item, now_ms))
             break;
         counts.n_iids--;
         if (item->owner->items.prev == &item->by_owner) /* its newest */
@@ -328,17 +328,17 @@ static void idmp_digest_item(const struct idmp_item *item, uint64_t place, uint6
     idmp_sum(sum, XXH3_128bits(words, sizeof words));
 }
 
-void idmp_digest(const struct stream *st, uint64_t now_ms, uint64_t sum[2])
+void idmp_digest(const struct stream_idmp *x, uint64_t now_ms, uint64_t sum[2])
 {
-    uint64_t words[] = { st->idmp_duration_s, st->idmp_maxsize, st->iids_added };
-    const struct idmp *m = st->idmp;
+    uint64_t words[] = { x->duration_s, x->maxsize, x->iids_added };
+    const struct idmp *m = x->map;
     uint64_t place = 0;
 
     idmp_sum(sum, XXH3_128bits(words, sizeof words));
     if (m == NULL)
         return;
     for (const struct idmp_link *l = m->items.next; l != &m->items; l = l->next)
-        if (!idmp_expired(st, idmp_by_age(l), now_ms))
+        if (!idmp_expired(x, idmp_by_age(l), now_ms))
             idmp_digest_item(idmp_by_age(l), place++, sum);
 }
 
@@ -360,9 +360,9 @@ void idmp_auto(const struct slice *strings, size_t n_strings, uint8_t out[IDMP_A
     put_u64le(out + 8, sum[1]);
 }
 
-const char *idmp_check(const struct stream *st)
+const char *idmp_check(const struct stream_idmp *x)
 {
-    struct idmp *m = st->idmp;
+    struct idmp *m = x->map;
     uint64_t n = 0, last_ms = 0;
 
     if (m == NULL)
@@ -377,7 +377,7 @@ const char *idmp_check(const struct stream *st)
             return "M1: an item is not in its producer's dictionary";
         if (idmp_producer_find(m, slice_of(p->name, p->len)) != p)
             return "M1: a producer is not in the dictionary";
-        if (p->n == 0 || p->n > st->idmp_maxsize || p->n != p->iids.n)
+        if (p->n == 0 || p->n > x->maxsize || p->n != p->iids.n)
             return "M2: a producer's number of items";
         last_ms = item->at_ms;
     }

@@ -20,32 +20,32 @@ struct idmp_item; /* one (producer, iid) */
 enum { IDMP_DURATION_MAX_S = 86400, IDMP_MAXSIZE_MAX = 10000 };
 
 /* Whether (producer, iid) is remembered at now_ms; *out is then the ID that it got. */
-bool idmp_find(const struct stream *st, struct slice producer, struct slice iid, uint64_t now_ms,
-               struct id *out);
+bool idmp_find(const struct stream_idmp *x, struct slice producer, struct slice iid,
+               uint64_t now_ms, struct id *out);
 
 /* Makes everything that remembering (producer, iid) needs, and forgets what has expired at now_ms. `hash_key`
  * (16 bytes) is borrowed for the stream's life. *out goes to idmp_commit before anything else is done with
  * the stream's map, or to idmp_discard.
  * Errors: ERR_NOMEM, ERR_CORRUPT (no RECORD_IDMP_CONFIG came before). */
-must_check int idmp_prepare(struct stream *st, const uint8_t hash_key[16], struct slice producer,
-                            struct slice iid, uint64_t now_ms, struct idmp_item **out,
-                            struct err *e);
+must_check int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16],
+                            struct slice producer, struct slice iid, uint64_t now_ms,
+                            struct idmp_item **out, struct err *e);
 
-/* Remembers it, forgets the producer's oldest above maxsize, and counts it in st->iids_added. */
-void idmp_commit(struct stream *st, struct idmp_item *item, struct id id, uint64_t now_ms);
+/* Remembers it, forgets the producer's oldest above maxsize, and counts it in x->iids_added. */
+void idmp_commit(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms);
 void idmp_discard(struct idmp_item *item); /* NULL is fine */
 
 /* Sets both and forgets everything. */
-void idmp_configure(struct stream *st, uint32_t duration_s, uint32_t maxsize);
+void idmp_configure(struct stream_idmp *x, uint32_t duration_s, uint32_t maxsize);
 
 struct idmp_counts {
     uint64_t n_producers, n_iids;
 };
-struct idmp_counts idmp_count(const struct stream *st, uint64_t now_ms);
+struct idmp_counts idmp_count(const struct stream_idmp *x, uint64_t now_ms);
 
 /* Adds the hash of settings and of what is remembered at now_ms to sum, modulo 2^128, low half first. Order of
- * insertion matters, hash order does not. st->iids_added is in it, st->iids_duplicates is not. */
-void idmp_digest(const struct stream *st, uint64_t now_ms, uint64_t sum[2]);
+ * insertion matters, hash order does not. x->iids_added is in it, x->iids_duplicates is not. */
+void idmp_digest(const struct stream_idmp *x, uint64_t now_ms, uint64_t sum[2]);
 
 size_t idmp_bytes(const struct idmp *m); /* NULL: 0 */
 void idmp_free(struct idmp *m);          /* NULL is fine */
@@ -55,6 +55,6 @@ enum { IDMP_AUTO_BYTES = 16 };
 void idmp_auto(const struct slice *strings, size_t n_strings, uint8_t out[IDMP_AUTO_BYTES]);
 
 /* Walks everything; NULL, or the name of the first invariant found broken. */
-const char *idmp_check(const struct stream *st);
+const char *idmp_check(const struct stream_idmp *x);
 
 #endif

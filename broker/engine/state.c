@@ -19,6 +19,9 @@
  *   S3  n_objects is the number of objects that have a name.
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
+ *   S6  A stream's tail has entries, or is NULL.
+ *   S7  What the tail has lives: n_entries is no less.
+ *   S8  Nothing in the tail is below the floor or among the deleted.
  */
 #include "broker/engine/state.h"
 #include <assert.h>
@@ -55,6 +58,41 @@ static struct slice state_oid_key(const struct dict_node *node)
     return slice_of(&state_of_oid_node(node)->oid, sizeof(uint64_t));
 }
 
+/* ---- what streams have rarely ---- */
+
+const struct stream_more STREAM_MORE_NONE = { 0 };
+const struct stream_idmp STREAM_IDMP_NONE = { 0 };
+const struct stream_settings STREAM_SETTINGS_NONE = { 0 };
+
+static void stream_free_more(struct stream_more *m)
+{
+    if (m == NULL)
+        return;
+    delset_unref(m->deletes);
+    if (m->idmp != NULL)
+        idmp_free(m->idmp->map);
+    free(m->idmp);
+    free(m->settings);
+    free(m);
+}
+
+/* Makes *p point to zeroed memory of that size, if it is NULL. */
+static int stream_need(void **p, size_t bytes, struct err *e)
+{
+    if (*p == NULL)
+        *p = calloc(1, bytes);
+    return *p != NULL ? OK : err_set(e, ERR_NOMEM, "keep what a stream has of its own");
+}
+
+static int stream_need_more(struct stream *st, struct err *e)
+{
+    void *p = st->more;
+    int rc = stream_need(&p, sizeof *st->more, e);
+
+    st->more = p;
+    return rc;
+}
+
 /* ---- memory ---- */
 
 void state_init(struct state *s, const uint8_t hash_key[16])
@@ -82,8 +120,8 @@ static void state_free_object(struct object *o)
 {
     struct stream *st = (struct stream *)o;
 
-    stream_index_fini(&st->index);
-    idmp_free(st->idmp);
+    stream_index_free(st->tail);
+    stream_free_more(st->more);
     state_free_name(o);
     free(st);
 }
@@ -176,7 +214,7 @@ static uint16_t state_slot(struct slice name)
 static void state_heap_put(struct state_db *d, size_t i, struct object *o)
 {
     d->expiries[i] = o;
-    o->expiry_slot = i;
+    o->expiry_slot = (uint32_t)i;
 }
 
 static void state_heap_up(struct state_db *d, size_t i, struct object *o)
@@ -208,9 +246,9 @@ static void state_heap_remove(struct state_db *d, struct object *o)
     size_t i = o->expiry_slot;
     struct object *last;
 
-    if (i == SIZE_MAX)
+    if (i == UINT32_MAX)
         return;
-    o->expiry_slot = SIZE_MAX;
+    o->expiry_slot = UINT32_MAX;
     last = d->expiries[--d->n_expiries];
     if (last == o)
         return;
@@ -231,6 +269,8 @@ static int state_heap_reserve(struct state_db *d, struct err *e)
 
     if (d->n_expiries < d->cap_expiries)
         return OK;
+    if (cap > UINT32_MAX)
+        return err_set(e, ERR_NOMEM, "keep the expiries of %zu keys", cap);
     heap = realloc(d->expiries, cap * sizeof *heap);
     if (heap == NULL)
         return err_set(e, ERR_NOMEM, "keep the expiries of %zu keys", cap);
@@ -255,11 +295,10 @@ int state_reserve_stream(struct state *s, struct slice name, struct stream **out
     if (st == NULL)
         return err_set(e, ERR_NOMEM, "make a stream");
     memset(st, 0, sizeof *st);
-    stream_index_init(&st->index);
     if (name.n > 0)
         memcpy(st + 1, name.p, name.n);
     st->object.name = slice_of(st + 1, name.n);
-    st->object.expiry_slot = SIZE_MAX;
+    st->object.expiry_slot = UINT32_MAX;
     st->object.type = OBJECT_STREAM;
     st->object.slot = state_slot(name);
     *out = st;
@@ -289,64 +328,215 @@ void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db)
     s->n_objects++;
 }
 
-void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry)
+void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry,
+                     size_t len)
 {
     assert(id_cmp(id, st->last_id) > 0); /* S4 */
     state_before(s, &st->object, DIGEST_HEADER);
-    stream_index_append(&st->index, entry);
+    stream_index_append(st->tail, entry);
     st->last_id = id;
     st->entries_added++;
+    st->n_entries++;
+    st->bytes += len;
 }
 
-static void state_note_empty(struct stream *st)
+/* ---- effects: removing entries ---- */
+
+int state_prepare_remove(struct stream *st, size_t n, struct err *e)
 {
-    if (st->index.n_entries == 0)
+    int rc = stream_need_more(st, e);
+
+    if (id_cmp(st->last_id, ID_MAX) == 0)
+        n++; /* nothing is above it: a floor cannot say that it is gone */
+    if (rc == OK && n > 0)
+        rc = delset_reserve(&st->more->deletes, n, e);
+    return rc;
+}
+
+/* A tail that has become empty is no tail (S6). */
+static void stream_drop_empty_tail(struct stream *st)
+{
+    if (stream_index_n(st->tail) > 0)
+        return;
+    stream_index_free(st->tail);
+    st->tail = NULL;
+}
+
+static void stream_raise_floor(struct stream *st, struct id floor)
+{
+    if (id_cmp(floor, st->more->floor) > 0)
+        st->more->floor = floor;
+}
+
+/* All entries are gone: what is known of single ones need not be kept. */
+static void stream_floor_behind_all(struct stream *st)
+{
+    struct id floor = st->last_id;
+
+    if (!id_next(&floor))
+        delset_add(&st->more->deletes, floor);
+    stream_raise_floor(st, floor);
+}
+
+static void stream_set_left(struct stream *st, struct state_left left)
+{
+    stream_drop_empty_tail(st);
+    st->n_entries = left.n;
+    st->bytes = left.bytes;
+    if (left.n == 0) {
+        stream_floor_behind_all(st);
         st->added_when_empty = st->entries_added;
+    }
+    delset_cut(&st->more->deletes, st->more->floor);
 }
 
-bool state_delete_entry(struct state *s, struct stream *st, struct id id)
+static struct id stream_tail_first(const struct stream *st)
 {
-    state_before(s, &st->object, DIGEST_REMOVE);
-    if (!stream_index_delete(&st->index, id))
-        return false;
-    if (id_cmp(id, st->max_deleted) > 0)
-        st->max_deleted = id;
-    state_note_empty(st);
-    return true;
+    const uint8_t *entry = stream_index_at(st->tail, stream_index_begin(st->tail));
+    struct id id = ID_MAX;
+
+    if (entry != NULL)
+        entry_id(entry, &id);
+    return id;
 }
 
-uint64_t state_trim(struct state *s, struct stream *st, struct id first)
+/* One entry is gone. Whether it lies in a segment, now or soon, is not known: so its ID is kept, unless everything
+ * up to it is gone. */
+static void stream_remove(struct stream *st, struct id id)
 {
-    uint64_t n;
+    bool first = stream_n_sealed(st) == 0 && id_cmp(id, stream_tail_first(st)) == 0;
+    struct id floor = id;
 
+    stream_index_delete(st->tail, id);
+    st->n_entries -= st->n_entries > 0;
+    if (first && id_next(&floor))
+        stream_raise_floor(st, floor);
+    else
+        delset_add(&st->more->deletes, id);
+    if (id_cmp(id, st->more->max_deleted) > 0)
+        st->more->max_deleted = id;
+}
+
+void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
+                  struct state_left left)
+{
     state_before(s, &st->object, DIGEST_REMOVE);
-    n = stream_index_trim(&st->index, first);
-    state_note_empty(st);
-    return n;
+    for (size_t i = 0; i < n; i++)
+        stream_remove(st, ids[i]);
+    assert(left.n >= stream_index_n(st->tail));
+    stream_set_left(st, left);
+}
+
+void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left)
+{
+    state_before(s, &st->object, DIGEST_REMOVE);
+    if (left.n == 0) {
+        stream_index_free(st->tail);
+        st->tail = NULL;
+    } else {
+        if (st->tail != NULL)
+            stream_index_trim(st->tail, first);
+        stream_raise_floor(st, first);
+    }
+    assert(left.n >= stream_index_n(st->tail));
+    stream_set_left(st, left);
+}
+
+/* ---- effects: headers ---- */
+
+bool state_may_set_id(const struct stream *st, struct id last)
+{
+    return st->n_entries == 0 || !id_next(&last) || !delset_next(stream_deletes(st), &last);
+}
+
+/* The stream as one that was created by the record `lsn`. */
+static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
+{
+    struct object *o = &st->object;
+
+    dict_remove(&s->oids, &o->oid_node);
+    o->oid = lsn;
+    o->rev = lsn;
+    dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
+    st->sealed_last = ID_MIN;
+    st->more->floor = ID_MIN;
+    delset_unref(st->more->deletes);
+    st->more->deletes = NULL;
 }
 
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
-                  struct id max_deleted)
+                  struct id max_deleted, uint64_t lsn)
 {
     state_before(s, &st->object, DIGEST_HEADER);
+    if (st->n_entries == 0 && id_cmp(last, st->last_id) < 0)
+        state_begin_anew(s, st, lsn);
     st->last_id = last;
     st->added_when_empty += added - st->entries_added;
     st->entries_added = added;
-    st->max_deleted = max_deleted;
+    st->more->max_deleted = max_deleted;
 }
 
-int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer, struct slice iid,
-                       uint64_t now_ms, struct idmp_item **out, struct err *e)
+int state_prepare_idmp_config(struct stream *st, struct err *e)
 {
-    state_before(s, &st->object, DIGEST_HEADER);
-    return idmp_prepare(st, s->hash_key, producer, iid, now_ms, out, e);
+    int rc = stream_need_more(st, e);
+    void *p;
+
+    if (rc != OK)
+        return rc;
+    p = st->more->idmp;
+    rc = stream_need(&p, sizeof *st->more->idmp, e);
+    st->more->idmp = p;
+    return rc;
 }
 
 void state_set_idmp(struct state *s, struct stream *st, uint32_t duration_s, uint32_t maxsize)
 {
     state_before(s, &st->object, DIGEST_HEADER);
-    idmp_configure(st, duration_s, maxsize);
+    idmp_configure(st->more->idmp, duration_s, maxsize);
 }
+
+int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer, struct slice iid,
+                       uint64_t now_ms, struct idmp_item **out, struct err *e)
+{
+    int rc = state_prepare_idmp_config(st, e);
+
+    if (rc != OK)
+        return rc;
+    state_before(s, &st->object, DIGEST_HEADER);
+    return idmp_prepare(st->more->idmp, s->hash_key, producer, iid, now_ms, out, e);
+}
+
+void state_count_duplicate(struct stream *st)
+{
+    st->more->idmp->iids_duplicates++; /* what knows the ID has both */
+}
+
+int state_prepare_configure(struct stream *st, struct err *e)
+{
+    int rc = stream_need_more(st, e);
+    void *p;
+
+    if (rc != OK)
+        return rc;
+    p = st->more->settings;
+    rc = stream_need(&p, sizeof *st->more->settings, e);
+    st->more->settings = p;
+    return rc;
+}
+
+void state_configure(struct state *s, struct stream *st, uint32_t which,
+                     const struct stream_settings *x)
+{
+    struct stream_settings *to = st->more->settings;
+
+    state_before(s, &st->object, DIGEST_HEADER);
+    for (int tag = 1; tag < SETTING_COUNT; tag++)
+        if (which >> tag & 1)
+            to->values[tag] = x->set >> tag & 1 ? x->values[tag] : 0;
+    to->set = (to->set & ~which) | (x->set & which);
+}
+
+/* ---- effects: names ---- */
 
 /* The part of a removal that an object in a dictionary needs; it stays in memory, without a name. */
 static void state_take_out(struct state *s, struct object *o)
@@ -462,16 +652,16 @@ void state_flush(struct state *s, int db)
 static bool state_reap_object(struct object *o, size_t *budget)
 {
     struct stream *st = (struct stream *)o;
+    uint64_t n = stream_index_n(st->tail);
 
-    if (st->index.n_entries > *budget) {
-        struct stream_pos pos = stream_index_nth(&st->index, *budget);
+    if (n > *budget) {
         struct id id;
-        entry_id(stream_index_at(&st->index, pos), &id);
-        stream_index_trim(&st->index, id);
+        entry_id(stream_index_at(st->tail, stream_index_nth(st->tail, *budget)), &id);
+        stream_index_trim(st->tail, id);
         *budget = 0;
         return false;
     }
-    *budget -= (size_t)st->index.n_entries;
+    *budget -= (size_t)n;
     if (*budget > 0)
         --*budget;
     state_free_object(o);
@@ -645,9 +835,9 @@ static int state_apply_entry(struct state *s, struct state_reader *in)
     if (rc == OK)
         rc = state_read_entry(in, st, &id);
     if (rc == OK)
-        rc = stream_index_reserve(&st->index, in->e);
+        rc = stream_index_reserve(&st->tail, in->e);
     if (rc == OK)
-        state_add_entry(s, st, id, in->p);
+        state_add_entry(s, st, id, in->p, (size_t)(in->end - in->p));
     return rc;
 }
 
@@ -667,7 +857,7 @@ static int state_apply_entry_idmp(struct state *s, struct state_reader *in)
     if (rc == OK)
         rc = state_read_entry(in, st, &id);
     if (rc == OK)
-        rc = stream_index_reserve(&st->index, in->e);
+        rc = stream_index_reserve(&st->tail, in->e);
     if (rc != OK)
         return rc;
     rc = state_prepare_idmp(s, st, producer, iid, now_ms, &item, in->e);
@@ -675,32 +865,140 @@ static int state_apply_entry_idmp(struct state *s, struct state_reader *in)
         return state_corrupt(in, "no settings of the stream's idempotence came before");
     if (rc != OK)
         return rc;
-    state_add_entry(s, st, id, in->p);
-    idmp_commit(st, item, id, now_ms);
+    state_add_entry(s, st, id, in->p, (size_t)(in->end - in->p));
+    idmp_commit(st->more->idmp, item, id, now_ms);
     return OK;
+}
+
+/* n IDs, up to the end of the record, checked as a whole; *in stands at the first one afterwards. */
+static int state_read_ids(struct state_reader *in, uint64_t *n)
+{
+    struct state_reader ids;
+    struct id id;
+    int rc = state_read_u64(in, n);
+
+    if (rc == OK && *n > (uint64_t)(in->end - in->p) / 2)
+        rc = state_corrupt(in, "more IDs than bytes");
+    ids = *in;
+    for (uint64_t i = 0; i < *n && rc == OK; i++)
+        rc = state_read_id(&ids, &id);
+    return rc == OK ? state_read_end(&ids) : rc;
+}
+
+static int state_read_left(struct state_reader *in, struct state_left *left)
+{
+    int rc = state_read_u64(in, &left->n);
+    return rc == OK ? state_read_u64(in, &left->bytes) : rc;
+}
+
+/* Whether the entries still in memory are no more than what is said to be left. */
+static int state_check_left(const struct state_reader *in, const struct stream *st,
+                            struct state_left left)
+{
+    if (stream_index_n(st->tail) > left.n)
+        return state_corrupt(in, "more entries are there than are left");
+    return OK;
+}
+
+/* What a cut leaves of a stream that lies in memory as a whole. */
+static struct state_left stream_left_from(const struct stream *st, struct id first)
+{
+    struct state_left left = { st->n_entries, st->bytes };
+    struct stream_pos pos = stream_index_begin(st->tail);
+    const uint8_t *entry;
+    struct id id;
+
+    for (; (entry = stream_index_at(st->tail, pos)) != NULL; stream_index_next(st->tail, &pos)) {
+        entry_id(entry, &id);
+        if (id_cmp(id, first) >= 0)
+            break;
+        left.n--;
+        left.bytes -= (uint64_t)(entry_end(entry) - entry);
+    }
+    return left;
+}
+
+static int state_apply_remove(struct state *s, struct state_reader *in)
+{
+    struct state_left left = { 0, 0 };
+    struct stream *st = NULL;
+    struct id id = ID_MIN;
+    uint64_t n = 0;
+    int rc = state_read_stream(s, in, &st);
+
+    if (rc == OK)
+        rc = state_read_left(in, &left);
+    if (rc == OK)
+        rc = state_read_ids(in, &n);
+    if (rc == OK)
+        rc = state_prepare_remove(st, (size_t)n, in->e);
+    if (rc != OK)
+        return rc;
+    state_before(s, &st->object, DIGEST_REMOVE);
+    for (uint64_t i = 0; i < n && rc == OK; i++) {
+        rc = state_read_id(in, &id);
+        if (rc == OK)
+            stream_remove(st, id);
+    }
+    if (rc == OK)
+        rc = state_check_left(in, st, left);
+    if (rc == OK)
+        stream_set_left(st, left);
+    return rc;
+}
+
+static int state_apply_cut(struct state *s, struct state_reader *in)
+{
+    struct state_left left = { 0, 0 };
+    struct stream *st = NULL;
+    struct id first = ID_MIN;
+    int rc = state_read_stream(s, in, &st);
+
+    if (rc == OK)
+        rc = state_read_id(in, &first);
+    if (rc == OK)
+        rc = state_read_left(in, &left);
+    if (rc == OK)
+        rc = state_read_end(in);
+    if (rc == OK)
+        rc = state_prepare_remove(st, 0, in->e);
+    if (rc == OK && left.n > 0 && id_cmp(first, st->last_id) > 0)
+        rc = state_corrupt(in, "entries are left below the first one");
+    if (rc == OK && left.n > 0 && left.n < stream_left_from(st, first).n - stream_n_sealed(st))
+        rc = state_corrupt(in, "more entries are there than are left");
+    if (rc == OK)
+        state_cut(s, st, first, left);
+    return rc;
+}
+
+static void state_remove_one(struct state *s, struct stream *st, struct id id)
+{
+    const uint8_t *entry = stream_index_at(st->tail, stream_index_seek(st->tail, id));
+    struct id found = ID_MIN;
+
+    if (entry != NULL)
+        entry_id(entry, &found);
+    if (entry != NULL && id_cmp(found, id) == 0)
+        state_remove(s, st, &id, 1,
+                     (struct state_left){ st->n_entries - 1,
+                                          st->bytes - (uint64_t)(entry_end(entry) - entry) });
 }
 
 static int state_apply_delete(struct state *s, struct state_reader *in)
 {
     struct stream *st = NULL;
+    struct id id = ID_MIN;
     uint64_t n = 0;
-    struct state_reader ids;
-    struct id id;
     int rc = state_read_stream(s, in, &st);
 
     if (rc == OK)
-        rc = state_read_u64(in, &n);
-    if (rc == OK && n > (uint64_t)(in->end - in->p) / 2)
-        rc = state_corrupt(in, "more IDs than bytes");
-    ids = *in;
-    for (uint64_t i = 0; i < n && rc == OK; i++)
-        rc = state_read_id(in, &id);
-    if (rc == OK)
-        rc = state_read_end(in);
+        rc = state_read_ids(in, &n);
     for (uint64_t i = 0; i < n && rc == OK; i++) {
-        rc = state_read_id(&ids, &id);
+        rc = state_prepare_remove(st, 1, in->e);
         if (rc == OK)
-            state_delete_entry(s, st, id);
+            rc = state_read_id(in, &id);
+        if (rc == OK)
+            state_remove_one(s, st, id);
     }
     return rc;
 }
@@ -716,18 +1014,67 @@ static int state_apply_trim(struct state *s, struct state_reader *in)
     if (rc == OK)
         rc = state_read_end(in);
     if (rc == OK)
-        state_trim(s, st, first);
+        rc = state_prepare_remove(st, 0, in->e);
+    if (rc == OK)
+        state_cut(s, st, first, stream_left_from(st, first));
     return rc;
 }
 
-/* The ID of the last entry, 0-0 if there is none. */
+/* One of the settings, checked, into x. */
+static int state_read_setting(struct state_reader *in, uint32_t *which, struct stream_settings *x)
+{
+    uint64_t tag = 0, value = 0;
+    int rc = state_read_u64(in, &tag);
+
+    if (rc == OK)
+        rc = state_read_u64(in, &value);
+    if (rc != OK)
+        return rc;
+    if (tag == 0 || tag >= SETTING_COUNT)
+        return state_corrupt(in, "there is no such setting");
+    if (tag == SETTING_CODEC && value > 0 && (value - 1) >> 8 > LOG_CODEC_ZSTD)
+        return state_corrupt(in, "there is no such codec");
+    if (tag == SETTING_DURABILITY && value > 0 && value - 1 > LOG_ALWAYS)
+        return state_corrupt(in, "there is no such class of durability");
+    *which |= 1u << tag;
+    if (value == 0) {
+        x->set &= ~(1u << tag);
+    } else {
+        x->set |= 1u << tag;
+        x->values[tag] = value - 1;
+    }
+    return OK;
+}
+
+static int state_apply_settings(struct state *s, struct state_reader *in)
+{
+    struct stream_settings x = { 0 };
+    struct stream *st = NULL;
+    uint32_t which = 0;
+    uint64_t n = 0;
+    int rc = state_read_stream(s, in, &st);
+
+    if (rc == OK)
+        rc = state_read_u64(in, &n);
+    for (uint64_t i = 0; i < n && rc == OK; i++)
+        rc = state_read_setting(in, &which, &x);
+    if (rc == OK)
+        rc = state_read_end(in);
+    if (rc == OK)
+        rc = state_prepare_configure(st, in->e);
+    if (rc == OK)
+        state_configure(s, st, which, &x);
+    return rc;
+}
+
+/* The ID of the last entry in memory, 0-0 if there is none. */
 static struct id state_top_id(const struct stream *st)
 {
-    struct stream_pos pos = stream_index_nth(&st->index, st->index.n_entries);
+    struct stream_pos pos = stream_index_end(st->tail);
     struct id id = ID_MIN;
 
-    if (stream_index_prev(&st->index, &pos))
-        entry_id(stream_index_at(&st->index, pos), &id);
+    if (stream_index_prev(st->tail, &pos))
+        entry_id(stream_index_at(st->tail, pos), &id);
     return id;
 }
 
@@ -750,8 +1097,10 @@ static int state_apply_set_id(struct state *s, struct state_reader *in)
         return rc;
     if (id_cmp(last, state_top_id(st)) < 0)
         return state_corrupt(in, "the last ID is below an entry"); /* S4 */
-    state_set_id(s, st, last, added, max_deleted);
-    return OK;
+    rc = state_prepare_remove(st, 0, in->e);
+    if (rc == OK)
+        state_set_id(s, st, last, added, max_deleted, in->r->lsn);
+    return rc;
 }
 
 static int state_apply_name(struct state *s, struct state_reader *in)
@@ -824,6 +1173,8 @@ static int state_apply_idmp_config(struct state *s, struct state_reader *in)
     if (rc == OK && (duration_s > IDMP_DURATION_MAX_S || maxsize > IDMP_MAXSIZE_MAX))
         rc = state_corrupt(in, "settings of idempotence out of range");
     if (rc == OK)
+        rc = state_prepare_idmp_config(st, in->e);
+    if (rc == OK)
         state_set_idmp(s, st, duration_s, maxsize);
     return rc;
 }
@@ -842,6 +1193,9 @@ static int state_apply_any(struct state *s, struct state_reader *in)
     case RECORD_UNNAME: return state_apply_unname(s, in);
     case RECORD_FLUSH: return state_apply_flush(s, in);
     case RECORD_IDMP_CONFIG: return state_apply_idmp_config(s, in);
+    case RECORD_REMOVE: return state_apply_remove(s, in);
+    case RECORD_CUT: return state_apply_cut(s, in);
+    case RECORD_SETTINGS: return state_apply_settings(s, in);
     }
     return in->r->type >= RECORD_IGNORABLE ? OK : state_corrupt(in, "unknown type");
 }
@@ -867,13 +1221,19 @@ static const char *state_check_object(const struct state *s, const struct object
         return "S1: an object is not where its name is";
     if (o->slot != state_slot(o->name))
         return "an object's slot is not its name's";
-    if ((o->expiry_ms != 0) != (o->expiry_slot != SIZE_MAX))
+    if ((o->expiry_ms != 0) != (o->expiry_slot != UINT32_MAX))
         return "S2: an expiry without a place in the heap, or a place without one";
     if (o->expiry_ms != 0 && (o->expiry_slot >= d->n_expiries || d->expiries[o->expiry_slot] != o))
         return "S2: another object is in the heap's place";
     if (id_cmp(state_top_id(st), st->last_id) > 0)
         return "S4: an entry above the last ID";
-    return stream_index_check(&st->index);
+    if (st->tail != NULL && stream_index_n(st->tail) == 0)
+        return "S6: a tail without entries";
+    if (stream_index_n(st->tail) > st->n_entries)
+        return "S7: more entries in the tail than live";
+    if (st->tail != NULL && id_cmp(stream_tail_first(st), stream_floor(st)) < 0)
+        return "S8: an entry below the floor";
+    return stream_index_check(st->tail);
 }
 
 struct state_checked {

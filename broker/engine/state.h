@@ -11,12 +11,14 @@
 #include "broker/engine/dict.h"
 #include "log/err.h"
 #include "log/id.h"
+#include "log/delset.h"
 #include "log/log.h"
+#include "log/record.h"
 #include "log/stream.h"
 
 struct digest; /* engine/digest.h */
+struct idmp;   /* engine/idmp.h */
 struct idmp_item;
-struct idmp; /* idempotence map of a stream; engine/idmp.h. NULL until used */
 
 enum object_type { OBJECT_STREAM = 1 };
 
@@ -24,30 +26,104 @@ struct object {
     struct dict_node node;     /* in its database's dictionary, by name; must be first */
     struct dict_node oid_node; /* in the table by oid */
     uint64_t oid;
-    uint64_t rev;        /* LSN of the record that bound the name (create, rename, expiry) */
-    uint64_t expiry_ms;  /* 0: none */
-    uint64_t always_lsn; /* LSN of the last always-class effect on it; 0: none */
-    size_t expiry_slot;  /* place in the database's expiry heap; SIZE_MAX: none */
-    uint16_t slot;       /* of 16,384, CRC16 of the name's hash tag */
+    uint64_t rev;         /* LSN of the record that bound the name (create, rename, expiry) */
+    uint64_t expiry_ms;   /* 0: none */
+    uint64_t always_lsn;  /* LSN of the last always-class effect on it; 0: none */
+    struct slice name;    /* owned, follows the object in memory or separately after a rename */
+    uint32_t expiry_slot; /* place in the database's expiry heap; UINT32_MAX: none */
+    uint32_t generation;  /* its database's when it was bound; another one now: flushed since */
+    uint32_t digested;    /* number of the last digest that has it (engine/digest.h) */
+    uint16_t slot;        /* of 16,384, CRC16 of the name's hash tag */
     uint8_t type;
     uint8_t db;
-    uint32_t generation; /* its database's when it was bound; another one now: flushed since */
-    uint32_t digested;   /* number of the last digest that has it (engine/digest.h) */
-    struct slice name;   /* owned, follows the object in memory or separately after a rename */
 };
 
+/* Idempotence of a stream; engine/idmp.h. */
+struct stream_idmp {
+    struct idmp *map;             /* NULL: nothing is remembered */
+    uint32_t duration_s, maxsize; /* 0: the configuration's */
+    uint64_t iids_added, iids_duplicates;
+};
+
+/* What RECORD_SETTINGS sets. */
+struct stream_settings {
+    uint32_t set; /* 1 << tag: the stream has a value of its own */
+    uint64_t values[SETTING_COUNT];
+};
+
+/* What most streams do not have. */
+struct stream_more {
+    struct id floor;        /* entries below it are gone, though segments may still have them */
+    struct id max_deleted;  /* max-deleted-entry-id */
+    struct delset *deletes; /* entries at or above the floor that are gone */
+    struct stream_idmp *idmp;
+    struct stream_settings *settings;
+};
+
+/* Entries are in segments, in the tail, or in both until `sealed` has been told; those that live count once. */
 struct stream {
-    struct object object; /* must be first */
-    struct stream_index index;
+    struct object object;      /* must be first */
+    struct stream_index *tail; /* unsealed entries; NULL: none */
+    struct stream_more *more;  /* NULL: none of it */
     struct id last_id;
-    struct id max_deleted; /* max-deleted-entry-id */
+    struct id sealed_last; /* no entry in a segment has a larger ID */
+    uint64_t n_entries;    /* that live */
+    uint64_t bytes;        /* of those, as rows (log/entry.h) */
     uint64_t entries_added;
     /* entries_added when it last had no entry: for whole nodes of XTRIM ~ */
     uint64_t added_when_empty;
-    struct idmp *idmp;
-    uint32_t idmp_duration_s, idmp_maxsize; /* 0: the configuration's */
-    uint64_t iids_added, iids_duplicates;
 };
+
+extern const struct stream_more STREAM_MORE_NONE;
+extern const struct stream_idmp STREAM_IDMP_NONE;
+extern const struct stream_settings STREAM_SETTINGS_NONE;
+
+static inline const struct stream_more *stream_more(const struct stream *st)
+{
+    return st->more == NULL ? &STREAM_MORE_NONE : st->more;
+}
+
+static inline struct id stream_floor(const struct stream *st)
+{
+    return stream_more(st)->floor;
+}
+
+static inline struct id stream_max_deleted(const struct stream *st)
+{
+    return stream_more(st)->max_deleted;
+}
+
+/* Borrowed; NULL: none. */
+static inline struct delset *stream_deletes(const struct stream *st)
+{
+    return stream_more(st)->deletes;
+}
+
+/* Never NULL. */
+static inline const struct stream_idmp *stream_idmp(const struct stream *st)
+{
+    return stream_more(st)->idmp == NULL ? &STREAM_IDMP_NONE : st->more->idmp;
+}
+
+/* Never NULL. */
+static inline const struct stream_settings *stream_settings(const struct stream *st)
+{
+    return stream_more(st)->settings == NULL ? &STREAM_SETTINGS_NONE : st->more->settings;
+}
+
+/* The stream's own value of a setting, or `other`, the configuration's. */
+static inline uint64_t stream_setting(const struct stream *st, enum record_setting tag,
+                                      uint64_t other)
+{
+    const struct stream_settings *x = stream_settings(st);
+    return x->set >> tag & 1 ? x->values[tag] : other;
+}
+
+/* How many entries live in segments only. */
+static inline uint64_t stream_n_sealed(const struct stream *st)
+{
+    return st->n_entries - stream_index_n(st->tail);
+}
 
 struct state_db {
     struct dict names;        /* name -> struct object */
@@ -93,16 +169,45 @@ must_check int state_reserve_stream(struct state *s, struct slice name, struct s
                                     struct err *e);
 void state_discard_stream(struct stream *st); /* a reserved one that was not added */
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
-/* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows. */
-void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry);
-bool state_delete_entry(struct state *s, struct stream *st, struct id id);
-uint64_t state_trim(struct state *s, struct stream *st, struct id first);
+/* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows.
+ * `len` is the entry's. */
+void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry,
+                     size_t len);
+
+/* What is left in a stream after a removal: what the record says. */
+struct state_left {
+    uint64_t n, bytes;
+};
+
+/* Makes room for one state_remove of `n` IDs, state_cut, state_set_id. */
+must_check int state_prepare_remove(struct stream *st, size_t n, struct err *e);
+/* Entries that live, wherever they lie, are gone: RECORD_REMOVE. */
+void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
+                  struct state_left left);
+/* All entries below `first`, all there are if left.n is 0, are gone: RECORD_CUT. */
+void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left);
+
+/* A stream without entries whose last ID goes back begins anew under the record's LSN as its oid (no ID of an oid
+ * may come twice). */
+bool state_may_set_id(const struct stream *st,
+                      struct id last); /* else: above it is a deleted one */
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
-                  struct id max_deleted);
+                  struct id max_deleted, uint64_t lsn);
+
+/* state_prepare_idmp_config is called before state_set_idmp. */
+must_check int state_prepare_idmp_config(struct stream *st, struct err *e);
+void state_set_idmp(struct state *s, struct stream *st, uint32_t duration_s, uint32_t maxsize);
 must_check int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer,
                                   struct slice iid, uint64_t now_ms, struct idmp_item **out,
                                   struct err *e); /* see idmp_prepare */
-void state_set_idmp(struct state *s, struct stream *st, uint32_t duration_s, uint32_t maxsize);
+void state_count_duplicate(struct stream *st);    /* an idempotence ID came again; no effect */
+
+/* Sets those of `x` that are in `which` (bits 1 << tag; one that is not in x->set becomes the configuration's):
+ * RECORD_SETTINGS. state_prepare_configure is called before. */
+must_check int state_prepare_configure(struct stream *st, struct err *e);
+void state_configure(struct state *s, struct stream *st, uint32_t which,
+                     const struct stream_settings *x);
+
 /* Binds o to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
  * with ERR_NOMEM (nothing has changed then), engine_bind calls it first. */
 must_check int state_bind(struct state *s, struct object *o, int db, struct slice name,
