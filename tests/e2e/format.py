@@ -68,6 +68,17 @@ def apply(records):
         oid = names.pop(name, None)
         entries.pop(oid, None)
 
+    last = {}  # oid -> last ID
+
+    def begin_anew(b, lsn):
+        """A stream without entries whose last ID goes back is a new one."""
+        oid = b["oid"]
+        if not entries[oid] and b["last"] < last.get(oid, (0, 0)):
+            name = next(n for n, o in names.items() if o == oid)
+            names[name], entries[lsn], expiry[lsn], bound[lsn] = lsn, entries.pop(oid), expiry[oid], lsn
+            oid = lsn
+        last[oid] = b["last"]
+
     for r in records:
         b = r.body
         if r.name in ("STREAM", "NAME"):
@@ -82,10 +93,17 @@ def apply(records):
             bound[oid] = r.lsn
         elif r.name in ("ENTRY", "ENTRY_IDMP"):
             entries[b["oid"]].append(b["entry"])
-        elif r.name == "DELETE":
+            last[b["oid"]] = b["entry"][0]
+        elif r.name in ("DELETE", "REMOVE"):
             entries[b["oid"]] = [e for e in entries[b["oid"]] if e[0] not in b["ids"]]
+            checks.equal("what %s leaves" % r.name, len(entries[b["oid"]]), b.get("n_left", len(entries[b["oid"]])))
         elif r.name == "TRIM":
             entries[b["oid"]] = [e for e in entries[b["oid"]] if e[0] >= b["first"]]
+        elif r.name == "CUT":
+            entries[b["oid"]] = [e for e in entries[b["oid"]] if b["n_left"] and e[0] >= b["first"]]
+            checks.equal("what CUT leaves", len(entries[b["oid"]]), b["n_left"])
+        elif r.name == "SETID":
+            begin_anew(b, r.lsn)
         elif r.name == "UNNAME":
             name = (b["db"], b["key"])
             if name in names and bound[names[name]] == b["rev"]:
@@ -126,7 +144,7 @@ def check_new_store(path):
         store = compare("a new store", closed, server)
     kinds = {r.name for r in store.records}
     checks.equal("every kind of record is in it", sorted(kinds), sorted(
-        "SKIP STREAM ENTRY ENTRY_IDMP DELETE TRIM SETID NAME UNNAME FLUSH IDMP_CONFIG".split()))
+        "SKIP STREAM ENTRY ENTRY_IDMP REMOVE CUT SETID NAME UNNAME FLUSH IDMP_CONFIG".split()))
     checks.ok("it has several files", len(store.files) > 1)
     checks.equal("the last frame is a CLOSE", store.markers[-1], CLOSE)
     check_damage(closed, store)

@@ -81,6 +81,9 @@ class Bytes:
     def ids(self):
         return [self.id() for _ in range(self.varint())]
 
+    def settings(self):
+        return [(self.varint(), self.varint()) for _ in range(self.varint())]
+
     def entry(self):
         return (self.id(), [(self.str(), self.str()) for _ in range(self.varint())])
 
@@ -98,6 +101,9 @@ RECORDS = {
     9: ("UNNAME", [("db", V), ("key", S), ("reason", Bytes.u8), ("rev", V)]),
     10: ("FLUSH", [("db", V)]),
     11: ("IDMP_CONFIG", [("oid", V), ("duration_s", V), ("maxsize", V)]),
+    12: ("REMOVE", [("oid", V), ("n_left", V), ("bytes_left", V), ("ids", Bytes.ids)]),
+    13: ("CUT", [("oid", V), ("first", I), ("n_left", V), ("bytes_left", V)]),
+    14: ("SETTINGS", [("oid", V), ("settings", Bytes.settings)]),
 }
 
 
