@@ -133,7 +133,7 @@ static void server_config_get(struct engine *e, struct client *c, const struct s
     server_settings_fini(&s);
 }
 
-/* Tells the host about a setting, by its name in lower case. */
+/* Tells the engine about a setting, by its name in lower case. */
 static void server_config_changed(struct engine *e, struct slice key)
 {
     char name[64];
@@ -142,8 +142,7 @@ static void server_config_changed(struct engine *e, struct slice key)
     for (size_t i = 0; i < n; i++)
         name[i] = (char)(key.p[i] >= 'A' && key.p[i] <= 'Z' ? key.p[i] + 'a' - 'A' : key.p[i]);
     name[n] = '\0';
-    if (e->host.config_changed != NULL)
-        e->host.config_changed(e->host.ctx, name);
+    engine_config_changed(e, name);
 }
 
 static void server_config_set(struct engine *e, struct client *c, const struct slice *argv,

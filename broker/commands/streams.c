@@ -1,8 +1,8 @@
 /*
  * streams.c - the table of the stream commands, and what they share.
  *
- * The commands are in streams_add.c (XADD), streams_change.c (XTRIM, XDEL, XDELEX, XSETID, XCFGSET),
- * streams_read.c (XLEN, XRANGE, XREVRANGE, XREAD) and streams_info.c (XINFO).
+ * The commands are in streams_add.c (XADD), streams_change.c (XTRIM, XDEL, XDELEX, XSETID), streams_settings.c
+ * (XCFGSET), streams_read.c (XLEN, XRANGE, XREVRANGE, XREAD) and streams_info.c (XINFO).
  *
  * A reply of entries is the bulk of what a broker sends, so an entry is written from its bytes in the log's
  * arena into the output's chunk in one pass: a string costs two comparisons, its length of one to three
@@ -349,8 +349,13 @@ const struct command stream_commands[] = {
       .group = "stream",
       .since = "8.6.0",
       .complexity = "O(1)",
-      .summary = "Sets how long and how many idempotence IDs a stream remembers",
-      .syntax = "key [IDMP-DURATION seconds] [IDMP-MAXSIZE count]",
+      .summary = "Sets how long and how many idempotence IDs a stream remembers, what the server "
+                 "removes of it by age, size and number of entries (0: nothing), how it is "
+                 "compressed and when appends are acknowledged; DEFAULT goes back to the "
+                 "configuration's value",
+      .syntax = "key [IDMP-DURATION seconds] [IDMP-MAXSIZE count] [RETENTION-AGE milliseconds] "
+                "[RETENTION-BYTES bytes] [RETENTION-LEN count] [CODEC <auto | none | lz4 | zstd | "
+                "zstd:level>] [DURABILITY <always | interval | os>]",
       .key_flags = "RW UPDATE" },
     { .name = "xdel",
       .handler = streams_xdel,

@@ -240,6 +240,12 @@ static int xadd_append_idmp(struct engine *e, struct client *c, const struct xad
     return OK;
 }
 
+static void xadd_count(struct engine *e, const struct xadd *x)
+{
+    for (size_t i = 0; i < x->n_strings; i++)
+        e->received_bytes += x->strings[i].n;
+}
+
 /* Adds the entry to `st`, or to a new stream if that is NULL. */
 static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
                     struct id id, struct err *err)
@@ -263,9 +269,12 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
         xadd_append(e, c, x, st, id);
     else
         rc = xadd_append_idmp(e, c, x, st, id, err);
-    if (rc == OK && x->trim.by != STREAMS_TRIM_NONE)
+    if (rc != OK)
+        return rc;
+    xadd_count(e, x);
+    if (x->trim.by != STREAMS_TRIM_NONE)
         streams_trim(e, c, st, &x->trim);
-    return rc;
+    return OK;
 }
 
 void streams_xadd(struct engine *e, struct client *c, const struct slice *argv, size_t argc)

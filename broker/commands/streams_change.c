@@ -1,5 +1,5 @@
 /*
- * streams_change.c - XTRIM, XDEL, XDELEX, XSETID, XCFGSET.
+ * streams_change.c - XTRIM, XDEL, XDELEX, XSETID.
  *
  * What `~` and LIMIT leave to the server is decided here and logged as its effect: the ID of the first
  * entry that stays. Redis trims whole nodes of its radix tree, each of stream-node-max-entries entries
@@ -575,83 +575,4 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
     }
     setid_append(e, c, st, x.last, added, x.max_deleted);
     reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
-}
-
-/* ---- XCFGSET ---- */
-
-struct xcfgset {
-    int64_t duration_s, maxsize; /* 0: not given */
-};
-
-static bool xcfgset_option(struct client *c, struct slice word, struct slice value,
-                           struct xcfgset *x)
-{
-    bool duration = args_word(word, "idmp-duration");
-    int64_t n, max = duration ? IDMP_DURATION_MAX_S : IDMP_MAXSIZE_MAX;
-
-    if (!args_i64(value, &n)) {
-        reply_not_integer(c);
-        return false;
-    }
-    if (n < 1 || n > max) {
-        reply_error(c, "ERR %s must be between 1 and %d %s",
-                    duration ? "IDMP-DURATION" : "IDMP-MAXSIZE", (int)max,
-                    duration ? "seconds" : "entries");
-        return false;
-    }
-    *(duration ? &x->duration_s : &x->maxsize) = n;
-    return true;
-}
-
-static bool xcfgset_parse(struct client *c, const struct slice *argv, size_t argc,
-                          struct xcfgset *x)
-{
-    if (argc == 2) {
-        reply_error(c, "ERR At least one parameter must be specified");
-        return false;
-    }
-    for (size_t i = 2; i < argc; i += 2) {
-        bool known = args_word(argv[i], "idmp-duration") || args_word(argv[i], "idmp-maxsize");
-
-        if (!known || i + 1 == argc) {
-            reply_syntax_error(c);
-            return false;
-        }
-        if (!xcfgset_option(c, argv[i], argv[i + 1], x))
-            return false;
-    }
-    return true;
-}
-
-/* Settings that are what they were leave the map alone. */
-void streams_xcfgset(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
-{
-    uint64_t duration_s, maxsize, lsn;
-    struct xcfgset x = { 0, 0 };
-    struct stream *st;
-    struct err err;
-
-    if (!xcfgset_parse(c, argv, argc, &x) || !streams_find_write(e, c, argv[1], &st))
-        return;
-    if (st == NULL) {
-        reply_no_such_key(c);
-        return;
-    }
-    duration_s = streams_idmp_duration_s(e, st);
-    maxsize = streams_idmp_maxsize(e, st);
-    if ((x.duration_s != 0 && (uint64_t)x.duration_s != duration_s) ||
-        (x.maxsize != 0 && (uint64_t)x.maxsize != maxsize)) {
-        duration_s = x.duration_s != 0 ? (uint64_t)x.duration_s : duration_s;
-        maxsize = x.maxsize != 0 ? (uint64_t)x.maxsize : maxsize;
-        if (state_prepare_idmp_config(st, &err) != OK) {
-            reply_error(c, "OOM %s", err.text);
-            return;
-        }
-        size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
-        uint8_t *p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
-        varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);
-        state_set_idmp(&e->state, st, (uint32_t)duration_s, (uint32_t)maxsize);
-        engine_key_changed(e, c->db, argv[1]);
-    }
-    reply_ok(c);
 }

@@ -54,7 +54,7 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     uint8_t hash_key[16];
     int rc;
 
-    *e = (struct engine){ .config = config, .io = io, .host = *host };
+    *e = (struct engine){ .config = config, .io = io, .host = *host, .rules_version = 1 };
     if (io->random(io, hash_key, sizeof hash_key) != 0 ||
         io->random(io, e->rng, sizeof e->rng) != 0)
         return err_sys(err, ERR_IO, "read randomness");
@@ -429,10 +429,62 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
 
 /* ---- for commands ---- */
 
-static enum log_class engine_class(const struct engine *e, const struct object *o)
+const struct settings_rule *engine_rule(const struct engine *e, struct stream *st)
+{
+    const struct settings_rules *rules = &e->config->stream_settings;
+
+    if (rules->n == 0)
+        return NULL;
+    if (st->rules_version != e->rules_version) {
+        st->rule = (uint8_t)settings_rules_find(rules, st->object.name);
+        st->rules_version = e->rules_version;
+    }
+    return st->rule < rules->n ? &rules->rules[st->rule] : NULL;
+}
+
+static uint64_t engine_default(const struct engine *e, enum record_setting tag)
+{
+    switch (tag) {
+    case SETTING_RETENTION_AGE: return (uint64_t)e->config->retention_age_ms;
+    case SETTING_RETENTION_BYTES: return e->config->retention_bytes;
+    case SETTING_RETENTION_LEN: return (uint64_t)e->config->retention_len;
+    case SETTING_CODEC: return (uint64_t)e->config->stream_codec;
+    default: return (uint64_t)e->config->stream_durability;
+    }
+}
+
+uint64_t engine_setting(const struct engine *e, struct stream *st, enum record_setting tag,
+                        enum engine_origin *origin)
+{
+    const struct stream_settings *own = stream_settings(st);
+    const struct settings_rule *rule;
+    enum engine_origin ignored;
+
+    if (origin == NULL)
+        origin = &ignored;
+    *origin = ENGINE_OF_STREAM;
+    if (own->set >> tag & 1)
+        return own->values[tag];
+    rule = engine_rule(e, st);
+    *origin = ENGINE_OF_PATTERN;
+    if (rule != NULL && rule->given >> tag & 1)
+        return rule->values[tag];
+    *origin = ENGINE_OF_CONFIG;
+    return engine_default(e, tag);
+}
+
+void engine_config_changed(struct engine *e, const char *key)
+{
+    if (strcmp(key, "stream-settings") == 0 && ++e->rules_version == 0)
+        e->rules_version = 1;
+    if (e->host.config_changed != NULL)
+        e->host.config_changed(e->host.ctx, key);
+}
+
+static enum log_class engine_class(const struct engine *e, struct object *o)
 {
     assert(o->type == OBJECT_STREAM);
-    return (enum log_class)e->config->stream_durability;
+    return (enum log_class)engine_setting(e, (struct stream *)(void *)o, SETTING_DURABILITY, NULL);
 }
 
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class,
@@ -515,12 +567,15 @@ int engine_bind(struct engine *e, struct client *c, struct object *o, int db, st
     size_t len =
         varint_size((uint64_t)db) + slice_size(name) + varint_size(o->oid) + varint_size(expiry_ms);
     bool renamed = db != o->db || !slice_equal(name, o->name);
+    struct stream *st = (struct stream *)(void *)o;
     uint64_t lsn = log_last_lsn(e->log) + 1; /* what the record will get */
     uint8_t *p;
     int rc = state_bind(&e->state, o, db, name, expiry_ms, lsn, err);
 
     if (rc != OK)
         return rc;
+    if (renamed)
+        st->rules_version = 0; /* another pattern may match */
     p = engine_append_to(e, c, o, RECORD_NAME, len, &lsn);
     assert(lsn == o->rev);
     p = slice_put(varint_put(p, (uint64_t)db), name);
@@ -530,9 +585,22 @@ int engine_bind(struct engine *e, struct client *c, struct object *o, int db, st
     return OK;
 }
 
+/* The strongest class that some stream may have. */
+static enum log_class engine_strongest_class(const struct engine *e)
+{
+    const struct settings_rules *rules = &e->config->stream_settings;
+    uint64_t class = (uint64_t)e->config->stream_durability;
+
+    for (size_t i = 0; i < rules->n; i++)
+        if (rules->rules[i].given >> SETTING_DURABILITY & 1 &&
+            rules->rules[i].values[SETTING_DURABILITY] > class)
+            class = rules->rules[i].values[SETTING_DURABILITY];
+    return e->state.own_always ? LOG_ALWAYS : (enum log_class) class;
+}
+
 void engine_flush(struct engine *e, struct client *c, int db)
 {
-    enum log_class class = (enum log_class)e->config->stream_durability;
+    enum log_class class = engine_strongest_class(e);
     uint64_t lsn;
     uint8_t *p = engine_append(e, c, RECORD_FLUSH, class, varint_size((uint64_t)(db + 1)), &lsn);
 

@@ -66,6 +66,8 @@ struct engine {
     bool busy;                /* the last round left work behind: run another one soon */
     uint64_t expire_again_ms; /* no expiry before: there was no room to log it */
     uint64_t round_written, round_durable; /* the watermarks when the round began */
+    uint16_t rules_version;                /* of the configuration's stream-settings; never 0 */
+    uint64_t received_bytes; /* field names and values of entries appended since the start */
     struct engine_stats stats;
 };
 
@@ -148,6 +150,18 @@ static inline bool engine_is_expired(const struct engine *e, const struct object
 {
     return o->expiry_ms != 0 && o->expiry_ms <= e->now_ms;
 }
+
+/* What holds for a stream: its own setting, or that of the first pattern of the configuration that matches its name, or
+ * the configuration's. *origin (may be NULL) tells which. */
+enum engine_origin { ENGINE_OF_STREAM, ENGINE_OF_PATTERN, ENGINE_OF_CONFIG };
+uint64_t engine_setting(const struct engine *e, struct stream *st, enum record_setting tag,
+                        enum engine_origin *origin);
+
+/* The pattern that matches the stream's name, or NULL. */
+const struct settings_rule *engine_rule(const struct engine *e, struct stream *st);
+
+/* A setting of the configuration has changed. */
+void engine_config_changed(struct engine *e, const char *key);
 
 /* 64 random bits; never to decide what a record says. */
 uint64_t engine_random(struct engine *e);

@@ -456,6 +456,7 @@ static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
 
     dict_remove(&s->oids, &o->oid_node);
     o->oid = lsn;
+    st->due_s = 0;
     o->rev = lsn;
     dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
     st->sealed_last = ID_MIN;
@@ -534,6 +535,8 @@ void state_configure(struct state *s, struct stream *st, uint32_t which,
         if (which >> tag & 1)
             to->values[tag] = x->set >> tag & 1 ? x->values[tag] : 0;
     to->set = (to->set & ~which) | (x->set & which);
+    if (to->set >> SETTING_DURABILITY & 1 && to->values[SETTING_DURABILITY] == LOG_ALWAYS)
+        s->own_always = true;
 }
 
 /* ---- effects: names ---- */

@@ -72,6 +72,10 @@ struct stream {
     uint64_t entries_added;
     /* entries_added when it last had no entry: for whole nodes of XTRIM ~ */
     uint64_t added_when_empty;
+    /* not of the state, and not in a checkpoint: */
+    uint32_t due_s;         /* of engine/retention.c */
+    uint16_t rules_version; /* the engine's when `rule` was found; 0: it was not */
+    uint8_t rule;           /* of the configuration's stream-settings */
 };
 
 extern const struct stream_more STREAM_MORE_NONE;
@@ -149,6 +153,7 @@ struct state {
     struct digest *digest;       /* the one being made of a pinned version, or NULL */
     uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
     uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
+    bool own_always;             /* a stream may have LOG_ALWAYS as a setting of its own */
     uint8_t hash_key[16];        /* SipHash, random for each process */
 };
 
