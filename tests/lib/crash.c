@@ -2,14 +2,8 @@
  * crash.c - scripted and random lives of a log, and the failures put into them.
  *
  * A life is a list of steps: start, append, commit, let time pass, fill the disk, die, start again. While it
- * runs, a hook before each file operation looks at the disk as it is then. For a crash point (T2) it makes
- * copies, lets the power fail on them in every mode, starts a log there and judges what it finds (world.c). The
- * watermarks are read at that very moment, so a claim that comes one operation too early is seen. What a
- * start finds on one image depends on the image alone: images are remembered by their digest, and an image
- * that was judged before is only measured against what must be there by now.
- *
- * For modes P and D the start itself is interrupted at each of its operations in the same way; whatever
- * it leaves must give exactly what the undisturbed start gives.
+ * runs, a hook before each file operation has the disk judged as it is then (judge.c): for a crash point (T2) the
+ * power fails there in every mode, and what a log finds then is compared with the model (world.c).
  */
 #include "tests/lib/crash.h"
 
@@ -18,238 +12,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "tests/lib/judge.h"
 #include "tests/lib/world.h"
 
-/* ---- images that were judged ------------------------------------------------------------------- */
+/* ---- the world as what is judged --------------------------------------------------------------- */
 
-struct seen {
-    uint64_t digest; /* 0: empty place */
-    size_t n;        /* records found */
-};
-
-struct cache {
-    struct seen *at;
-    size_t n, cap; /* cap is a power of two */
-};
-
-static struct seen *cache_place(const struct cache *c, uint64_t digest)
+static bool subject_find(void *ctx, struct simio *disk, size_t *n, char why[JUDGE_WHY_MAX])
 {
-    size_t i = (size_t)digest & (c->cap - 1);
+    struct start s;
 
-    while (c->at[i].digest != 0 && c->at[i].digest != digest)
-        i = (i + 1) & (c->cap - 1);
-    return &c->at[i];
+    start_run(&s, ctx, disk, false);
+    if (s.rc != OK)
+        snprintf(s.why, sizeof s.why, "the start failed: %.300s", s.err.text);
+    if (s.log != NULL)
+        log_abandon(s.log);
+    snprintf(why, JUDGE_WHY_MAX, "%s", s.why);
+    *n = s.n;
+    return why[0] == '\0';
 }
 
-static void cache_clear(struct cache *c)
+static bool subject_check(void *ctx, size_t n, enum simio_mode mode, char why[JUDGE_WHY_MAX])
 {
-    free(c->at);
-    memset(c, 0, sizeof *c);
+    struct start s = { .w = ctx, .n = n };
+    bool ok = start_check(&s, ctx, mode);
+
+    snprintf(why, JUDGE_WHY_MAX, "%s", s.why);
+    return ok;
 }
 
-static void cache_add(struct cache *c, uint64_t digest, size_t n)
+static void subject_poll(void *ctx)
 {
-    struct cache old = *c;
-
-    if (2 * (c->n + 1) > c->cap) {
-        c->cap = c->cap ? 2 * c->cap : 1024;
-        c->at = calloc(c->cap, sizeof *c->at);
-        if (c->at == NULL)
-            abort();
-        for (size_t i = 0; i < old.cap; i++)
-            if (old.at[i].digest != 0)
-                *cache_place(c, old.at[i].digest) = old.at[i];
-        free(old.at);
-    }
-    c->n++;
-    *cache_place(c, digest) = (struct seen){ digest, n };
+    world_poll(ctx);
 }
 
-static bool cache_get(const struct cache *c, uint64_t digest, size_t *out_n)
+static bool subject_fails(void *ctx, const char *text)
 {
-    const struct seen *s = c->cap ? cache_place(c, digest) : NULL;
-
-    if (s == NULL || s->digest == 0)
-        return false;
-    *out_n = s->n;
-    return true;
+    return world_fails(ctx, "%s", text);
 }
 
-/* ---- judging images ---------------------------------------------------------------------------- */
-
-struct judge {
-    struct world *w;
-    struct cache cache;
-    uint64_t rng;
-    uint64_t max_variants, max_inner; /* images of a mode at an operation, and at one of a start */
-    bool (*wants)(const struct judge *j, const struct simio_op *op);
-    uint64_t modes; /* bit for each */
-    uint64_t from;  /* the operation that fails */
-    char where[100];
-};
-
-/* An interrupted start: what each interruption finds must be what the first one found. */
-struct inner {
-    struct judge *j;
-    bool known;
-    size_t n;
-};
-
-static uint64_t variant_of(struct judge *j, uint64_t count, uint64_t max, uint64_t i)
+static bool subject_holds(void *ctx)
 {
-    if ((count != 0 && count <= max) || max == 1) /* the only one: nothing is kept */
-        return i;
-    return count + (simio_random(&j->rng) >> 2);
-}
-
-static uint64_t variants(uint64_t count, uint64_t max)
-{
-    return count != 0 && count < max ? count : max;
-}
-
-static void judge_fails(struct judge *j, enum simio_mode mode, uint64_t variant, const char *what,
-                        const char *why)
-{
-    world_fails(j->w, "%s, mode %c variant %" PRIu64 "%s: %s", j->where, simio_mode_letter(mode),
-                variant, what, why);
-}
-
-/* What a start finds on the image; remembered. False if it failed or found what cannot be. */
-static bool judge_find(struct judge *j, struct simio *disk, uint64_t digest, struct start *s)
-{
-    start_run(s, j->w, disk, false);
-    if (s->rc != OK)
-        snprintf(s->why, sizeof s->why, "the start failed: %.300s", s->err.text);
-    if (s->log != NULL)
-        log_abandon(s->log);
-    s->log = NULL;
-    if (s->why[0] == '\0')
-        cache_add(&j->cache, digest, s->n);
-    return s->why[0] == '\0';
-}
-
-static void inner_image(struct inner *in, const struct simio *disk, const struct simio_op *op,
-                        enum simio_mode mode, uint64_t variant)
-{
-    struct judge *j = in->j;
-    struct simio *copy = simio_copy(disk);
-    struct start s = { .w = j->w };
-    char what[120];
-    uint64_t digest;
-
-    simio_crash(copy, mode, variant);
-    digest = simio_digest(copy);
-    snprintf(what, sizeof what, ", and again before %s of %s in the start",
-             simio_kind_name(op->kind), op->path);
-    if (!cache_get(&j->cache, digest, &s.n)) {
-        j->w->result->n_images++;
-        if (!judge_find(j, copy, digest, &s))
-            judge_fails(j, mode, variant, what, s.why);
-    }
-    if (!in->known)
-        in->n = s.n;
-    in->known = true;
-    if (s.n != in->n && s.why[0] == '\0') {
-        snprintf(s.why, sizeof s.why, "%zu records where another start found %zu", s.n, in->n);
-        judge_fails(j, mode, variant, what, s.why);
-    }
-    simio_free(copy);
-}
-
-struct inner_hook {
-    struct inner *in;
-    struct simio *disk;
-};
-
-static void inner_on_op(void *ctx, const struct simio_op *op)
-{
-    static const enum simio_mode modes[] = { SIMIO_PREFIX, SIMIO_DIRS };
-    struct inner_hook *h = ctx;
-    struct judge *j = h->in->j;
-
-    if (!simio_kind_changes(op->kind) || !world_holds(j->w))
-        return;
-    for (size_t m = 0; m < sizeof modes / sizeof modes[0]; m++) {
-        uint64_t count = simio_crash_count(h->disk, modes[m]);
-        for (uint64_t i = 0; i < variants(count, j->max_inner); i++)
-            inner_image(h->in, h->disk, op, modes[m], variant_of(j, count, j->max_inner, i));
-    }
-}
-
-/* Once more without power: what the start has found is still there, whatever was not synced. */
-static void judge_again(struct judge *j, struct simio *disk, enum simio_mode mode, uint64_t variant,
-                        size_t n)
-{
-    struct start s = { .w = j->w };
-    uint64_t digest;
-
-    simio_crash(disk, simio_below(&j->rng, 2) ? SIMIO_PREFIX : SIMIO_MIXED, simio_random(&j->rng));
-    digest = simio_digest(disk);
-    if (!cache_get(&j->cache, digest, &s.n) && !judge_find(j, disk, digest, &s))
-        judge_fails(j, mode, variant, ", after a second power cut", s.why);
-    else if (s.n != n) {
-        snprintf(s.why, sizeof s.why, "%zu records, %zu before it", s.n, n);
-        judge_fails(j, mode, variant, ", after a second power cut", s.why);
-    }
-}
-
-static void judge_new_image(struct judge *j, struct simio *disk, uint64_t digest,
-                            enum simio_mode mode, uint64_t variant, struct start *s)
-{
-    struct inner in = { .j = j };
-    struct inner_hook hook = { .in = &in, .disk = disk };
-
-    j->w->result->n_images++;
-    if (j->max_inner > 0 && (mode == SIMIO_PREFIX || mode == SIMIO_DIRS))
-        simio_set_hook(disk, inner_on_op, &hook);
-    if (!judge_find(j, disk, digest, s)) {
-        judge_fails(j, mode, variant, "", s->why);
-        return;
-    }
-    simio_set_hook(disk, NULL, NULL);
-    if (in.known && in.n != s->n)
-        judge_fails(j, mode, variant, "", "an interrupted start finds other records");
-    judge_again(j, disk, mode, variant, s->n);
-}
-
-static void judge_image(struct judge *j, enum simio_mode mode, uint64_t variant)
-{
-    struct simio *copy = simio_copy(j->w->disk);
-    struct start s = { .w = j->w };
-    uint64_t digest;
-
-    simio_crash(copy, mode, variant);
-    digest = simio_digest(copy) ^ (mode == SIMIO_KILL);
-    if (!cache_get(&j->cache, digest, &s.n))
-        judge_new_image(j, copy, digest, mode, variant, &s);
-    if (s.why[0] == '\0' && !start_check(&s, j->w, mode))
-        judge_fails(j, mode, variant, "", s.why);
-    simio_free(copy);
-}
-
-static void judge_now(struct judge *j)
-{
-    for (int mode = 0; mode < SIMIO_N_MODES; mode++) {
-        uint64_t count = simio_crash_count(j->w->disk, (enum simio_mode)mode);
-        if ((j->modes & 1u << mode) == 0)
-            continue;
-        for (uint64_t i = 0; i < variants(count, j->max_variants) && world_holds(j->w); i++)
-            judge_image(j, (enum simio_mode)mode, variant_of(j, count, j->max_variants, i));
-    }
-}
-
-static void judge_on_op(void *ctx, const struct simio_op *op)
-{
-    struct judge *j = ctx;
-
-    if (!simio_kind_changes(op->kind) || !world_holds(j->w))
-        return;
-    world_poll(j->w);
-    if (j->wants != NULL && !j->wants(j, op))
-        return;
-    snprintf(j->where, sizeof j->where, "before operation %" PRIu64 ", %s of %s", op->number,
-             simio_kind_name(op->kind), op->path);
-    judge_now(j);
+    return world_holds(ctx);
 }
 
 /* ---- a life ------------------------------------------------------------------------------------ */
@@ -403,7 +206,10 @@ static void life_init(struct life *l, const struct crash_options *o, uint64_t se
     (void)o;
     world_init(&l->w, seed, result);
     snprintf(l->w.where, sizeof l->w.where, "%s, seed %" PRIu64, suite, seed);
-    l->judge.w = &l->w;
+    l->judge.subject = (struct subject){ &l->w,        subject_find,  subject_check,
+                                         subject_poll, subject_fails, subject_holds };
+    l->judge.disk = l->w.disk;
+    l->judge.result = result;
     l->judge.rng = l->rng = seed ^ 0x5bd1e995;
     l->after = SIMIO_KILL;
 }
@@ -413,7 +219,7 @@ static void life_fini(struct life *l)
     simio_set_hook(l->w.disk, NULL, NULL);
     l->w.result->n_ops += simio_n_ops(l->w.disk);
     world_fini(&l->w);
-    cache_clear(&l->judge.cache);
+    judge_forget(&l->judge);
 }
 
 /* The process ends in `mode`, the next one starts; a start that a fault has spoilt is tried once more. */
@@ -431,7 +237,7 @@ static void life_restart(struct life *l, enum simio_mode mode)
             world_open(w, mode, false); /* says why */
         faults = simio_n_faults(w->disk);
     }
-    cache_clear(&l->judge.cache);
+    judge_forget(&l->judge);
     world_poll(w);
 }
 

@@ -1,0 +1,67 @@
+/* host.h - the other side of struct log_host, as small and simple as it can be: streams by name, written
+ * from log/log.h and docs/format.md alone, so that it and broker/engine check each other.
+ *
+ * It knows of each stream what has to survive in a checkpoint, and where its unsealed entries lie. What it notices
+ * of a log that does not keep its side of the contract it writes into `why`. */
+#ifndef TESTS_LIB_HOST_H
+#define TESTS_LIB_HOST_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "log/id.h"
+#include "log/log.h"
+#include "log/record.h"
+
+struct host_entry { /* in the arena */
+    struct id id;
+    const uint8_t *at;
+    size_t len;
+};
+
+struct host_stream {
+    uint64_t oid;
+    uint32_t name;
+    uint64_t rev;   /* LSN of the record that bound the name */
+    uint64_t as_of; /* what it has seen in a checkpoint; 0: it isn't from one */
+    bool displaced; /* a newer binding has its name: a record has to explain that */
+    struct id floor, last, max_deleted, sealed_last;
+    uint64_t n, bytes, added; /* live entries, sealed or not; their size as rows; ever added */
+    struct delset *deletes;
+    struct host_entry *tail;
+    size_t n_tail, cap_tail;
+};
+
+struct host {
+    struct host_stream **streams; /* in order of oid */
+    size_t n, cap;
+    uint64_t start_lsn, end_lsn; /* of the checkpoint that was loaded */
+    uint64_t last_lsn;           /* the highest that it has met, the log's own records left out */
+    uint64_t last_replayed, last_clock;
+    uint64_t n_replayed;
+    uint64_t saved_oid; /* a checkpoint is written: this one was the last */
+    bool saving, is_loaded;
+    unsigned inside;  /* calls that may ask us are under way: log_open, _turn, _close */
+    uint64_t n_asked; /* describe, sealed, folded and objects saved since the last host_enter */
+    uint64_t n_sealed_calls, n_folded_calls, n_saves;
+    char why[300]; /* the first thing that the log did wrong; empty: nothing */
+};
+
+void host_init(struct host *h);
+void host_fini(struct host *h);
+void host_set_calls(struct host *h, struct log_host *out);
+
+/* Around log_open, log_turn and log_close, the only ones that may call us. */
+void host_enter(struct host *h);
+void host_leave(struct host *h);
+
+/* After log_open: two streams of one name that no record has explained. Errors: ERR_CORRUPT. */
+must_check int host_complete(struct host *h, struct err *e);
+
+/* Appends a record and applies it; false if the log has no room. */
+bool host_append(struct host *h, struct log *l, enum record_type type, enum log_class class,
+                 const uint8_t *body, size_t len, uint64_t *out_lsn, struct err *e);
+
+struct host_stream *host_find(const struct host *h, uint64_t oid);
+struct host_stream *host_find_name(const struct host *h, uint32_t name);
+
+#endif
