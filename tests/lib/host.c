@@ -42,11 +42,6 @@ static void *host_alloc(void *old, size_t n)
 
 /* ---- streams ----------------------------------------------------------------------------------- */
 
-void host_init(struct host *h)
-{
-    memset(h, 0, sizeof *h);
-}
-
 static void host_free_stream(struct host_stream *s)
 {
     delset_unref(s->deletes);
@@ -54,12 +49,22 @@ static void host_free_stream(struct host_stream *s)
     free(s);
 }
 
-void host_fini(struct host *h)
+struct host *host_new(void)
 {
+    struct host *h = host_alloc(NULL, sizeof *h);
+
+    memset(h, 0, sizeof *h);
+    return h;
+}
+
+void host_free(struct host *h)
+{
+    if (h == NULL)
+        return;
     for (size_t i = 0; i < h->n; i++)
         host_free_stream(h->streams[i]);
     free(h->streams);
-    memset(h, 0, sizeof *h);
+    free(h);
 }
 
 struct host_stream *host_find(const struct host *h, uint64_t oid)
@@ -390,6 +395,8 @@ static int host_replay(void *ctx, const struct log_record *r, struct err *e)
     h->n_replayed++;
     if (r->type == RECORD_SKIP)
         return OK;
+    if (h->on_replay != NULL)
+        h->on_replay(h->replay_ctx, r);
     if (r->lsn > h->last_lsn)
         h->last_lsn = r->lsn;
     return host_apply(h, r, e);

@@ -43,11 +43,13 @@ struct host {
     unsigned inside;  /* calls that may ask us are under way: log_open, _turn, _close */
     uint64_t n_asked; /* describe, sealed, folded and objects saved since the last host_enter */
     uint64_t n_sealed_calls, n_folded_calls, n_saves;
+    void (*on_replay)(void *ctx, const struct log_record *r); /* before it; may be NULL */
+    void *replay_ctx;
     char why[300]; /* the first thing that the log did wrong; empty: nothing */
 };
 
-void host_init(struct host *h);
-void host_fini(struct host *h);
+struct host *host_new(void);
+void host_free(struct host *h); /* NULL is fine */
 void host_set_calls(struct host *h, struct log_host *out);
 
 /* Around log_open, log_turn and log_close, the only ones that may call us. */
