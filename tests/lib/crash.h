@@ -46,6 +46,12 @@ struct crash_named {
 extern const struct crash_named crash_suites[];
 enum { CRASH_SUITES = 5 };
 
+/* The same over everything that is sealed: segments, merges, checkpoints, manifests, backups (sealcrash.c). T8 is
+ * seal_full: disks of many sizes that fill up and are given room again. */
+crash_suite seal_points, seal_errors, seal_damage, seal_random, seal_full;
+extern const struct crash_named seal_suites[];
+enum { SEAL_SUITES = 5 };
+
 /* Options from SEED (else the time), SCALE and CRASH. */
 void crash_options_get(struct crash_options *out);
 

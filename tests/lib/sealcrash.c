@@ -1,0 +1,623 @@
+/*
+ * sealcrash.c - lives of a log that seals, merges and saves all the time, and the failures put into them.
+ *
+ * As in crash.c a life is a list of steps, and a hook before each file operation has the disk judged (judge.c) by the
+ * model of sealworld.c. Parts of the arena are 4 KiB, blocks 512 bytes, checkpoints due every 8 KiB, so a few hundred
+ * entries go through all that a log does. After each step all that readers see is compared with the model, byte for byte.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tests/lib/crash.h"
+#include "tests/lib/judge.h"
+#include "tests/lib/sealworld.h"
+
+enum { NAMES = 8, EMPTY_BYTES = 640 << 10 }; /* a disk with no entry: files of the log */
+
+/* ---- a life ------------------------------------------------------------------------------------ */
+
+enum step_kind {
+    STEP_START, /* after a kill, if a process was alive: the next one */
+    STEP_CREATE,
+    STEP_ADD, /* n entries to stream `name` */
+    STEP_DEL, /* up to n entries of it, anywhere */
+    STEP_CUT, /* all but the newest n */
+    STEP_DROP,
+    STEP_RENAME, /* to n */
+    STEP_FLUSH,
+    STEP_COMMIT, /* n: sync_now */
+    STEP_WORK,   /* n steps and turns; 0: all there is */
+    STEP_ASK,    /* n: what (ASK_SEAL, ...) */
+    STEP_TIME,   /* n ms pass */
+    STEP_FILL,   /* the disk has n bytes left; 0: no limit */
+    STEP_CLOSE,
+    STEP_N_KINDS
+};
+
+struct step {
+    enum step_kind kind;
+    uint32_t name, n;
+    enum log_class class;
+};
+
+struct life {
+    struct sealworld w;
+    struct judge judge;
+    uint64_t rng;
+    bool random;           /* background work in random order */
+    enum simio_mode after; /* what happens to a process whose log failed */
+    char failure[200];     /* what the log said when it failed first; empty: it didn't */
+    uint64_t fault_at;     /* the operation that is to fail, and what it turned out to be */
+    bool of_derived;       /* on a segment or checkpoint that nothing names yet */
+};
+
+static void life_on_op(void *ctx, const struct simio_op *op)
+{
+    struct life *l = ctx;
+
+    sealworld_on_op(&l->w, op);
+    if (op->number == l->fault_at)
+        l->of_derived = (strstr(op->path, "/st-") != NULL || strstr(op->path, "/ckpt-") != NULL) &&
+                        (op->kind == SIMIO_CREATE || op->kind == SIMIO_WRITE ||
+                         op->kind == SIMIO_SYNC || op->kind == SIMIO_READ);
+    if (l->judge.modes != 0)
+        judge_on_op(&l->judge, op);
+}
+
+static void life_init(struct life *l, uint64_t seed, const char *suite, struct crash_result *result)
+{
+    memset(l, 0, sizeof *l);
+    sealworld_init(&l->w, seed, result);
+    snprintf(l->w.where, sizeof l->w.where, "%s, seed %" PRIu64, suite, seed);
+    l->judge.subject = sealworld_subject(&l->w);
+    l->judge.disk = l->w.disk;
+    l->judge.result = result;
+    l->judge.rng = l->rng = seed ^ 0x5bd1e995;
+    l->after = SIMIO_KILL;
+    l->fault_at = UINT64_MAX;
+    simio_set_hook(l->w.disk, life_on_op, l);
+}
+
+static void life_fini(struct life *l)
+{
+    simio_set_hook(l->w.disk, NULL, NULL);
+    l->w.result->n_ops += simio_n_ops(l->w.disk);
+    sealworld_fini(&l->w);
+    judge_forget(&l->judge);
+}
+
+/* The process ends in `mode`, the next one starts; a start that a fault has spoilt is tried again. */
+static void life_restart(struct life *l, enum simio_mode mode)
+{
+    struct sealworld *w = &l->w;
+    uint64_t faults;
+
+    sealworld_abandon(w);
+    for (int tries = 0; tries < 20 && w->log == NULL && sealworld_holds(w); tries++) {
+        faults = simio_n_faults(w->disk);
+        simio_crash(w->disk, mode, simio_random(&l->rng));
+        sealworld_open(w, mode, w->faulty && (tries == 0 || simio_n_faults(w->disk) != faults));
+    }
+    judge_forget(&l->judge);
+    sealworld_poll(w);
+}
+
+static void life_close(struct life *l)
+{
+    struct sealworld *w = &l->w;
+    bool failed = w->failed;
+    char text[200];
+
+    if (w->log != NULL && !sealworld_close(w, text) && !w->faulty && !failed && !w->was_full)
+        sealworld_fails(w, "log_close failed: %s", text);
+}
+
+static void life_step(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+    uint64_t used = simio_used_bytes(w->disk);
+
+    switch (s->kind) {
+    case STEP_START: life_restart(l, SIMIO_KILL); break;
+    case STEP_CREATE: sealworld_create(w, s->name, s->class); break;
+    case STEP_ADD: sealworld_add(w, s->name, s->n, s->class); break;
+    case STEP_DEL: sealworld_remove(w, s->name, s->n, s->class); break;
+    case STEP_CUT: sealworld_cut(w, s->name, s->n, s->class); break;
+    case STEP_DROP: sealworld_drop(w, s->name, s->class); break;
+    case STEP_RENAME: sealworld_rename(w, s->name, s->n, s->class); break;
+    case STEP_FLUSH: sealworld_flush(w, s->class); break;
+    case STEP_COMMIT: sealworld_commit(w, s->n != 0); break;
+    case STEP_WORK: sealworld_work(w, s->n, l->random); break;
+    case STEP_ASK: sealworld_ask(w, (int)s->n); break;
+    case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
+    case STEP_FILL: simio_set_capacity(w->disk, s->n == 0 ? 0 : used + s->n, true); break;
+    case STEP_CLOSE: life_close(l); break;
+    default: abort();
+    }
+}
+
+/* A failed log must stay still, and be left; whatever a fault did, the next start goes on. */
+static void life_after_step(struct life *l)
+{
+    struct sealworld *w = &l->w;
+    struct err e = { 0 };
+
+    sealworld_poll(w);
+    if (w->log == NULL)
+        return;
+    if (!w->failed) {
+        sealworld_compare(w);
+        return;
+    }
+    err_ignore(log_failure(w->log, &e));
+    if (l->failure[0] == '\0')
+        snprintf(l->failure, sizeof l->failure, "%.199s", e.text);
+    if (!w->faulty)
+        sealworld_fails(w, "the log failed without a fault: %s", e.text);
+    sealworld_commit(w, true);
+    sealworld_work(w, 50, false);
+    life_restart(l, l->after);
+}
+
+static void life_run(struct life *l, const struct step *steps, size_t n)
+{
+    struct sealworld *w = &l->w;
+    char suite[100];
+
+    snprintf(suite, sizeof suite, "%.99s", w->where);
+    for (size_t i = 0; i < n && sealworld_holds(w); i++) {
+        snprintf(w->where, sizeof w->where, "%s, step %zu", suite, i);
+        if (w->log == NULL && steps[i].kind != STEP_START)
+            life_restart(l, l->after);
+        life_step(l, &steps[i]);
+        life_after_step(l);
+    }
+}
+
+static void life_work_all(struct life *l)
+{
+    for (int i = 0; i < 5 && sealworld_holds(&l->w); i++) {
+        if (l->w.log == NULL)
+            life_restart(l, l->after);
+        simio_advance_ms(l->w.disk, 1500);
+        sealworld_work(&l->w, 0, false);
+        life_after_step(l);
+    }
+}
+
+/* Everything is answered and told, found again, and gone for good when it is deleted. */
+static void life_settle(struct life *l)
+{
+    struct sealworld *w = &l->w;
+    size_t n;
+
+    simio_set_capacity(w->disk, 0, true);
+    l->random = false;
+    life_work_all(l);
+    n = w->n_ops;
+    if (!sealworld_holds(w) || w->log == NULL)
+        return;
+    if (sealworld_is_asking(w))
+        sealworld_fails(w, "a request is never answered");
+    if (w->was_full && log_is_full(w->log))
+        sealworld_fails(w, "the log stays full");
+    sealworld_create(w, 99, LOG_ALWAYS);
+    sealworld_commit(w, true);
+    life_work_all(l);
+    if (w->n_ops != n + 1)
+        sealworld_fails(w, "%zu operations at the end, %zu before and one more", w->n_ops, n);
+    w->faulty = false;
+    life_restart(l, SIMIO_PREFIX);
+    sealworld_compare(w);
+    if (sealworld_holds(w) && w->n_ops != n + 1)
+        sealworld_fails(w, "%zu operations after the last start, %zu in the model", w->n_ops,
+                        n + 1);
+}
+
+static void life_remove_all(struct life *l)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t name = 0; name < 100 && sealworld_holds(w); name++)
+        sealworld_drop(w, name, LOG_ALWAYS);
+    sealworld_commit(w, true);
+    life_work_all(l);
+    sealworld_ask(w, ASK_MERGE);
+    life_work_all(l);
+    sealworld_ask(w, ASK_SEAL);
+    life_work_all(l);
+    if (sealworld_holds(w))
+        sealworld_check_files(w, w->n_backups > 0 ? 0 : EMPTY_BYTES);
+}
+
+#define DO(what, count)                 \
+    {                                   \
+        .kind = STEP_##what, .n = count \
+    }
+#define TO(what, stream, count)                                              \
+    {                                                                        \
+        .kind = STEP_##what, .name = stream, .n = count, .class = LOG_ALWAYS \
+    }
+#define DONE DO(COMMIT, 1), DO(WORK, 0)
+
+/* Sealing with deletes and cuts before, during and after; streams that go and come back under their name, renamed
+ * over others, while a checkpoint is written; kills; a backup; a merge that is asked for, and a full disk. */
+static const struct step life[] = {
+    DO(START, 0),
+    TO(CREATE, 1, 0),
+    TO(CREATE, 2, 0),
+    TO(CREATE, 3, 0),
+    TO(CREATE, 4, 0),
+    TO(ADD, 1, 9),
+    TO(ADD, 2, 6),
+    TO(ADD, 3, 3),
+    DONE,
+    TO(ADD, 1, 14),
+    TO(ADD, 4, 14),
+    DO(COMMIT, 1),
+    DO(WORK, 2),
+    TO(DEL, 1, 4),
+    DO(COMMIT, 1),
+    DO(WORK, 2),
+    TO(DEL, 4, 3),
+    TO(CUT, 2, 3),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    TO(ADD, 2, 16),
+    TO(ADD, 3, 9),
+    DO(COMMIT, 1),
+    DO(WORK, 4),
+    TO(CUT, 1, 8),
+    DO(COMMIT, 1),
+    DO(WORK, 3),
+    TO(RENAME, 3, 5),
+    DO(COMMIT, 1),
+    DO(WORK, 3),
+    TO(DROP, 2, 0),
+    TO(CREATE, 2, 0),
+    TO(ADD, 2, 5),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    TO(CREATE, 3, 0),
+    TO(ADD, 3, 2),
+    DO(COMMIT, 1),
+    DO(ASK, ASK_SEAL),
+    DO(WORK, 5),
+    TO(RENAME, 3, 6),
+    TO(ADD, 3, 2),
+    DO(COMMIT, 1),
+    DO(WORK, 3),
+    TO(DROP, 4, 0),
+    TO(CREATE, 4, 0),
+    DONE,
+    TO(ADD, 1, 12),
+    TO(DEL, 1, 5),
+    TO(ADD, 4, 12),
+    DO(COMMIT, 0),
+    DO(WORK, 3),
+    DO(START, 0),
+    TO(DEL, 1, 4),
+    TO(ADD, 5, 12),
+    DO(COMMIT, 1),
+    DO(WORK, 6),
+    TO(RENAME, 4, 1),
+    TO(ADD, 1, 4),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(ASK, ASK_BACKUP),
+    DO(WORK, 6),
+    TO(ADD, 1, 12),
+    TO(ADD, 2, 8),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(ASK, ASK_MERGE),
+    DO(WORK, 12),
+    TO(DEL, 2, 5),
+    TO(CUT, 5, 6),
+    DO(COMMIT, 1),
+    DO(WORK, 8),
+    TO(DEL, 1, 6),
+    TO(DROP, 6, 0),
+    TO(CREATE, 6, 0),
+    TO(ADD, 6, 2),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    DO(CLOSE, 0),
+    DO(START, 0),
+    TO(ADD, 2, 20),
+    TO(ADD, 6, 20),
+    DO(COMMIT, 0),
+    DO(WORK, 3),
+    DO(FILL, 3000),
+    TO(ADD, 1, 20),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
+    TO(CUT, 6, 3),
+    DO(COMMIT, 1),
+    DO(ASK, ASK_MERGE),
+    DO(WORK, 0),
+    DO(FILL, 0),
+    DO(TIME, 1000),
+    DO(WORK, 0),
+    TO(ADD, 1, 10),
+    DO(COMMIT, 1),
+    DO(WORK, 3),
+    DO(FLUSH, 0),
+    TO(CREATE, 1, 0),
+    TO(ADD, 1, 4),
+    DO(COMMIT, 1),
+    DO(WORK, 5),
+    DO(START, 0),
+    DO(ASK, ASK_MERGE),
+    DO(WORK, 0),
+    DO(ASK, ASK_CHECK),
+    DO(WORK, 0),
+};
+enum { LIFE_STEPS = sizeof life / sizeof life[0] };
+
+/* ---- T2 ---------------------------------------------------------------------------------------- */
+
+/* One of `one_in` operations, drawn anew for each seed. */
+static bool points_wants(const struct judge *j, const struct simio_op *op)
+{
+    uint64_t rng = j->from ^ op->number * 0x9e3779b97f4a7c15u;
+    return simio_random(&rng) % j->one_in == 0;
+}
+
+void seal_points(const struct crash_options *o, struct crash_result *out)
+{
+    struct life l;
+
+    life_init(&l, o->seed, "crash points of sealing", out);
+    l.judge.modes = (1u << SIMIO_N_MODES) - 1;
+    l.judge.max_variants = o->full ? 32 : 2;
+    l.judge.max_inner = o->full ? 32 : 1;
+    l.judge.wants = points_wants;
+    l.judge.one_in = o->full || o->scale >= 3 ? 1 : (uint64_t)(3 / (o->scale + 0.01));
+    l.judge.from = o->seed;
+    l.w.work_one_in = 8;
+    life_run(&l, life, LIFE_STEPS);
+    if (sealworld_holds(&l.w))
+        judge_now(&l.judge);
+    l.judge.modes = 0;
+    if (sealworld_holds(&l.w))
+        life_settle(&l);
+    if (sealworld_holds(&l.w) && l.w.n_backups == 0)
+        sealworld_fails(&l.w, "the life is meant to make a backup, and didn't");
+    if (sealworld_holds(&l.w))
+        life_remove_all(&l);
+    life_fini(&l);
+}
+
+/* ---- T4 ---------------------------------------------------------------------------------------- */
+
+enum { ERRORS_JUDGED = 12 };
+
+/* Images are judged at the first operations after the fault: before it, the life is that of T2. */
+static bool errors_wants(const struct judge *j, const struct simio_op *op)
+{
+    return op->number > j->from && op->number - j->from <= ERRORS_JUDGED;
+}
+
+struct fault {
+    const char *name;
+    enum simio_fault fault;
+    uint64_t n_times;
+    enum simio_mode after;
+};
+
+/* One life with the fault at operation `number`; false once no operation has that number. */
+static bool errors_once(const struct crash_options *o, const struct fault *f, uint64_t number,
+                        struct crash_result *out)
+{
+    struct life l;
+    char name[100];
+    bool hit;
+
+    snprintf(name, sizeof name, "sealing, %s at operation %" PRIu64, f->name, number);
+    life_init(&l, o->seed, name, out);
+    l.w.faulty = true;
+    l.after = f->after;
+    l.fault_at = number;
+    l.judge.modes = 1u << SIMIO_PREFIX;
+    l.judge.max_variants = 1;
+    l.judge.wants = errors_wants;
+    l.judge.from = number;
+    simio_fault_at(l.w.disk, number, f->n_times, f->fault);
+    life_run(&l, life, LIFE_STEPS);
+    hit = simio_n_ops(l.w.disk) > number;
+    simio_fault_at(l.w.disk, 0, 0, SIMIO_NO_FAULT);
+    l.judge.modes = 0;
+    if (sealworld_holds(&l.w))
+        life_settle(&l);
+    if (sealworld_holds(&l.w) && l.failure[0] != '\0' && (f->fault != SIMIO_EIO || l.of_derived))
+        sealworld_fails(&l.w, "the log failed, though it need not: %s", l.failure);
+    if (sealworld_holds(&l.w))
+        life_remove_all(&l);
+    life_fini(&l);
+    return hit;
+}
+
+void seal_errors(const struct crash_options *o, struct crash_result *out)
+{
+    static const struct fault faults[] = {
+        { "EIO, then a kill", SIMIO_EIO, 1, SIMIO_KILL },
+        { "EIO, then a power cut", SIMIO_EIO, 1, SIMIO_MIXED },
+        { "ENOSPC", SIMIO_ENOSPC, 1, SIMIO_KILL },
+        { "ENOSPC for a while", SIMIO_ENOSPC, 40, SIMIO_KILL },
+        { "a short write", SIMIO_SHORT, 1, SIMIO_KILL },
+        { "short writes", SIMIO_SHORT, 40, SIMIO_KILL },
+    };
+    uint64_t every = o->full ? 1 : 1 + (uint64_t)(40 / (o->scale + 0.01));
+
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        for (uint64_t at = (o->seed + 7 * i) % every; out->why[0] == '\0'; at += every)
+            if (!errors_once(o, &faults[i], at, out))
+                break;
+}
+
+/* ---- T3 ---------------------------------------------------------------------------------------- */
+
+/* A random step of a running log. */
+static void random_step(struct life *l, struct step *s)
+{
+    uint64_t r = simio_below(&l->rng, 100);
+
+    memset(s, 0, sizeof *s);
+    s->name = (uint32_t)simio_below(&l->rng, NAMES);
+    s->class = simio_below(&l->rng, 3) ? LOG_ALWAYS : (enum log_class)simio_below(&l->rng, 3);
+    if (r < 30) {
+        s->kind = STEP_ADD;
+        s->n = 1 + (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 3) ? 8 : 40);
+    } else if (r < 38) {
+        s->kind = STEP_DEL;
+        s->n = 1 + (uint32_t)simio_below(&l->rng, 6);
+    } else if (r < 42) {
+        s->kind = STEP_CUT;
+        s->n = (uint32_t)simio_below(&l->rng, 20);
+    } else if (r < 50) {
+        s->kind = STEP_CREATE;
+    } else if (r < 52) {
+        s->kind = STEP_DROP;
+    } else if (r < 54) {
+        s->kind = STEP_RENAME;
+        s->n = (uint32_t)simio_below(&l->rng, NAMES);
+    } else if (r < 64) {
+        s->kind = STEP_COMMIT;
+        s->n = (uint32_t)simio_below(&l->rng, 2);
+    } else if (r < 90) {
+        s->kind = STEP_WORK;
+        s->n = (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 4) ? 8 : 60);
+    } else if (r < 94) {
+        s->kind = STEP_ASK;
+        s->n = (uint32_t)simio_below(&l->rng, 4);
+    } else if (r < 97) {
+        s->kind = STEP_TIME;
+        s->n = (uint32_t)simio_below(&l->rng, 1600);
+    } else if (r < 98) {
+        s->kind = STEP_FILL;
+        s->n = simio_below(&l->rng, 2) ? 0 : 1 + (uint32_t)simio_below(&l->rng, 200000);
+    } else {
+        s->kind = simio_below(&l->rng, 3) == 0   ? STEP_FLUSH
+                  : simio_below(&l->rng, 2) == 0 ? STEP_CLOSE
+                                                 : STEP_START;
+    }
+}
+
+/* Plans what goes wrong next, if anything. */
+static void random_fault(struct life *l)
+{
+    static const enum simio_fault faults[] = { SIMIO_CRASH,  SIMIO_CRASH, SIMIO_CRASH,   SIMIO_EIO,
+                                               SIMIO_ENOSPC, SIMIO_SHORT, SIMIO_NO_FAULT };
+    enum simio_fault fault = faults[simio_below(&l->rng, 7)];
+    uint64_t n = fault == SIMIO_ENOSPC || fault == SIMIO_SHORT ? 1 + simio_below(&l->rng, 20) : 1;
+
+    simio_fault_at(l->w.disk, simio_n_ops(l->w.disk) + simio_below(&l->rng, 400), n, fault);
+    l->w.faulty = fault != SIMIO_NO_FAULT;
+}
+
+/* The machine is down: power back, another start, and the next thing to go wrong. */
+static void random_recover(struct life *l)
+{
+    enum simio_mode mode = (enum simio_mode)simio_below(&l->rng, SIMIO_N_MODES);
+
+    if (simio_below(&l->rng, 4) == 0) /* the wall clock may have been set back */
+        simio_set_wall_ms(l->w.disk, 1600000000000u + simio_below(&l->rng, 1u << 30));
+    if (simio_below(&l->rng, 2))
+        random_fault(l); /* perhaps in the start itself */
+    life_restart(l, mode);
+    random_fault(l);
+}
+
+static void random_life(struct life *l)
+{
+    struct sealworld *w = &l->w;
+    struct step s;
+    char suite[100];
+
+    snprintf(suite, sizeof suite, "%.99s", w->where);
+    l->random = true;
+    l->after = (enum simio_mode)simio_below(&l->rng, SIMIO_N_MODES);
+    simio_set_sync_reverts(w->disk, simio_below(&l->rng, 2));
+    w->unsynced = true; /* a failed sync may have taken back what was written */
+    life_restart(l, SIMIO_KILL);
+    random_fault(l);
+    for (int i = 0; i < 300 && sealworld_holds(w); i++) {
+        snprintf(w->where, sizeof w->where, "%s, step %d", suite, i);
+        if (simio_is_down(w->disk) || w->log == NULL)
+            random_recover(l);
+        random_step(l, &s);
+        life_step(l, &s);
+        if (!simio_is_down(w->disk))
+            life_after_step(l);
+    }
+    simio_fault_at(w->disk, 0, 0, SIMIO_NO_FAULT);
+    if (sealworld_holds(w) && simio_is_down(w->disk))
+        life_restart(l, SIMIO_MIXED);
+    if (sealworld_holds(w))
+        life_settle(l);
+    if (sealworld_holds(w))
+        life_remove_all(l);
+}
+
+void seal_random(const struct crash_options *o, struct crash_result *out)
+{
+    uint64_t n = 1 + (uint64_t)(100 * o->scale);
+
+    for (uint64_t i = 0; i < n && out->why[0] == '\0'; i++) {
+        struct life l;
+        life_init(&l, o->seed + i, "random life of sealing", out);
+        random_life(&l);
+        out->n_images++;
+        life_fini(&l);
+    }
+}
+
+/* ---- T8 ---------------------------------------------------------------------------------------- */
+
+/* A disk with `room` bytes more than a new store takes: filled, used, given room by deletes alone, then really. */
+static void full_once(const struct crash_options *o, uint64_t room, struct crash_result *out)
+{
+    static const struct step fill[] = { TO(ADD, 1, 30), TO(ADD, 2, 10), DO(COMMIT, 1),
+                                        DO(WORK, 0),    TO(DEL, 1, 3),  DO(COMMIT, 1) };
+    static const struct step reclaim[] = { TO(DEL, 2, 5), TO(CUT, 1, 5),       DO(COMMIT, 1),
+                                           DO(WORK, 0),   DO(ASK, ASK_MERGE),  DO(WORK, 0),
+                                           DO(TIME, 500), DO(ASK, ASK_BACKUP), DO(WORK, 0) };
+    static const struct step begin[] = { DO(START, 0), TO(CREATE, 1, 0), TO(CREATE, 2, 0), DONE };
+    static const struct step fill_disk[] = { DO(FILL, 1) };
+    struct life l;
+    char name[100];
+
+    snprintf(name, sizeof name, "a disk with %" PRIu64 " bytes", room);
+    life_init(&l, o->seed, name, out);
+    life_run(&l, begin, sizeof begin / sizeof begin[0]);
+    life_run(&l, fill_disk, 1);
+    simio_set_capacity(l.w.disk, simio_used_bytes(l.w.disk) + room, true);
+    for (int i = 0; i < 60 && sealworld_holds(&l.w) && l.w.n_refused == 0 && !l.w.was_full; i++)
+        life_run(&l, fill, sizeof fill / sizeof fill[0]);
+    if (sealworld_holds(&l.w) && !l.w.was_full && l.w.n_refused == 0)
+        sealworld_fails(&l.w, "the disk never got full");
+    life_run(&l, reclaim, sizeof reclaim / sizeof reclaim[0]);
+    if (l.failure[0] != '\0')
+        sealworld_fails(&l.w, "the log failed on a full disk: %s", l.failure);
+    if (sealworld_holds(&l.w))
+        life_settle(&l);
+    if (sealworld_holds(&l.w))
+        life_remove_all(&l);
+    out->n_images++;
+    life_fini(&l);
+}
+
+void seal_full(const struct crash_options *o, struct crash_result *out)
+{
+    uint64_t step = o->full ? 4096 : (uint64_t)(20000 / (o->scale + 0.01)) + 1;
+
+    for (uint64_t room = 4096 + o->seed % step; room < 400000 && out->why[0] == '\0'; room += step)
+        full_once(o, room, out);
+}
+
+const struct crash_named seal_suites[SEAL_SUITES] = {
+    { "crash points", seal_points }, { "damage", seal_damage },  { "errors", seal_errors },
+    { "random lives", seal_random }, { "full disk", seal_full },
+};
