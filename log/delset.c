@@ -270,19 +270,19 @@ static bool delset_own(struct delset **d)
     return true;
 }
 
-int delset_reserve(struct delset **d, size_t n, struct err *e)
+int delset_reserve(struct delset **set, size_t n, struct err *e)
 {
-    size_t n_late = *d != NULL ? (*d)->n_late : 0, cap = LATE_MIN;
-    struct delset *to = *d;
+    size_t n_late = *set != NULL ? (*set)->n_late : 0, cap = LATE_MIN;
+    struct delset *to = *set;
 
     if (n > SIZE_MAX / 4 / sizeof(struct id) - n_late)
         return err_set(e, ERR_NOMEM, "remember %zu deleted IDs", n);
     while (cap < n_late + n)
         cap *= 2;
     if (to == NULL || delset_is_shared(to)) {
-        to = delset_copy(*d, cap);
+        to = delset_copy(*set, cap);
         if (to != NULL)
-            delset_unref(*d);
+            delset_unref(*set);
     } else if (to->cap_late < cap || to->cap_late / 4 > cap) {
         to = realloc(to, sizeof *to + cap * sizeof to->late[0]);
         if (to != NULL)
@@ -290,7 +290,7 @@ int delset_reserve(struct delset **d, size_t n, struct err *e)
     }
     if (to == NULL)
         return err_set(e, ERR_NOMEM, "remember %zu deleted IDs", n);
-    *d = to;
+    *set = to;
     return OK;
 }
 
@@ -319,9 +319,9 @@ static void delset_settle(struct delset *d)
         d->n_late = 0;
 }
 
-void delset_add(struct delset **to, struct id id)
+void delset_add(struct delset **set, struct id id)
 {
-    struct delset *d = *to;
+    struct delset *d = *set;
     size_t at;
 
     assert(d != NULL && !delset_is_shared(d)); /* D4: delset_reserve has seen to it */
@@ -370,15 +370,15 @@ static void delset_cut_page(struct delset *d, struct id floor)
     delset_page_unref(p);
 }
 
-void delset_cut(struct delset **to, struct id floor)
+void delset_cut(struct delset **set, struct id floor)
 {
     struct id first = ID_MIN;
     struct delset *d;
     size_t gone;
 
-    if (!delset_next(*to, &first) || id_cmp(first, floor) >= 0 || !delset_own(to))
+    if (!delset_next(*set, &first) || id_cmp(first, floor) >= 0 || !delset_own(set))
         return;
-    d = *to;
+    d = *set;
     delset_cut_late(d, floor);
     gone = delset_find_page(d, floor);
     for (size_t i = 0; i < gone; i++) {
@@ -391,7 +391,7 @@ void delset_cut(struct delset **to, struct id floor)
         if (id_cmp(d->pages[0]->ids[0], floor) < 0)
             delset_cut_page(d, floor);
     }
-    delset_free_if_empty(to);
+    delset_free_if_empty(set);
 }
 
 /* What is to be removed: the IDs of [from, to] that are in `other`. */
@@ -439,25 +439,24 @@ static void delset_subtract_pages(struct delset *d, const struct delset_cutter *
         d->n -= gone;
 }
 
-void delset_subtract(struct delset **from_set, const struct delset *other, struct id from,
-                     struct id to)
+void delset_subtract(struct delset **set, const struct delset *other, struct id from, struct id to)
 {
     struct delset_cutter c = { .other = other, .from = from, .to = to };
     struct delset *d, *kept;
     size_t n = 0;
 
-    if (*from_set == NULL || other == NULL || id_cmp(from, to) > 0)
+    if (*set == NULL || other == NULL || id_cmp(from, to) > 0)
         return;
-    kept = *from_set == other ? delset_ref(*from_set) : NULL; /* `other` outlives what follows */
-    if (delset_own(from_set)) {
-        d = *from_set;
+    kept = *set == other ? delset_ref(*set) : NULL; /* `other` outlives what follows */
+    if (delset_own(set)) {
+        d = *set;
         for (size_t i = 0; i < d->n_late; i++)
             if (!delset_cuts(&c, d->late[i]))
                 d->late[n++] = d->late[i];
         d->n -= d->n_late - n;
         d->n_late = n;
         delset_subtract_pages(d, &c);
-        delset_free_if_empty(from_set);
+        delset_free_if_empty(set);
     }
     delset_unref(kept);
 }

@@ -21,13 +21,13 @@ void delset_unref(struct delset *d);         /* any thread */
 
 /* Makes room so that the next `n` delset_add cannot fail; copies what is shared. It holds until the next
  * delset_ref, delset_cut or delset_subtract. Errors: ERR_NOMEM, with the set as it was. */
-must_check int delset_reserve(struct delset **d, size_t n, struct err *e);
-void delset_add(struct delset **d, struct id id); /* one that is there already changes nothing */
+must_check int delset_reserve(struct delset **set, size_t n, struct err *e);
+void delset_add(struct delset **set, struct id id); /* one that is there already changes nothing */
 
 /* Removes what is below `floor`; and what is also in `other` and within [from, to]. Where memory for
  * that runs out, IDs stay, which does no harm. */
-void delset_cut(struct delset **d, struct id floor);
-void delset_subtract(struct delset **d, const struct delset *other, struct id from, struct id to);
+void delset_cut(struct delset **set, struct id floor);
+void delset_subtract(struct delset **set, const struct delset *other, struct id from, struct id to);
 
 bool delset_has(const struct delset *d, struct id id);
 uint64_t delset_count(const struct delset *d, struct id from, struct id to); /* of [from, to] */
