@@ -10,7 +10,8 @@ enum trim_by { TRIM_NONE, TRIM_MAXLEN, TRIM_MINID, TRIM_BYTES };
 struct trim {
     enum trim_by by;
     bool approx; /* ~ of XTRIM and XADD: only whole nodes, as Redis counts them */
-    bool blocks; /* retention: where sealed, only at a block's start; never more than asked for */
+    bool
+        blocks; /* retention: where sealed, only at a block's start; never more than asked for. TRIM_BYTES: always */
     uint64_t limit; /* with ~: remove at most so many; 0: no limit */
     bool limit_given;
     uint64_t maxlen;   /* entries that stay */
@@ -18,19 +19,28 @@ struct trim {
     struct id minid;   /* the lowest that stays */
 };
 
-struct trim_cut {
-    struct id first;   /* what is below goes; meaningless if everything goes */
-    uint64_t n, bytes; /* that go; n == 0: nothing */
+struct trim_added { /* an entry about to be appended, which counts as if it were there */
+    struct id id;
+    uint64_t bytes;
 };
 
-/* Decides. Touches nothing. Errors: ERR_COLD (what is missing is in `wants`, to be loaded; then again), ERR_CORRUPT,
- * ERR_IO, ERR_NOMEM. `wants` NULL: reads on the spot what is missing, and counts that. `n_added` entries of `bytes_added`
- * are about to be appended and count as if they were there. */
-must_check int trim_plan(struct engine *e, const struct stream *st, const struct trim *trim,
-                         uint64_t n_added, uint64_t bytes_added, struct wants *wants,
-                         struct trim_cut *out, struct err *err);
+struct trim_cut {
+    struct id first;   /* what is below goes; meaningless if everything goes */
+    uint64_t n, bytes; /* that go, what is about to be appended included; n == 0: nothing */
+};
 
-/* Does it by a record, for which room has been made. `c` NULL: the server's own. The caller calls engine_key_changed. */
+/* Decides. Touches nothing. `added` and `wants` may be NULL; without the latter what is missing is read on the spot, and
+ * that is counted. Errors: ERR_COLD (what is missing is in `wants`, to be loaded; then again), ERR_CORRUPT, ERR_IO,
+ * ERR_NOMEM. */
+must_check int trim_plan(struct engine *e, const struct stream *st, const struct trim *trim,
+                         const struct trim_added *added, struct wants *wants, struct trim_cut *out,
+                         struct err *err);
+
+/* Makes room in the state, so that the trim_apply that follows cannot fail. Errors: ERR_NOMEM. */
+must_check int trim_prepare(struct stream *st, struct err *err);
+
+/* Does it (cut->n > 0) by a record, for which room has been made; what was about to be appended has been. `c` NULL: the
+ * server's own. The caller calls engine_key_changed. */
 void trim_apply(struct engine *e, struct client *c, struct stream *st, const struct trim_cut *cut);
 
 #endif
