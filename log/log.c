@@ -58,8 +58,8 @@ static int log_start_writer(struct log *l, const struct log_options *o,
                                 .threads = o->threads,
                                 .on_progress = o->host.on_progress,
                                 .ctx = o->host.ctx,
-                                .n_files = found->n_files,
-                                .files_bytes = found->files_bytes };
+                                .files = found->files,
+                                .n_files = found->n_files };
 
     l->next_lsn = found->cursor.next_lsn;
     l->next_index = found->cursor.next_index;
@@ -67,25 +67,71 @@ static int log_start_writer(struct log *l, const struct log_options *o,
     return writer_open(&w, &found->cursor, &l->writer, e);
 }
 
+/* All records stay in one arena: nothing is kept anywhere else. */
+
+static struct arena *log_arena(struct keeper *k)
+{
+    return (struct arena *)k;
+}
+
+static int log_no_reserve(struct keeper *k, struct err *e)
+{
+    (void)k;
+    (void)e;
+    return OK;
+}
+
+static void log_no_took(struct keeper *k, const uint8_t *p, size_t n, uint64_t first_lsn,
+                        uint64_t last_lsn)
+{
+    (void)k;
+    (void)p;
+    (void)n;
+    (void)first_lsn;
+    (void)last_lsn;
+}
+
+static void log_no_batch_end(struct keeper *k)
+{
+    (void)k;
+}
+
+static int log_no_replay_turn(struct keeper *k, uint64_t durable_lsn, struct err *e)
+{
+    (void)k;
+    (void)durable_lsn;
+    (void)e;
+    return OK;
+}
+
 static int log_recover(struct log *l, const struct log_options *o, struct log_recovery *info,
                        struct err *e)
 {
+    struct recover_options r = { .log = o,
+                                 .uuid = l->store.uuid,
+                                 .created = l->store.is_new,
+                                 .start.wal_first = LOG_FIRST_LSN,
+                                 .sink = { .keeper = (struct keeper *)&l->arena,
+                                           .arena = log_arena,
+                                           .reserve = log_no_reserve,
+                                           .took = log_no_took,
+                                           .batch_end = log_no_batch_end,
+                                           .replay_turn = log_no_replay_turn } };
     struct recover_result found;
-    bool created = l->store.is_new;
-    int rc = recover_run(o, l->store.uuid, created, &l->arena, &found, e);
+    int rc = recover_run(&r, &found, e);
 
     if (rc != OK)
         return rc;
     if (info != NULL)
         *info = found.info;
-    if (created) {
+    if (r.created)
         rc = store_commit(&l->store, l->io, l->dir, e);
-        if (rc != OK) {
-            l->io->close(l->io, found.cursor.fd);
-            return rc;
-        }
-    }
-    return log_start_writer(l, o, &found, e);
+    if (rc == OK)
+        rc = log_start_writer(l, o, &found, e);
+    else
+        l->io->close(l->io, found.cursor.fd);
+    free(found.files);
+    return rc;
 }
 
 static void log_free(struct log *l)

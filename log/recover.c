@@ -22,6 +22,18 @@
  * later frame told that it was durable, looks like a torn tail. The SYNC marker after 20 ms of
  * silence keeps that time short.
  *
+ * A log does not begin at its first record for ever: files that segments and checkpoints have made needless are
+ * released, oldest first. What is still needed is told by struct keeper_start:
+ *
+ *   R5  Files before wal_first are released; those that a crash has left are removed. The first file that is read is the
+ *       last one that begins no later than what is needed: the record after sealed_lsn, and the one after the start of the
+ *       checkpoint that was loaded. Its own header is where the chain begins.
+ *   R6  Segments and checkpoints are named only after the log is durable up to what they reflect: sealed_lsn and the
+ *       checkpoint's end_lsn are claims as in R1.
+ *   R7  A batch that is sealed as a whole is read into a buffer and replayed from there; any other stays in the arena. In
+ *       all files but the last what has been read is durable (W4), so the keeper may seal between two batches: the arena
+ *       stays within its limit however long the log is.
+ *
  * With salvage, damage is answered as if the log ended there; what comes after goes to quarantine/.
  *
  * Memory: a batch is read once its headers have been seen to lie whole in the file, so no more is
@@ -36,6 +48,7 @@
 #include <string.h>
 #include "log/bug.h"
 #include "log/bytes.h"
+#include "log/file.h"
 #include "log/io.h"
 #include "log/record.h"
 #include "log/renew.h"
@@ -44,18 +57,22 @@
 struct recover {
     const struct log_options *o;
     const uint8_t *uuid;
-    struct arena *arena;
+    struct keeper_start start;
+    struct recover_sink sink;
     struct log_recovery *info;
     uint64_t *files; /* first LSNs, ascending */
     size_t n_files, cap_files;
-    struct scan scan; /* of file i */
+    size_t n_released; /* of them; they are to be removed */
+    size_t first;      /* the first one that is read; n_files: it is missing */
+    struct scan scan;  /* of file i */
     size_t i;
+    uint8_t *scratch; /* batches that are sealed */
+    size_t cap_scratch;
     bool has_scan;
     bool scan_is_sound;  /* its header is */
     uint64_t lsn, index; /* expected next */
     uint64_t synced, seen, clock;
-    uint64_t sizes; /* of the files before i */
-    bool closed;    /* the last frame is a CLOSE */
+    bool closed; /* the last frame is a CLOSE */
     bool damaged;
     struct err damage; /* where and what */
 };
@@ -102,18 +119,48 @@ static int recover_list(struct recover *r, struct err *e)
     return OK;
 }
 
-/* ---- batches ---- */
-
 static void recover_raise(uint64_t *at, uint64_t to)
 {
     if (to > *at)
         *at = to;
 }
 
-/* Bytes of the run of frames that starts with *first, if all its headers are there and fit
- * together. */
+/* The first LSN that is needed. Without a checkpoint, all there are. */
+static uint64_t recover_need(const struct keeper_start *s)
+{
+    uint64_t covered = s->sealed_lsn < s->start_lsn ? s->sealed_lsn : s->start_lsn;
+
+    return covered < s->wal_first ? s->wal_first : covered + 1;
+}
+
+/* Which files are released, and with which one reading begins (R5). */
+static void recover_choose(struct recover *r)
+{
+    uint64_t need = recover_need(&r->start);
+
+    while (r->n_released < r->n_files && r->files[r->n_released] < r->start.wal_first)
+        r->n_released++;
+    r->first = r->n_files;
+    for (size_t i = r->n_released; i < r->n_files && r->files[i] <= need; i++)
+        r->first = i;
+    r->lsn = r->first < r->n_files ? r->files[r->first] : r->start.wal_first;
+    if (!BUG(BUG_CHECKPOINT_END_IGNORED)) {
+        recover_raise(&r->synced, r->start.end_lsn); /* R6 */
+        recover_raise(&r->synced, r->start.sealed_lsn);
+    }
+}
+
+/* ---- batches ---- */
+
+/* A run of frames that is one batch, as its headers tell. */
+struct recover_extent {
+    size_t bytes;
+    uint64_t n_records;
+};
+
+/* Measures the run of frames that starts with *first, if all its headers are there and fit together. */
 static int recover_measure(struct recover *r, const struct scan_frame *first, uint64_t limit,
-                           size_t *bytes, bool *whole, struct err *e)
+                           struct recover_extent *run, bool *whole, struct err *e)
 {
     struct scan *s = &r->scan;
     uint64_t pos = s->pos;
@@ -122,14 +169,15 @@ static int recover_measure(struct recover *r, const struct scan_frame *first, ui
     bool found = true;
     int rc = OK;
 
-    *bytes = 0;
+    *run = (struct recover_extent){ 0 };
     for (;;) {
         found = found && !wal_frame_is_marker(&f.head) && f.head.index == r->index &&
                 f.head.clock == first->head.clock &&
                 f.pos + wal_frame_size(f.head.payload_len) <= limit;
         if (!found)
             break;
-        *bytes += f.head.payload_len;
+        run->bytes += f.head.payload_len;
+        run->n_records += f.head.count;
         if ((f.head.flags & WAL_MORE) == 0)
             break;
         scan_accept(s, &f);
@@ -137,7 +185,7 @@ static int recover_measure(struct recover *r, const struct scan_frame *first, ui
         if (rc != OK)
             break;
     }
-    *whole = found || (BUG(BUG_TORN_RUN_ACCEPTED) && *bytes > 0);
+    *whole = found || (BUG(BUG_TORN_RUN_ACCEPTED) && run->bytes > 0);
     s->pos = pos;
     s->prev_crc = prev_crc;
     return rc;
@@ -219,7 +267,8 @@ static int recover_replay(struct recover *r, const uint8_t *p, size_t bytes, uin
                                      .clock = clock,
                                      .type = bytes_of.p[0],
                                      .body = bytes_of.p + 1,
-                                     .len = bytes_of.n - 1 };
+                                     .len = bytes_of.n - 1,
+                                     .sealed = r->lsn <= r->start.sealed_lsn };
         int rc;
 
         r->lsn++;
@@ -234,34 +283,86 @@ static int recover_replay(struct recover *r, const uint8_t *p, size_t bytes, uin
     return OK;
 }
 
+static int recover_make_scratch(struct recover *r, size_t bytes, struct err *e)
+{
+    uint8_t *scratch;
+
+    if (bytes <= r->cap_scratch)
+        return OK;
+    scratch = realloc(r->scratch, bytes);
+    if (scratch == NULL)
+        return err_set(e, ERR_NOMEM, "no memory for a batch of %zu bytes", bytes);
+    r->scratch = scratch;
+    r->cap_scratch = bytes;
+    return OK;
+}
+
+/* Where the batch is to be read to. */
+static int recover_make_room(struct recover *r, size_t bytes, bool sealed, uint8_t **to,
+                             struct err *e)
+{
+    struct arena *arena;
+    int rc;
+
+    if (sealed) {
+        rc = recover_make_scratch(r, bytes, e);
+        *to = r->scratch;
+        return rc;
+    }
+    arena = r->sink.arena(r->sink.keeper);
+    rc = r->sink.reserve(r->sink.keeper, e);
+    if (rc == OK)
+        rc = arena_reserve(arena, bytes, e);
+    if (rc == OK)
+        *to = arena_take(arena, bytes);
+    return rc;
+}
+
+/* The batch is whole and at `p`: to the host, and to the keeper what stays. */
+static int recover_take(struct recover *r, const uint8_t *p, const struct recover_extent *run,
+                        bool sealed, uint64_t clock, struct err *e)
+{
+    uint64_t last = r->lsn + run->n_records - 1;
+    int rc;
+
+    r->index++;
+    recover_raise(&r->clock, clock);
+    if (!sealed)
+        r->sink.took(r->sink.keeper, p, run->bytes, r->lsn, last);
+    rc = recover_replay(r, p, run->bytes, clock, e);
+    if (rc != OK || sealed)
+        return rc;
+    r->sink.batch_end(r->sink.keeper);
+    return r->i + 1 < r->n_files ? r->sink.replay_turn(r->sink.keeper, last, e) : OK; /* R7 */
+}
+
 /* The batch that starts with *first. *more is false if it is not whole and sound: then nothing has
  * moved. */
 static int recover_batch(struct recover *r, const struct scan_frame *first, uint64_t limit,
                          bool *more, struct err *e)
 {
-    uint64_t pos = r->scan.pos, n, synced = r->synced;
+    uint64_t pos = r->scan.pos, synced = r->synced;
     uint32_t prev_crc = r->scan.prev_crc;
-    size_t bytes;
-    uint8_t *to;
-    int rc = recover_measure(r, first, limit, &bytes, more, e);
+    struct recover_extent run;
+    uint8_t *to = NULL;
+    bool sealed;
+    int rc = recover_measure(r, first, limit, &run, more, e);
 
     if (rc != OK || !*more)
         return rc;
-    rc = arena_reserve(r->arena, bytes, e);
+    sealed = run.n_records > 0 && r->lsn + run.n_records - 1 <= r->start.sealed_lsn;
+    rc = recover_make_room(r, run.bytes, sealed, &to, e);
     if (rc != OK)
         return rc;
-    to = arena_take(r->arena, bytes);
-    rc = recover_read(r, to, bytes, &n, more, e);
-    if (rc != OK || !*more) {
-        arena_untake(r->arena, bytes);
-        r->scan.pos = pos;
-        r->scan.prev_crc = prev_crc;
-        r->synced = synced;
-        return rc;
-    }
-    r->index++;
-    recover_raise(&r->clock, first->head.clock);
-    return recover_replay(r, to, bytes, first->head.clock, e);
+    rc = recover_read(r, to, run.bytes, &run.n_records, more, e);
+    if (rc == OK && *more)
+        return recover_take(r, to, &run, sealed, first->head.clock, e);
+    if (!sealed)
+        arena_untake(r->sink.arena(r->sink.keeper), run.bytes);
+    r->scan.pos = pos;
+    r->scan.prev_crc = prev_crc;
+    r->synced = synced;
+    return rc;
 }
 
 /* Takes frames until none goes on, or the file's frames end at `limit`. */
@@ -364,7 +465,6 @@ static int recover_file(struct recover *r, bool *more, struct err *e)
         rc = recover_is_newborn(r, r->i + 1, &next, &newborn, e);
     *more = rc == OK && sound && recover_continues(r, &next);
     if (*more) {
-        r->sizes += r->scan.size;
         recover_close_scan(r);
         r->scan = next;
         r->has_scan = true;
@@ -376,19 +476,32 @@ static int recover_file(struct recover *r, bool *more, struct err *e)
     return rc;
 }
 
+/* Only the older checkpoint needs it. */
+static void recover_note_missing(struct recover *r)
+{
+    char name[WAL_NAME_MAX];
+
+    wal_name(r->start.wal_first, name);
+    snprintf(r->info->note, sizeof r->info->note,
+             "%s/%s: is missing; nothing that was read needs it", r->o->dir, name);
+}
+
 static int recover_read_all(struct recover *r, struct err *e)
 {
     bool more = true;
     int rc;
 
-    if (r->n_files == 0 || r->files[0] != LOG_FIRST_LSN) {
+    if (r->first == r->n_files) {
         char name[WAL_NAME_MAX];
-        wal_name(LOG_FIRST_LSN, name);
+        wal_name(r->start.wal_first, name);
         err_set(&r->damage, ERR_CORRUPT, "%s/%s: is missing", r->o->dir, name);
         r->damaged = true;
         return OK;
     }
-    rc = recover_open_file(r, 0, &r->scan, &r->scan_is_sound, e);
+    if (r->files[r->n_released] != r->start.wal_first)
+        recover_note_missing(r);
+    r->i = r->first;
+    rc = recover_open_file(r, r->i, &r->scan, &r->scan_is_sound, e);
     if (rc != OK)
         return rc;
     r->has_scan = true;
@@ -396,6 +509,7 @@ static int recover_read_all(struct recover *r, struct err *e)
         r->damaged = true;
         return OK;
     }
+    r->index = r->scan.header.first_index;
     while (rc == OK && more)
         rc = recover_file(r, &more, e);
     return rc;
@@ -413,7 +527,7 @@ static void recover_note(struct recover *r, const struct scan_finds *finds)
 /* Index of the first file behind the end. */
 static size_t recover_first_later(const struct recover *r)
 {
-    return r->has_scan ? r->i + 1 : 0;
+    return r->has_scan ? r->i + 1 : r->n_released;
 }
 
 static int recover_hunt_later(struct recover *r, struct err *e)
@@ -489,6 +603,58 @@ static int recover_refuse(const struct recover *r, struct err *e)
 
 /* ---- going on ---- */
 
+static int recover_size(struct recover *r, uint64_t first_lsn, uint64_t *size, struct err *e)
+{
+    struct io *io = r->o->io;
+    char name[WAL_NAME_MAX], path[CURSOR_PATH_MAX];
+    int fd, rc = OK;
+
+    wal_name(first_lsn, name);
+    file_path(path, r->o->dir, name);
+    fd = io->open(io, path, IO_READ);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "%s: opening it", path);
+    if (io->size(io, fd, size) != 0)
+        rc = err_sys(e, ERR_IO, "%s: asking for its size", path);
+    io->close(io, fd);
+    return rc;
+}
+
+/* The files as they will be: those that are kept, and the one that the log goes on in. */
+static int recover_list_kept(struct recover *r, struct recover_result *out, struct err *e)
+{
+    size_t end = r->has_scan ? r->i : r->n_released;
+
+    out->files = calloc(end - r->n_released + 1, sizeof *out->files);
+    if (out->files == NULL)
+        return err_set(e, ERR_NOMEM, "no memory for the list of files");
+    for (size_t i = r->n_released; i < end; i++) {
+        struct wal_file *f = &out->files[out->n_files++];
+        int rc = recover_size(r, r->files[i], &f->bytes, e);
+        if (rc != OK)
+            return rc;
+        f->first_lsn = r->files[i];
+    }
+    return OK;
+}
+
+/* Removes what is released, oldest first, so that no crash leaves a gap. */
+static int recover_remove_released(struct recover *r, struct err *e)
+{
+    struct io *io = r->o->io;
+
+    for (size_t i = 0; i < r->n_released; i++) {
+        char name[WAL_NAME_MAX], path[CURSOR_PATH_MAX];
+        wal_name(r->files[i], name);
+        file_path(path, r->o->dir, name);
+        if (io->unlink(io, path) != 0)
+            return err_sys(e, ERR_IO, "%s: removing it", path);
+    }
+    if (r->n_released > 0 && io->sync_dir(io, r->o->dir) != 0)
+        return err_sys(e, ERR_IO, "%s: syncing the directory", r->o->dir);
+    return OK;
+}
+
 static int recover_renew(struct recover *r, bool created, struct recover_result *out, struct err *e)
 {
     size_t later = recover_first_later(r);
@@ -510,12 +676,11 @@ static int recover_renew(struct recover *r, bool created, struct recover_result 
     if (r->o->frame_bytes_max != 0)
         n.frame_bytes = r->o->frame_bytes_max;
     recover_raise(&r->seen, r->lsn - 1);
+    recover_raise(&r->seen, r->synced);
     if (!created && !r->info->clean)
         n.skip_to = r->seen + 1 + LOG_SKIP_LSNS;
     rc = renew_run(&n, &out->cursor, e);
     out->info.salvaged_bytes = n.salvaged_bytes;
-    out->n_files = (r->has_scan ? r->i : 0) + 1;
-    out->files_bytes = r->sizes + out->cursor.size;
     return rc;
 }
 
@@ -534,13 +699,12 @@ static int recover_append(struct recover *r, struct recover_result *out, struct 
                           .next_index = r->index,
                           .prev_crc = r->scan.prev_crc };
     cursor_set_file(c, fd, r->o->dir, &r->scan.header, r->scan.pos);
-    out->n_files = r->i + 1;
-    out->files_bytes = r->sizes + r->scan.size;
     return OK;
 }
 #endif
 
-static int recover_go_on(struct recover *r, bool created, struct recover_result *out, struct err *e)
+static int recover_begin_file(struct recover *r, bool created, struct recover_result *out,
+                              struct err *e)
 {
 #ifdef BECK_PLANTED_BUGS
     if (BUG(BUG_APPEND_TO_OLD_FILE) && r->scan_is_sound)
@@ -549,12 +713,28 @@ static int recover_go_on(struct recover *r, bool created, struct recover_result 
     return recover_renew(r, created, out, e);
 }
 
+static int recover_go_on(struct recover *r, bool created, struct recover_result *out, struct err *e)
+{
+    int rc = recover_list_kept(r, out, e);
+
+    if (rc == OK)
+        rc = recover_remove_released(r, e);
+    if (rc == OK)
+        rc = recover_begin_file(r, created, out, e);
+    if (rc == OK)
+        out->files[out->n_files++] =
+            (struct wal_file){ .first_lsn = out->cursor.file_lsn, .bytes = out->cursor.size };
+    return rc;
+}
+
 static int recover_existing(struct recover *r, struct err *e)
 {
     int rc = recover_list(r, e);
 
-    if (rc == OK)
-        rc = recover_read_all(r, e);
+    if (rc != OK)
+        return rc;
+    recover_choose(r);
+    rc = recover_read_all(r, e);
     if (rc == OK)
         rc = recover_hunt(r, e);
     if (rc != OK)
@@ -566,26 +746,35 @@ static int recover_existing(struct recover *r, struct err *e)
     return OK;
 }
 
-int recover_run(const struct log_options *o, const uint8_t *uuid, bool created, struct arena *arena,
-                struct recover_result *out, struct err *e)
+int recover_run(const struct recover_options *o, struct recover_result *out, struct err *e)
 {
-    struct recover r = {
-        .o = o, .uuid = uuid, .arena = arena, .info = &out->info, .lsn = LOG_FIRST_LSN, .index = 1
-    };
+    struct recover r = { .o = o->log,
+                         .uuid = o->uuid,
+                         .start = o->start,
+                         .sink = o->sink,
+                         .info = &out->info,
+                         .lsn = o->start.wal_first,
+                         .index = 1,
+                         .clock = o->start.clock };
     struct err own;
     int rc = OK;
 
     if (e == NULL)
         e = &own; /* err_add wants one */
-    *out = (struct recover_result){ .info = { .created = created, .clean = created } };
-    if (!created)
+    *out = (struct recover_result){ .info = { .created = o->created, .clean = o->created } };
+    if (!o->created)
         rc = recover_existing(&r, e);
     if (rc == OK)
-        rc = recover_go_on(&r, created, out, e);
+        rc = recover_go_on(&r, o->created, out, e);
     if (rc == OK && r.damaged)
         out->info.dropped_bytes = 0; /* kept in quarantine instead */
+    if (rc != OK) {
+        free(out->files);
+        out->files = NULL;
+    }
     out->info.last_clock = BUG(BUG_CLOCK_NOT_CARRIED) ? 0 : r.clock;
     recover_close_scan(&r);
     free(r.files);
+    free(r.scratch);
     return rc;
 }

@@ -7,18 +7,40 @@
 #include "log/arena.h"
 #include "log/cursor.h"
 #include "log/err.h"
+#include "log/keeper.h"
 #include "log/log.h"
+
+/* Where records go: the functions that keeper.h has under these names. */
+struct recover_sink {
+    struct keeper *keeper;
+    struct arena *(*arena)(struct keeper *k);
+    int (*reserve)(struct keeper *k, struct err *e);
+    void (*took)(struct keeper *k, const uint8_t *p, size_t n, uint64_t first_lsn,
+                 uint64_t last_lsn);
+    void (*batch_end)(struct keeper *k);
+    int (*replay_turn)(struct keeper *k, uint64_t durable_lsn, struct err *e);
+};
+
+struct recover_options {
+    const struct log_options *log;
+    const uint8_t *uuid; /* of the locked store log->dir */
+    bool created;        /* there is no log yet; the first file is made */
+    struct keeper_start start;
+    struct recover_sink sink;
+};
 
 struct recover_result {
     struct cursor cursor; /* where the log goes on; the caller owns its descriptor */
     struct log_recovery info;
-    uint64_t n_files, files_bytes; /* of the log, as they are now */
+    struct wal_file
+        *files; /* of the log, as they are now, the oldest first; the caller's, to free */
+    size_t n_files;
 };
 
-/* Replays the log of the locked store `uuid` in o->dir; its records stay in the arena. With
- * `created` there is none yet, and the first file is made. On failure the directory is as it was,
- * but for files that hold nothing (WAL_NEXT_NAME, WAL_RESERVE_NAME). Errors: as log_open. */
-must_check int recover_run(const struct log_options *o, const uint8_t *uuid, bool created,
-                           struct arena *arena, struct recover_result *out, struct err *e);
+/* Replays the log from where it is still needed. Records that are not sealed stay in the keeper's arena. On failure the
+ * directory is as it was, but for files that hold nothing (WAL_NEXT_NAME, WAL_RESERVE_NAME) and what the keeper sealed
+ * meanwhile. Errors: as log_open. */
+must_check int recover_run(const struct recover_options *options, struct recover_result *out,
+                           struct err *e);
 
 #endif

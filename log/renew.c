@@ -307,7 +307,7 @@ static int renew_install(struct renew *r, uint64_t first_lsn, uint64_t now_ms, s
 
 int renew_run(struct renew *r, struct cursor *c, struct err *e)
 {
-    struct wal_header h = { .first_lsn = LOG_FIRST_LSN, .first_index = 1 };
+    struct wal_header h = { .first_lsn = r->next_lsn, .first_index = r->next_index };
     uint64_t now_ms = r->io->wall_ms(r->io);
     struct spare s = { .fd = -1 };
     int rc = OK;

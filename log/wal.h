@@ -61,6 +61,12 @@ struct wal_frame {
     uint64_t clock;
 };
 
+/* A file of the log as it is on the disk. */
+struct wal_file {
+    uint64_t first_lsn; /* its name */
+    uint64_t bytes;     /* allocated */
+};
+
 /* Names: "wal-<first_lsn as 20 digits>.log". wal_name_parse is false for any other name. */
 void wal_name(uint64_t first_lsn, char out[WAL_NAME_MAX]);
 bool wal_name_parse(const char *name, uint64_t *first_lsn);

@@ -30,10 +30,11 @@
  *
  * When an fdatasync is due: for `always` as soon as such a batch is written (while one is in flight
  * others gather: group commit), for `interval` T after the first byte that waits for it, for `os`
- * when the file is full; and when it is asked for, by who wants to build on it. On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the
- * engine's thread makes that of an `always` batch itself. 20 ms after the last `always` batch,
- * unless a later frame has told so durably, a SYNC marker says that it is durable, so that a start
- * can tell damage to it from a torn tail; after that both threads sleep without a deadline.
+ * when the file is full; and at once when it is asked for, by who builds on it (writer_request_sync).
+ * On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the engine's thread makes that of
+ * an `always` batch itself. 20 ms after the last `always` batch, unless a later frame has told so
+ * durably, a SYNC marker says that it is durable, so that a start can tell damage to it from a torn
+ * tail; after that both threads sleep without a deadline.
  *
  * Disk full: the next file and a reserve are allocated ahead. If that fails, `full` is set and
  * tried again every second; when the current file is used up, the reserve goes on. If that is used
@@ -51,6 +52,7 @@
 #include <string.h>
 #include <time.h>
 #include "log/bug.h"
+#include "log/file.h"
 #include "log/io.h"
 #include "log/spare.h"
 
@@ -93,6 +95,10 @@ struct writer {
     uint64_t slow_until_ns;   /* no inline writes before */
     uint64_t pause_ns;        /* the last pause of them */
     uint64_t syncer_wakes_ns; /* when the sleeping syncer wakes by itself; 0: it is awake */
+
+    struct wal_file *files; /* the oldest first; the last is the cursor's */
+    size_t n_files, cap_files;
+    unsigned holds; /* nobody removes files while it is not 0 */
 
     uint64_t asked_lsn;             /* writer_request_sync's highest */
     uint64_t always_lsn, always_ns; /* the last `always` batch: end, time it was written */
@@ -420,19 +426,48 @@ static int writer_change_file(struct writer *w, uint64_t size, struct err *e)
     return rc;
 }
 
+/* Room for one more in the list of files. */
+static int writer_make_file_room(struct writer *w, struct err *e)
+{
+    size_t cap = 2 * w->cap_files + 16;
+    struct wal_file *files;
+
+    if (w->n_files < w->cap_files)
+        return OK;
+    files = realloc(w->files, cap * sizeof *files);
+    if (files == NULL)
+        return err_set(e, ERR_FULL, "no memory for the list of the log's files");
+    w->files = files;
+    w->cap_files = cap;
+    return OK;
+}
+
+/* Notes the cursor's file, which may have replaced the one before under its name. */
+static void writer_note_file(struct writer *w)
+{
+    struct wal_file *last = &w->files[w->n_files - 1];
+
+    if (last->first_lsn != w->cursor.file_lsn) {
+        assert(last->first_lsn < w->cursor.file_lsn && w->n_files < w->cap_files);
+        last++;
+        w->n_files++;
+    }
+    *last = (struct wal_file){ .first_lsn = w->cursor.file_lsn, .bytes = w->cursor.size };
+}
+
 /* The new file's name proves all before it (W4). */
 static void writer_changed_file(struct writer *w)
 {
     uint64_t written = atomic_load(&w->written);
+
+    writer_note_file(w);
 
     atomic_store(&w->durable, written);
     w->proved_lsn = written;
     w->since_ns = 0;
     w->marked = false;
     writer_set_oldest(w);
-    w->stats.n_files++;
     w->stats.n_syncs++;
-    w->stats.file_bytes += w->cursor.size;
     w->notify = true;
 }
 
@@ -458,8 +493,10 @@ static void writer_rotate(struct writer *w)
     w->writing = true;
     while (w->syncing)
         pthread_cond_wait(&w->turn, &w->lock);
+    rc = writer_make_file_room(w, &e);
     pthread_mutex_unlock(&w->lock);
-    rc = writer_change_file(w, size, &e);
+    if (rc == OK)
+        rc = writer_change_file(w, size, &e);
     pthread_mutex_lock(&w->lock);
     w->writing = false;
     pthread_cond_broadcast(&w->turn);
@@ -790,6 +827,20 @@ static void writer_init_sync(struct writer *w)
     pthread_condattr_destroy(&attr);
 }
 
+static int writer_copy_files(const struct wal_file *files, size_t n, struct wal_file **out,
+                             struct err *e)
+{
+    struct wal_file *copy;
+
+    assert(n > 0);
+    copy = malloc(n * sizeof *copy);
+    if (copy == NULL)
+        return err_set(e, ERR_NOMEM, "no memory for the list of the log's files");
+    memcpy(copy, files, n * sizeof *copy);
+    *out = copy;
+    return OK;
+}
+
 int writer_open(const struct writer_options *options, const struct cursor *cursor,
                 struct writer **out, struct err *e)
 {
@@ -806,14 +857,14 @@ int writer_open(const struct writer_options *options, const struct cursor *curso
     w->interval_ns = options->interval_ms * MS;
     w->tail = &w->head;
     w->next.fd = w->reserve.fd = -1;
-    w->stats.n_files = options->n_files;
-    w->stats.file_bytes = options->files_bytes;
     w->proved_lsn = last;
     atomic_store(&w->written, last);
     atomic_store(&w->durable, last);
     atomic_store(&w->released, last);
     writer_init_sync(w);
-    if (options->threads)
+    rc = writer_copy_files(options->files, options->n_files, &w->files, e);
+    w->n_files = w->cap_files = rc == OK ? options->n_files : 0;
+    if (rc == OK && options->threads)
         rc = writer_start_threads(w, e);
     if (rc != OK) {
         writer_abandon(w);
@@ -865,6 +916,7 @@ static void writer_free(struct writer *w)
     pthread_cond_destroy(&w->for_syncer);
     pthread_cond_destroy(&w->turn);
     pthread_mutex_destroy(&w->lock);
+    free(w->files);
     free(w);
 }
 
@@ -940,6 +992,78 @@ void writer_break(struct writer *w, const struct err *e)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* ---- the files of the log ---- */
+
+uint64_t writer_first_needed(struct writer *w, uint64_t lsn)
+{
+    uint64_t first;
+    size_t i = 0;
+
+    pthread_mutex_lock(&w->lock);
+    while (i + 1 < w->n_files && w->files[i + 1].first_lsn - 1 <= lsn)
+        i++;
+    first = w->files[i].first_lsn;
+    pthread_mutex_unlock(&w->lock);
+    return first;
+}
+
+/* Takes the oldest file off the list if it may go. */
+static bool writer_take_released(struct writer *w, uint64_t wal_first, uint64_t *first_lsn)
+{
+    bool may;
+
+    pthread_mutex_lock(&w->lock);
+    may = w->holds == 0 && w->n_files > 1 && w->files[0].first_lsn < wal_first;
+    if (may) {
+        *first_lsn = w->files[0].first_lsn;
+        w->n_files--;
+        memmove(w->files, w->files + 1, w->n_files * sizeof *w->files);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return may;
+}
+
+int writer_release(struct writer *w, uint64_t wal_first, struct err *e)
+{
+    struct io *io = w->o.io;
+    uint64_t first_lsn;
+    bool any = false;
+
+    while (writer_take_released(w, wal_first, &first_lsn)) {
+        char name[WAL_NAME_MAX], path[CURSOR_PATH_MAX];
+        wal_name(first_lsn, name);
+        file_path(path, w->o.dir, name);
+        if (io->unlink(io, path) != 0)
+            return err_sys(e, ERR_IO, "%s: removing it", path); /* a start will try again */
+        any = true;
+    }
+    if (any && io->sync_dir(io, w->o.dir) != 0)
+        return err_sys(e, ERR_IO, "%s: syncing the directory", w->o.dir);
+    return OK;
+}
+
+int writer_hold(struct writer *w, struct wal_file **out, size_t *n, struct err *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&w->lock);
+    rc = writer_copy_files(w->files, w->n_files, out, e);
+    if (rc == OK) {
+        *n = w->n_files;
+        w->holds++;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+void writer_unhold(struct writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    assert(w->holds > 0);
+    w->holds--;
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* ---- watermarks and figures ---- */
 
 uint64_t writer_written(const struct writer *w)
@@ -1003,6 +1127,9 @@ void writer_get_stats(struct writer *w, struct log_stats *out)
     if (!w->writing)
         w->stats.written_bytes = w->cursor.written_bytes;
     out->written_bytes = w->stats.written_bytes;
+    out->n_files = w->n_files;
+    for (size_t i = 0; i < w->n_files; i++)
+        out->file_bytes += w->files[i].bytes;
     pthread_mutex_unlock(&w->lock);
     out->queued_bytes = atomic_load(&w->queued_bytes);
 }

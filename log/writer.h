@@ -22,7 +22,8 @@ struct writer_options {
     bool threads;
     void (*on_progress)(void *ctx);
     void *ctx;
-    uint64_t n_files, files_bytes; /* that are there, for the statistics */
+    const struct wal_file *files; /* that are there, the oldest first, the cursor's last; copied */
+    size_t n_files;
 };
 
 /* Starts at the cursor, all before which is durable; takes its descriptor over, on failure too.
@@ -57,6 +58,21 @@ uint64_t writer_released(struct writer *w);
 bool writer_is_full(const struct writer *w);
 uint64_t writer_queued_bytes(const struct writer *w);
 int writer_failure(const struct writer *w, struct err *e);
+
+/* ---- the files of the log ---- */
+
+/* Where the log has to begin if nothing up to `lsn` is needed: the first LSN of the file that has the record after it, or
+ * of the newest file. */
+uint64_t writer_first_needed(struct writer *w, uint64_t lsn);
+
+/* Removes the files before the one that `wal_first` names (a manifest says durably that they are not needed), the oldest
+ * first, so that a crash leaves no gap. Blocks in file operations; one thread at a time. Errors: ERR_IO. */
+must_check int writer_release(struct writer *w, uint64_t wal_first, struct err *e);
+
+/* From writer_hold to writer_unhold no file is removed: writer_release leaves them to a later call of it. *out becomes a list
+ * of the files that there are (the caller's, to free). Errors: ERR_NOMEM (nothing is held). */
+must_check int writer_hold(struct writer *w, struct wal_file **out, size_t *n, struct err *e);
+void writer_unhold(struct writer *w);
 
 /* Whether a batch of `bytes` would find room in the files that are there already. The engine's
  * thread. */
