@@ -40,6 +40,7 @@ enum trace_kind {
     TRACE_ALLOCATE,
     TRACE_TRUNCATE,
     TRACE_RENAME,
+    TRACE_LINK,
     TRACE_UNLINK,
     TRACE_MKDIR,
     TRACE_ACCEPT,
@@ -245,6 +246,16 @@ int rename(const char *from, const char *to)
 
     if (rc == 0 && trace_has(from))
         trace_put(TRACE_RENAME, 0, 0, from, strlen(from), &data, 1, data.iov_len);
+    return rc;
+}
+
+int link(const char *from, const char *to)
+{
+    int rc = (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+    struct iovec data = { (void *)(uintptr_t)to, strlen(to) };
+
+    if (rc == 0 && trace_has(from) && trace_has(to))
+        trace_put(TRACE_LINK, 0, 0, from, strlen(from), &data, 1, data.iov_len);
     return rc;
 }
 

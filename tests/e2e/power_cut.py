@@ -37,8 +37,8 @@ LOAD_BYTES = 500_000  # a life, all clients together: several files
 IMAGES = scale(60)  # a class
 SECTOR = 512
 
-(START, OPEN, CLOSE, WRITE, SYNC_BEGIN, SYNC_END, ALLOCATE, TRUNCATE, RENAME, UNLINK, MKDIR, ACCEPT, SEND,
- SENT) = range(14)
+(START, OPEN, CLOSE, WRITE, SYNC_BEGIN, SYNC_END, ALLOCATE, TRUNCATE, RENAME, LINK, UNLINK, MKDIR, ACCEPT,
+ SEND, SENT) = range(15)
 
 
 def preload_path():
@@ -159,7 +159,7 @@ def read_trace(path, data):
         at += 32
         name, body = raw[at : at + n_path], raw[at + n_path : at + n_path + n_data]
         at += n_path + n_data
-        if kind == RENAME:
+        if kind in (RENAME, LINK):
             body = relative(body)
         records.append((ns, kind, fd, pos, relative(name), body))
     return records
@@ -276,6 +276,8 @@ class Disk:
             self.dirs.add(path)  # of the tree: kept, since the test's directory itself is not at stake
         elif kind == RENAME:
             self.rebind(path, body, self.names[path])
+        elif kind == LINK:
+            self.rebind(None, body, self.names[path])
         elif kind == UNLINK:
             self.rebind(path, None, self.names[path])
         elif fd in self.fds:
@@ -479,7 +481,7 @@ def run(durability, rng, base, checks):
     slow = slowest_sync_ms(records)
     disk, fed, path = Disk(), 0, os.path.join(base, "image")
     wholes, points = None, moments(records, rng)
-    n_kinds = [sum(r[1] == k for r in records) for k in range(14)]
+    n_kinds = [sum(r[1] == k for r in records) for k in range(15)]
     print("%s: %d records, %d writes, %d syncs (slowest %.1f ms), %d renames, %d acknowledgements"
           % (durability, len(records), n_kinds[WRITE], n_kinds[SYNC_END], slow, n_kinds[RENAME],
              sum(map(len, told.at.values()))), flush=True)

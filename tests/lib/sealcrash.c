@@ -97,7 +97,9 @@ static void life_restart(struct life *l, enum simio_mode mode)
     for (int tries = 0; tries < 20 && w->log == NULL && sealworld_holds(w); tries++) {
         faults = simio_n_faults(w->disk);
         simio_crash(w->disk, mode, simio_random(&l->rng));
-        sealworld_open(w, mode, w->faulty && (tries == 0 || simio_n_faults(w->disk) != faults));
+        if (!sealworld_open(w, mode, w->faulty && tries < 19) && tries > 0 &&
+            simio_n_faults(w->disk) == faults)
+            sealworld_open(w, mode, false); /* says why */
     }
     judge_forget(&l->judge);
     sealworld_poll(w);
@@ -173,6 +175,8 @@ static void life_run(struct life *l, const struct step *steps, size_t n)
         life_step(l, &steps[i]);
         life_after_step(l);
     }
+    if (sealworld_holds(w))
+        snprintf(w->where, sizeof w->where, "%s", suite);
 }
 
 static void life_work_all(struct life *l)
@@ -618,6 +622,9 @@ void seal_full(const struct crash_options *o, struct crash_result *out)
 }
 
 const struct crash_named seal_suites[SEAL_SUITES] = {
-    { "crash points", seal_points }, { "damage", seal_damage },  { "errors", seal_errors },
-    { "random lives", seal_random }, { "full disk", seal_full },
+    { "crash points of sealing", seal_points },
+    { "damage to what is sealed", seal_damage },
+    { "errors of sealing", seal_errors },
+    { "random lives of sealing", seal_random },
+    { "full disk", seal_full },
 };

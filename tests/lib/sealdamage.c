@@ -14,8 +14,14 @@
 
 enum { FILES_MAX = 32, OPS_MAX = 40000, READ_MAX = 64 << 20, SWAP = 512 };
 
+struct damage_paths {
+    char at[FILES_MAX][100];
+    size_t n;
+};
+
 struct damage {
     struct sealworld w;
+    uint64_t durable; /* what is sealed or saved */
     const struct crash_options *o;
     uint64_t rng, n_cases, n_exact, n_refused, n_unreadable;
     char files[FILES_MAX][100];
@@ -36,11 +42,53 @@ static void damage_add_file(void *ctx, const char *path)
         snprintf(d->files[d->n_files++], sizeof d->files[0], "%s", path);
 }
 
+static void damage_add_path(void *ctx, const char *path)
+{
+    struct damage_paths *p = ctx;
+    if (p->n < FILES_MAX)
+        snprintf(p->at[p->n++], sizeof p->at[0], "%s", path);
+}
+
+static size_t ops_until(const struct sealworld *w, uint64_t lsn)
+{
+    size_t n = w->n_ops;
+
+    while (n > 0 && w->ops[n - 1].lsn > lsn)
+        n--;
+    return n;
+}
+
+/* A round of the store's life, which fills a file of the log and ends with a segment and a checkpoint: while these are
+ * made, more comes in, so that the checkpoint's chunks are of different moments. */
+static void damage_round(struct damage *d, uint32_t i)
+{
+    struct sealworld *w = &d->w;
+
+    for (uint32_t name = 1 + 2 * i; name < 3 + 2 * i; name++)
+        sealworld_create(w, name, LOG_ALWAYS);
+    sealworld_create(w, 9, LOG_ALWAYS);
+    sealworld_add(w, 9, 500, LOG_ALWAYS);
+    sealworld_cut(w, 9, 0, LOG_ALWAYS);
+    sealworld_add(w, 1, 6, LOG_ALWAYS);
+    sealworld_add(w, 2 + 2 * i, 7, LOG_ALWAYS);
+    sealworld_remove(w, 1, 2, LOG_ALWAYS);
+    sealworld_ask(w, ASK_SEAL);
+    for (int k = 0; sealworld_is_asking(w) && k < 200 && sealworld_holds(w); k++) {
+        sealworld_work(w, 2, false);
+        if (k < 20)
+            sealworld_add(w, 1 + (uint32_t)k % (2 + 2 * i), 1, LOG_ALWAYS);
+    }
+    sealworld_commit(w, true);
+    sealworld_work(w, 0, false);
+    sealworld_remove(w, 2, 2, LOG_ALWAYS);
+}
+
 /* Two segments, two checkpoints, deletes in both, and something unsealed. */
 static void damage_store(struct damage *d, const struct crash_options *o, bool close,
                          struct crash_result *out)
 {
     struct sealworld *w = &d->w;
+    struct log_stats stats;
     char text[200];
 
     memset(d, 0, sizeof *d);
@@ -49,22 +97,17 @@ static void damage_store(struct damage *d, const struct crash_options *o, bool c
     sealworld_init(w, o->seed, out);
     snprintf(w->where, sizeof w->where, "damage to a %s store", close ? "closed" : "used");
     w->options.keep_all = true;
+    w->options.part_bytes = 1 << 20;
     if (!sealworld_open(w, SIMIO_KILL, false))
         return;
-    for (uint32_t i = 0; i < 2 && sealworld_holds(w); i++) {
-        sealworld_create(w, 1 + 2 * i, LOG_ALWAYS);
-        sealworld_create(w, 2 + 2 * i, LOG_ALWAYS);
-        sealworld_add(w, 1, 6, LOG_ALWAYS);
-        sealworld_add(w, 2 + 2 * i, 7, LOG_ALWAYS);
-        sealworld_remove(w, 1, 2, LOG_ALWAYS);
-        sealworld_ask(w, ASK_SEAL);
-        sealworld_work(w, 0, false);
-        sealworld_remove(w, 2, 2, LOG_ALWAYS);
-    }
+    for (uint32_t i = 0; i < 3 && sealworld_holds(w); i++)
+        damage_round(d, i);
     sealworld_add(w, 1, 2, LOG_ALWAYS);
     sealworld_commit(w, true);
     sealworld_work(w, 0, false);
     sealworld_compare(w);
+    log_get_stats(w->log, &stats);
+    d->durable = stats.checkpoint_lsn > stats.sealed_lsn ? stats.checkpoint_lsn : stats.sealed_lsn;
     if (close)
         sealworld_close(w, text);
     else
@@ -146,6 +189,24 @@ static void damage_salvage(struct damage *d, struct simio *disk, const char *wha
     sealstart_end(&s);
 }
 
+/* After the end of the log has gone: a refusal, or a state of the model that has all that checkpoints stand for. */
+static void damage_judge_tail(struct damage *d, struct simio *disk, const char *what)
+{
+    struct sealstart s;
+
+    d->n_cases++;
+    sealstart_run(&s, &d->w, disk, SEALWORLD_DIR, false);
+    if (s.why[0] != '\0')
+        sealworld_fails(&d->w, "%s: %s", what, s.why);
+    else if (s.rc != OK)
+        damage_check_error(d, what, &s);
+    else if (s.n < ops_until(&d->w, d->durable))
+        sealworld_fails(&d->w, "%s: %zu operations found, %zu were sealed or saved", what, s.n,
+                        ops_until(&d->w, d->durable));
+    sealstart_end(&s);
+    simio_free(disk);
+}
+
 /* Judges a damaged disk and frees it. With `exact`, nothing but what was there will do. */
 static void damage_judge(struct damage *d, struct simio *disk, bool exact, const char *what)
 {
@@ -185,6 +246,12 @@ static void damage_judge(struct damage *d, struct simio *disk, bool exact, const
 
 /* ---- what is done to a file -------------------------------------------------------------------- */
 
+/* There are two checkpoints so that one may be damaged. */
+static bool damage_is_spare(const struct damage *d)
+{
+    return strstr(d->file, "/ckpt-") != NULL;
+}
+
 static void damage_byte(struct damage *d, size_t at, uint8_t byte)
 {
     size_t n;
@@ -198,7 +265,7 @@ static void damage_byte(struct damage *d, size_t at, uint8_t byte)
              bytes[at]);
     copy = simio_copy(d->w.disk);
     simio_poke(copy, d->file, at, byte);
-    damage_judge(d, copy, false, what);
+    damage_judge(d, copy, damage_is_spare(d), what);
 }
 
 static void damage_bytes(struct damage *d, size_t step)
@@ -230,7 +297,7 @@ static void damage_lengths(struct damage *d, size_t step)
         struct simio *copy = simio_copy(d->w.disk);
         simio_cut(copy, d->file, size);
         snprintf(what, sizeof what, "%s cut to %zu of %zu bytes", d->file, size, n);
-        damage_judge(d, copy, false, what);
+        damage_judge(d, copy, damage_is_spare(d), what);
     }
 }
 
@@ -259,7 +326,7 @@ static void damage_pieces(struct damage *d)
             poke_all(copy, d->file, i, bytes + k, SWAP);
             poke_all(copy, d->file, k, bytes + i, SWAP);
             snprintf(what, sizeof what, "bytes %zu and %zu of %s swapped", i, k, d->file);
-            damage_judge(d, copy, false, what);
+            damage_judge(d, copy, damage_is_spare(d), what);
         }
     }
     for (size_t i = 0; i < sizeof garbage; i++)
@@ -268,7 +335,7 @@ static void damage_pieces(struct damage *d)
     simio_cut(copy, d->file, n + sizeof garbage);
     poke_all(copy, d->file, n, garbage, sizeof garbage);
     snprintf(what, sizeof what, "4 KiB of garbage behind %s", d->file);
-    damage_judge(d, copy, false, what);
+    damage_judge(d, copy, damage_is_spare(d), what);
 }
 
 static void damage_sectors(struct damage *d)
@@ -282,7 +349,7 @@ static void damage_sectors(struct damage *d)
         struct simio *copy = simio_copy(d->w.disk);
         simio_break_sector(copy, d->file, at);
         snprintf(what, sizeof what, "sector %zu of %s cannot be read", at, d->file);
-        damage_judge(d, copy, false, what);
+        damage_judge(d, copy, damage_is_spare(d), what);
     }
 }
 
@@ -295,7 +362,7 @@ static void damage_whole(struct damage *d)
 
     simio_remove(copy, d->file);
     snprintf(what, sizeof what, "%s is missing", d->file);
-    damage_judge(d, copy, false, what);
+    damage_judge(d, copy, damage_is_spare(d), what);
     for (size_t i = 0; i < d->n_files && sealworld_holds(&d->w); i++) {
         const uint8_t *bytes = simio_bytes(d->w.disk, d->files[i], &n);
         if (d->files[i] == d->file)
@@ -303,7 +370,7 @@ static void damage_whole(struct damage *d)
         copy = simio_copy(d->w.disk);
         simio_put(copy, d->file, bytes, n);
         snprintf(what, sizeof what, "%s has the bytes of %s", d->file, d->files[i]);
-        damage_judge(d, copy, false, what);
+        damage_judge(d, copy, damage_is_spare(d), what);
     }
 }
 
@@ -342,7 +409,7 @@ static void damage_foreign(struct damage *d, const struct damage *other)
         d->file = d->files[i];
         simio_put(copy, d->file, bytes, n);
         snprintf(what, sizeof what, "%s is that of another store", d->file);
-        damage_judge(d, copy, false, what);
+        damage_judge(d, copy, damage_is_spare(d), what);
     }
 }
 
@@ -358,6 +425,40 @@ static void damage_all(struct damage *d)
         damage_sectors(d);
         damage_whole(d);
     }
+}
+
+/* Less than all, without an error, is right only where nothing undamaged claims that more was durable: the log's own frames
+ * and what the newest checkpoint and segment stand for. */
+static void damage_log_tail(struct damage *d, const char *path)
+{
+    size_t n, step = d->o->full ? 8 : 512;
+    const uint8_t *bytes = simio_bytes(d->w.disk, path, &n);
+    char what[200];
+
+    if (strstr(path, "/wal-0") == NULL)
+        return;
+    for (size_t at = 4096; at < n && sealworld_holds(&d->w); at += step) {
+        struct simio *copy;
+        bool zeros = true;
+        for (size_t i = at; i < n && zeros; i++)
+            zeros = bytes[i] == 0;
+        if (zeros)
+            return;
+        copy = simio_copy(d->w.disk);
+        simio_cut(copy, path, at);
+        simio_cut(copy, path, n);
+        snprintf(what, sizeof what, "zeros from byte %zu of %s on", at, path);
+        damage_judge_tail(d, copy, what);
+    }
+}
+
+static void damage_logs(struct damage *d)
+{
+    struct damage_paths paths = { .n = 0 };
+
+    simio_each_file(d->w.disk, damage_add_path, &paths);
+    for (size_t i = 0; i < paths.n && sealworld_holds(&d->w); i++)
+        damage_log_tail(d, paths.at[i]);
 }
 
 static void damage_end(struct damage *d)
@@ -380,6 +481,8 @@ void seal_damage(const struct crash_options *o, struct crash_result *out)
         damage_foreign(&closed, &used);
     if (out->why[0] == '\0')
         damage_all(&used);
+    if (out->why[0] == '\0')
+        damage_logs(&used);
     if (out->why[0] == '\0' &&
         (closed.n_exact == 0 || closed.n_refused == 0 || closed.n_unreadable == 0))
         sealworld_fails(&closed.w,

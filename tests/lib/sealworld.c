@@ -1018,7 +1018,7 @@ void sealworld_poll(struct sealworld *w)
     if (w->role != ROLE_NONE)
         return;
     log_get_stats(w->log, &stats);
-    if (stats.unsealed_bytes > 3 * PART_BYTES + 2 * ENTRY_MAX)
+    if (stats.unsealed_bytes > 3 * w->options.part_bytes + 2 * ENTRY_MAX)
         sealworld_fails(w, "%" PRIu64 " bytes are unsealed", stats.unsealed_bytes);
 }
 
