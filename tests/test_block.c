@@ -227,7 +227,7 @@ static void random_schema(struct random *r, struct schema *s)
         size_t n = (size_t)snprintf(s->text[i], sizeof s->text[i], "field%zu",
                                     random_below(r, 2 * FIELDS_MAX));
         s->names[i] = slice_of(s->text[i], random_below(r, 20) == 0 ? 0 : n);
-        s->shapes[i] = random_below(r, N_SHAPES);
+        s->shapes[i] = (enum shape)random_below(r, N_SHAPES);
     }
 }
 
