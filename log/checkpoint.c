@@ -23,10 +23,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <lz4.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "log/codec.h"
 #include "log/crc32c.h"
 #include "log/cursor.h"
 #include "log/file.h"
@@ -44,8 +44,6 @@ enum {
     CHECKPOINT_RATIO_MAX = 255, /* no lz4 data becomes longer than that many times its length */
     CHECKPOINT_DIGITS = 20
 };
-
-enum checkpoint_codec { CHECKPOINT_NONE, CHECKPOINT_LZ4 };
 
 #define CHECKPOINT_PREFIX  "ckpt-"
 #define CHECKPOINT_SUFFIX  ".ck"
@@ -81,29 +79,6 @@ bool checkpoint_name_parse(const char *name, uint64_t *start_lsn, bool *unfinish
     return false;
 }
 
-/* ---- compression, here alone ---- */
-
-/* Bytes that `n` may take compressed. */
-static size_t checkpoint_bound(size_t n)
-{
-    return (size_t)LZ4_compressBound((int)n);
-}
-
-/* Returns the compressed length, or 0 if that is not worth it. */
-static size_t checkpoint_compress(struct slice raw, uint8_t *to, size_t cap)
-{
-    int n = LZ4_compress_default((const char *)raw.p, (char *)to, (int)raw.n, (int)cap);
-
-    return n > 0 && (size_t)n < raw.n - raw.n / 10 ? (size_t)n : 0;
-}
-
-static bool checkpoint_decompress(struct slice stored, uint8_t *to, size_t raw)
-{
-    int n = LZ4_decompress_safe((const char *)stored.p, (char *)to, (int)stored.n, (int)raw);
-
-    return n >= 0 && (size_t)n == raw;
-}
-
 /* ---- writing ---- */
 
 struct checkpoint_writer {
@@ -113,6 +88,7 @@ struct checkpoint_writer {
     char path[CURSOR_PATH_MAX];
     uint64_t start_lsn, as_of, pos, raw;
     uint32_t seed, sum, n_chunks;
+    struct codec_writer *codec;
     uint8_t *buffer;
     size_t cap;
 };
@@ -178,7 +154,9 @@ int checkpoint_create(struct io *io, const char *dir, const uint8_t *uuid, uint6
     };
     checkpoint_name(start_lsn, true, name);
     file_path(w->path, dir, name);
-    rc = checkpoint_open_temp(w, e);
+    w->codec = codec_writer_new();
+    rc = w->codec == NULL ? err_set(e, ERR_NOMEM, "no memory for a checkpoint")
+                          : checkpoint_open_temp(w, e);
     if (rc == OK)
         rc = checkpoint_put_header(w, uuid, e);
     if (rc != OK) {
@@ -204,7 +182,7 @@ static int checkpoint_make_room(uint8_t **buffer, size_t *cap, size_t n, struct 
 }
 
 static int checkpoint_write_chunk(struct checkpoint_writer *w, uint64_t as_of, size_t raw,
-                                  enum checkpoint_codec codec, struct slice stored, struct err *e)
+                                  enum block_codec codec, struct slice stored, struct err *e)
 {
     uint8_t head[CHECKPOINT_CHUNK_BYTES] = { 0 };
     struct iovec iov[] = { { head, sizeof head }, { (void *)(uintptr_t)stored.p, stored.n } };
@@ -237,14 +215,16 @@ int checkpoint_put(struct checkpoint_writer *w, uint64_t as_of_lsn, struct slice
     assert(payload.n <= CHECKPOINT_CHUNK_MAX);
     if (payload.n == 0)
         return OK;
-    rc = checkpoint_make_room(&w->buffer, &w->cap, checkpoint_bound(payload.n), e);
+    rc = checkpoint_make_room(&w->buffer, &w->cap, payload.n, e);
+    if (rc == OK) /* a tenth has to be gained */
+        rc = codec_pack(w->codec, BLOCK_LZ4, 0, payload.p, &payload.n, 1, w->buffer,
+                        payload.n - payload.n / 10 - 1, &packed, e);
     if (rc != OK)
         return rc;
-    packed = checkpoint_compress(payload, w->buffer, w->cap);
     if (packed == 0)
-        return checkpoint_write_chunk(w, as_of_lsn, payload.n, CHECKPOINT_NONE, payload, e);
-    return checkpoint_write_chunk(w, as_of_lsn, payload.n, CHECKPOINT_LZ4,
-                                  slice_of(w->buffer, packed), e);
+        return checkpoint_write_chunk(w, as_of_lsn, payload.n, BLOCK_NONE, payload, e);
+    return checkpoint_write_chunk(w, as_of_lsn, payload.n, BLOCK_LZ4, slice_of(w->buffer, packed),
+                                  e);
 }
 
 static int checkpoint_put_trailer(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t clock,
@@ -272,6 +252,15 @@ static int checkpoint_put_trailer(struct checkpoint_writer *w, uint64_t end_lsn,
     return rc;
 }
 
+static void checkpoint_free(struct checkpoint_writer *w)
+{
+    if (w->fd >= 0)
+        w->io->close(w->io, w->fd);
+    codec_writer_free(w->codec);
+    free(w->buffer);
+    free(w);
+}
+
 int checkpoint_finish(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t clock,
                       struct manifest_checkpoint *out, struct err *e)
 {
@@ -290,9 +279,7 @@ int checkpoint_finish(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t cl
         return rc;
     }
     *out = made;
-    w->io->close(w->io, w->fd);
-    free(w->buffer);
-    free(w);
+    checkpoint_free(w);
     return OK;
 }
 
@@ -300,12 +287,9 @@ void checkpoint_discard(struct checkpoint_writer *w)
 {
     if (w == NULL)
         return;
-    if (w->fd >= 0) {
-        w->io->close(w->io, w->fd);
+    if (w->fd >= 0)
         w->io->unlink(w->io, w->path); /* a left-over is harmless */
-    }
-    free(w->buffer);
-    free(w);
+    checkpoint_free(w);
 }
 
 /* ---- reading ---- */
@@ -319,6 +303,7 @@ struct checkpoint_reader {
     uint64_t raw; /* of the chunks read */
     uint32_t seed, sum, n_chunks;
     uint8_t trailer[CHECKPOINT_TRAILER_BYTES];
+    struct codec_reader *codec;
     uint8_t *stored, *decoded;
     size_t cap_stored, cap_decoded;
 };
@@ -411,6 +396,9 @@ static int checkpoint_open(struct checkpoint_reader *r, const char *dir, const u
     if (expect != NULL && r->size != expect->file_bytes)
         return checkpoint_damaged(r, r->size, "its length is not what the manifest says", e);
     r->end = r->size - CHECKPOINT_TRAILER_BYTES;
+    r->codec = codec_reader_new();
+    if (r->codec == NULL)
+        return err_set(e, ERR_NOMEM, "%s: no memory to read it", r->path);
     rc = checkpoint_check_header(r, uuid, e);
     return rc == OK ? checkpoint_check_trailer(r, expect, e) : rc;
 }
@@ -419,6 +407,7 @@ static void checkpoint_close(struct checkpoint_reader *r)
 {
     if (r->fd >= 0)
         r->io->close(r->io, r->fd);
+    codec_reader_free(r->codec);
     free(r->stored);
     free(r->decoded);
 }
@@ -433,8 +422,7 @@ static const char *checkpoint_chunk_flaw(const struct checkpoint_reader *r, cons
         return "a chunk is not the one that is expected here";
     if (c->as_of < r->as_of || c->as_of > r->end_lsn)
         return "a chunk is of another time"; /* K2 */
-    if (c->codec == CHECKPOINT_NONE ? c->stored != c->raw
-                                    : c->codec != CHECKPOINT_LZ4 || c->stored >= c->raw)
+    if (c->codec == BLOCK_NONE ? c->stored != c->raw : c->codec != BLOCK_LZ4 || c->stored >= c->raw)
         return "a chunk's codec or lengths are none";
     return NULL;
 }
@@ -478,13 +466,16 @@ static int checkpoint_decode_chunk(struct checkpoint_reader *r, const struct che
     int rc;
 
     *out = slice_of(r->stored, c->stored);
-    if (c->codec == CHECKPOINT_NONE)
+    if (c->codec == BLOCK_NONE)
         return OK;
     rc = checkpoint_make_room(&r->decoded, &r->cap_decoded, c->raw, e);
     if (rc != OK)
         return rc;
-    if (!checkpoint_decompress(*out, r->decoded, c->raw))
+    rc = codec_unpack(r->codec, BLOCK_LZ4, r->stored, c->stored, r->decoded, c->raw, e);
+    if (rc == ERR_CORRUPT)
         return checkpoint_damaged(r, r->pos, "a chunk cannot be decompressed", e);
+    if (rc != OK)
+        return rc;
     *out = slice_of(r->decoded, c->raw);
     return OK;
 }
