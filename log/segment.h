@@ -52,12 +52,14 @@ struct segment_options {
 must_check int segment_create(const struct segment_options *o, struct segment_writer **out,
                               struct err *e);
 
-/* Adds an entry; (oid, id) ascends. `entry` stays where it is until the next 1 + BLOCK_ROWS_MAX calls or
- * segment_finish at the latest: the caller guarantees it until segment_flush (which ends the block being
- * filled). A new codec or level begins a new block. Errors: ERR_FULL, ERR_IO, ERR_NOMEM. */
+/* Adds an entry; (oid, id) ascends. `entry` has to stay where it is until segment_n_pending is 0, as it is after
+ * segment_flush (which ends the block being filled) and after an entry of a block's size. A new codec or level
+ * begins a new block. Errors: ERR_FULL, ERR_IO, ERR_NOMEM, ERR_TOO_BIG (more than the format can number). */
 must_check int segment_put(struct segment_writer *w, uint64_t oid, const uint8_t *entry, size_t len,
                            enum block_codec codec, int level, struct err *e);
 must_check int segment_flush(struct segment_writer *w, struct err *e);
+/* Entries that the writer still refers to: 0 where it has just ended a block. */
+size_t segment_n_pending(const struct segment_writer *w);
 
 /* Adds a block of another segment as it is, all of whose rows are of stream `oid` and lie behind what
  * has been put: `bytes` have been verified. `first` and `last` are its first and last ID. */
@@ -88,6 +90,8 @@ void segment_unref(struct segment *s); /* the last one closes the file; NULL is 
 
 const struct segment_info *segment_info(const struct segment *s);
 const char *segment_path(const struct segment *s);
+uint64_t segment_salt(
+    const struct segment *s); /* random: with the ordinal, tells it from any other */
 size_t segment_memory(const struct segment *s); /* of pages' keys and the filter */
 
 /* Whether it may have entries of the stream. */
@@ -124,6 +128,9 @@ void segment_page_unref(struct segment_page *p);
  * number of pages. In memory. */
 uint32_t segment_find_page(const struct segment *s, uint64_t oid, struct id id);
 uint32_t segment_n_pages(const struct segment *s);
+/* Key of the first block of a page, and where the page lies in the file. */
+void segment_page_key(const struct segment *s, uint32_t page, uint64_t *oid, struct id *first);
+uint64_t segment_page_pos(const struct segment *s, uint32_t page);
 
 /* Reads from the file. Errors: ERR_CORRUPT, ERR_IO (file and offset in the text; segment_set_bad is called),
  * ERR_NOMEM. */
@@ -148,8 +155,11 @@ must_check int segment_streams_next(struct segment_streams *it, struct segment_s
                                     bool *more, struct err *e);
 void segment_streams_close(struct segment_streams *it);
 
+/* Reads again what segment_open has read, and checks that it is the same. Errors as segment_open. */
+must_check int segment_recheck(struct segment *s, struct err *e);
+
 /* Reads and checks every byte; calls `bad` (may be NULL) for each damaged place and goes on. Errors: ERR_CORRUPT
- * if there was any; ERR_IO, ERR_NOMEM. */
+ * if there was any, with the first one's text; ERR_NOMEM. */
 must_check int segment_verify(struct segment *s,
                               void (*bad)(void *ctx, const char *path, uint64_t pos,
                                           const char *what),
