@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/engine/replay.h"
 #include "broker/engine/state.h"
 #include "log/record.h"
 
@@ -40,7 +41,7 @@ static void fuzz_apply(struct fuzz *f, uint8_t type, const uint8_t *body, size_t
     r.body = copy;
     r.len = len;
     for (int i = 0; i < STATES; i++)
-        rc[i] = state_apply(&f->s[i], &r, NULL);
+        rc[i] = replay_apply(&f->s[i], &r, NULL);
     if (rc[0] != rc[1])
         fuzz_fail("one state takes what the other refuses");
     if (rc[0] != OK && rc[0] != ERR_CORRUPT)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "broker/engine/idmp.h"
+#include "broker/engine/replay.h"
 #include "broker/engine/state.h"
 #include "log/entry.h"
 #include "log/record.h"
@@ -73,7 +74,7 @@ static int world_apply(struct world *w, uint8_t type, const void *body, size_t l
     }
     w->bodies[w->n_bodies++] = copy;
     r.body = copy;
-    rc = state_apply(&w->s, &r, &e);
+    rc = replay_apply(&w->s, &r, &e);
     assert_true(rc == OK || rc == ERR_CORRUPT);
     if (rc != OK)
         assert_true(strlen(e.text) > 0);

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include "broker/engine/blocking.h"
 #include "broker/engine/digest.h"
+#include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/transaction.h"
 #include "log/io.h"
@@ -82,7 +83,7 @@ int engine_replay(void *ctx, const struct log_record *r, struct err *e)
 {
     struct engine *engine = ctx;
 
-    return state_apply(&engine->state, r, e);
+    return replay_apply(&engine->state, r, e);
 }
 
 /* E1: later than all before, and no earlier than the wall clock. */

@@ -1,8 +1,8 @@
 /*
  * state.c - what the log says: which names there are, and what they name.
  *
- * Everything here is an effect: a record's type chooses a function, its body gives the arguments. A
- * command and a replay call the same functions with the same arguments, so they come to the same state; that
+ * Everything here is an effect: each type of record has its function, its body gives the arguments. A
+ * command and a replay (engine/replay.c) call the same functions with the same arguments, so they come to the same state; that
  * is why nothing in here may look at a clock, at the configuration or at the order of a hash table.
  *
  *   name --dict of its database--> object <--dict by oid-- records that change it
@@ -19,9 +19,7 @@
  *   S3  n_objects is the number of objects that have a name.
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
- *   S6  A stream's tail has entries, or is NULL.
- *   S7  What the tail has lives: n_entries is no less.
- *   S8  Nothing in the tail is below the floor or among the deleted.
+ *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
  */
 #include "broker/engine/state.h"
 #include <assert.h>
@@ -29,13 +27,13 @@
 #include <stdlib.h>
 #include "broker/engine/digest.h"
 #include "broker/engine/idmp.h"
+#include "broker/engine/replay.h"
 #include "log/bytes.h"
 #include "log/entry.h"
 #include "log/record.h"
 
 enum {
     STATE_HEAP_FIRST = 16,
-    STATE_REPLAY_REAP = 64, /* freed after each record of a replay */
 };
 
 static struct object *state_of_node(const struct dict_node *node)
@@ -132,34 +130,28 @@ static void state_push(struct object **list, struct object *o)
     *list = o;
 }
 
-/* Takes every object out of a dict, into the list of those to be freed. */
 static void state_collect(void *ctx, struct dict_node *node)
 {
-    state_push(ctx, state_of_node(node));
-}
-
-static void state_collect_all(struct dict *names, struct object **list)
-{
-    uint64_t cursor = 0;
-
-    do
-        cursor = dict_scan(names, cursor, state_collect, list);
-    while (cursor != 0);
-    dict_fini(names);
+    state_push(ctx, state_of_oid_node(node));
 }
 
 void state_fini(struct state *s)
 {
-    struct object *list = s->dropped;
+    struct object *list = s->dropped; /* all others are in the table by oid */
+    uint64_t cursor = 0;
 
+    do
+        cursor = dict_scan(&s->oids, cursor, state_collect, &list);
+    while (cursor != 0);
+    replay_free(s);
     for (int db = 0; db < CONFIG_DATABASES; db++) {
-        state_collect_all(&s->dbs[db].names, &list);
+        dict_fini(&s->dbs[db].names);
         free(s->dbs[db].expiries);
     }
     while (s->graves != NULL) {
         struct state_grave *grave = s->graves;
         s->graves = grave->next;
-        state_collect_all(&grave->names, &list);
+        dict_fini(&grave->names);
         free(grave);
     }
     while (list != NULL) {
@@ -333,11 +325,57 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
 {
     assert(id_cmp(id, st->last_id) > 0); /* S4 */
     state_before(s, &st->object, DIGEST_HEADER);
-    stream_index_append(st->tail, entry);
+    if (entry != NULL)
+        stream_index_append(st->tail, entry);
+    else
+        st->sealed_last = id;
     st->last_id = id;
     st->entries_added++;
     st->n_entries++;
     st->bytes += len;
+}
+
+/* ---- addresses ---- */
+
+/* A tail that has become empty is no tail. */
+static void stream_drop_empty_tail(struct stream *st)
+{
+    if (stream_index_n(st->tail) > 0)
+        return;
+    stream_index_free(st->tail);
+    st->tail = NULL;
+}
+
+void state_forget_entry(struct stream *st, struct id id)
+{
+    if (stream_index_delete(st->tail, id))
+        stream_drop_empty_tail(st);
+}
+
+void state_forget_below(struct stream *st, struct id first, bool all)
+{
+    if (all) {
+        stream_index_free(st->tail);
+        st->tail = NULL;
+    } else if (stream_index_trim(st->tail, first) > 0) {
+        stream_drop_empty_tail(st);
+    }
+}
+
+void state_sealed(struct state *s, struct stream *st, struct id last)
+{
+    struct id first = last;
+
+    state_before(s, &st->object, DIGEST_REMOVE);
+    if (id_cmp(last, st->sealed_last) > 0)
+        st->sealed_last = last;
+    state_forget_below(st, first, !id_next(&first));
+}
+
+void state_folded(struct stream *st, const struct delset *folded, struct id from, struct id to)
+{
+    if (stream_deletes(st) != NULL)
+        delset_subtract(&st->more->deletes, folded, from, to);
 }
 
 /* ---- effects: removing entries ---- */
@@ -353,19 +391,17 @@ int state_prepare_remove(struct stream *st, size_t n, struct err *e)
     return rc;
 }
 
-/* A tail that has become empty is no tail (S6). */
-static void stream_drop_empty_tail(struct stream *st)
-{
-    if (stream_index_n(st->tail) > 0)
-        return;
-    stream_index_free(st->tail);
-    st->tail = NULL;
-}
-
 static void stream_raise_floor(struct stream *st, struct id floor)
 {
     if (id_cmp(floor, st->more->floor) > 0)
         st->more->floor = floor;
+}
+
+/* n_sealed of the entries that are gone are in segments: their bytes are the mean. */
+static void state_note_garbage(struct state *s, uint64_t n_sealed, struct state_left gone)
+{
+    s->garbage.n += n_sealed;
+    s->garbage.bytes += gone.n > n_sealed ? gone.bytes / gone.n * n_sealed : gone.bytes;
 }
 
 /* All entries are gone: what is known of single ones need not be kept. */
@@ -378,11 +414,17 @@ static void stream_floor_behind_all(struct stream *st)
     stream_raise_floor(st, floor);
 }
 
-static void stream_set_left(struct stream *st, struct state_left left)
+/* n_sealed: how many lived in segments only before. */
+static void state_set_left(struct state *s, struct stream *st, uint64_t n_sealed,
+                           struct state_left left)
 {
+    struct state_left gone = { st->n_entries - left.n, st->bytes - left.bytes };
+
     stream_drop_empty_tail(st);
     st->n_entries = left.n;
     st->bytes = left.bytes;
+    if (stream_n_sealed(st) < n_sealed)
+        state_note_garbage(s, n_sealed - stream_n_sealed(st), gone);
     if (left.n == 0) {
         stream_floor_behind_all(st);
         st->added_when_empty = st->entries_added;
@@ -401,14 +443,13 @@ static struct id stream_tail_first(const struct stream *st)
 }
 
 /* One entry is gone. Whether it lies in a segment, now or soon, is not known: so its ID is kept, unless everything
- * up to it is gone. */
-static void stream_remove(struct stream *st, struct id id)
+ * up to it is gone, which is so for the first one where none lives in segments only. */
+static void stream_remove(struct stream *st, bool none_sealed, struct id id)
 {
-    bool first = stream_n_sealed(st) == 0 && id_cmp(id, stream_tail_first(st)) == 0;
+    bool first = none_sealed && id_cmp(id, stream_tail_first(st)) == 0;
     struct id floor = id;
 
     stream_index_delete(st->tail, id);
-    st->n_entries -= st->n_entries > 0;
     if (first && id_next(&floor))
         stream_raise_floor(st, floor);
     else
@@ -420,26 +461,25 @@ static void stream_remove(struct stream *st, struct id id)
 void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
                   struct state_left left)
 {
+    uint64_t n_sealed = stream_n_sealed(st);
+
     state_before(s, &st->object, DIGEST_REMOVE);
     for (size_t i = 0; i < n; i++)
-        stream_remove(st, ids[i]);
+        stream_remove(st, n_sealed == 0, ids[i]);
     assert(left.n >= stream_index_n(st->tail));
-    stream_set_left(st, left);
+    state_set_left(s, st, n_sealed, left);
 }
 
 void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left)
 {
+    uint64_t n_sealed = stream_n_sealed(st);
+
     state_before(s, &st->object, DIGEST_REMOVE);
-    if (left.n == 0) {
-        stream_index_free(st->tail);
-        st->tail = NULL;
-    } else {
-        if (st->tail != NULL)
-            stream_index_trim(st->tail, first);
+    state_forget_below(st, first, left.n == 0);
+    if (left.n > 0)
         stream_raise_floor(st, first);
-    }
     assert(left.n >= stream_index_n(st->tail));
-    stream_set_left(st, left);
+    state_set_left(s, st, n_sealed, left);
 }
 
 /* ---- effects: headers ---- */
@@ -447,6 +487,11 @@ void state_cut(struct state *s, struct stream *st, struct id first, struct state
 bool state_may_set_id(const struct stream *st, struct id last)
 {
     return st->n_entries == 0 || !id_next(&last) || !delset_next(stream_deletes(st), &last);
+}
+
+bool state_begins_anew(const struct stream *st, struct id last)
+{
+    return st->n_entries == 0 && id_cmp(last, st->last_id) < 0;
 }
 
 /* The stream as one that was created by the record `lsn`. */
@@ -469,7 +514,7 @@ void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t a
                   struct id max_deleted, uint64_t lsn)
 {
     state_before(s, &st->object, DIGEST_HEADER);
-    if (st->n_entries == 0 && id_cmp(last, st->last_id) < 0)
+    if (state_begins_anew(st, last))
         state_begin_anew(s, st, lsn);
     st->last_id = last;
     st->added_when_empty += added - st->entries_added;
@@ -541,8 +586,12 @@ void state_configure(struct state *s, struct stream *st, uint32_t which,
 
 /* ---- effects: names ---- */
 
-/* The part of a removal that an object in a dictionary needs; it stays in memory, without a name. */
-static void state_take_out(struct state *s, struct object *o)
+bool state_has_name(const struct state *s, const struct object *o)
+{
+    return state_find(s, o->db, o->name) == o;
+}
+
+void state_take_name(struct state *s, struct object *o)
 {
     struct state_db *d = &s->dbs[o->db];
 
@@ -552,11 +601,22 @@ static void state_take_out(struct state *s, struct object *o)
     s->n_objects--;
 }
 
-void state_unbind(struct state *s, struct object *o)
+void state_drop(struct state *s, struct object *o)
 {
-    state_take_out(s, o);
     dict_remove(&s->oids, &o->oid_node);
     state_push(&s->dropped, o);
+}
+
+void state_unbind(struct state *s, struct object *o)
+{
+    state_take_name(s, o);
+    state_drop(s, o);
+}
+
+void state_add_nameless(struct state *s, struct object *o)
+{
+    o->generation = s->dbs[o->db].generation;
+    dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
 }
 
 static int state_copy_name(struct slice name, struct slice *out, struct err *e)
@@ -571,44 +631,73 @@ static int state_copy_name(struct slice name, struct slice *out, struct err *e)
     return OK;
 }
 
-/* Moves o to another name, of memory that becomes o's. */
+/* Takes o out of its names' dictionary, if it is in one; its name is (db, own_name) then, of memory that becomes o's. */
 static void state_rename(struct state *s, struct object *o, int db, struct slice own_name)
 {
-    struct object *other = state_find(s, db, own_name);
-
-    if (other != NULL)
-        state_unbind(s, other);
-    state_take_out(s, o);
-    state_free_name(o);
+    if (state_has_name(s, o))
+        state_take_name(s, o);
+    if (own_name.p != o->name.p)
+        state_free_name(o);
     o->name = own_name;
     o->slot = state_slot(own_name);
     o->db = (uint8_t)db;
     o->generation = s->dbs[db].generation;
-    dict_add(&s->dbs[db].names, &o->node, own_name);
+}
+
+static void state_give_name(struct state *s, struct object *o)
+{
+    struct object *other = state_find(s, o->db, o->name);
+
+    if (other != NULL)
+        state_unbind(s, other);
+    dict_add(&s->dbs[o->db].names, &o->node, o->name);
     s->n_objects++;
+}
+
+/* The name in memory that o may have: its own, or a copy. */
+static int state_own_name(const struct object *o, struct slice name, struct slice *out,
+                          struct err *e)
+{
+    *out = o->name;
+    return slice_equal(name, o->name) ? OK : state_copy_name(name, out, e);
 }
 
 int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
                uint64_t lsn, struct err *e)
 {
     struct state_db *d = &s->dbs[db];
-    bool renamed = db != o->db || !slice_equal(name, o->name);
     struct slice own_name = { 0 };
     int rc = OK;
 
     if (expiry_ms != 0)
         rc = state_heap_reserve(d, e);
-    if (rc == OK && renamed)
-        rc = state_copy_name(name, &own_name, e);
+    if (rc == OK)
+        rc = state_own_name(o, name, &own_name, e);
     if (rc != OK)
         return rc;
     state_before(s, o, DIGEST_HEADER);
-    if (renamed)
+    if (db != o->db || own_name.p != o->name.p || !state_has_name(s, o)) {
         state_rename(s, o, db, own_name);
+        state_give_name(s, o);
+    }
     state_heap_remove(d, o);
     o->expiry_ms = expiry_ms;
     if (expiry_ms != 0)
         state_heap_add(d, o);
+    o->rev = lsn;
+    return OK;
+}
+
+int state_claim(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
+                uint64_t lsn, struct err *e)
+{
+    struct slice own_name;
+    int rc = state_own_name(o, name, &own_name, e);
+
+    if (rc != OK)
+        return rc;
+    state_rename(s, o, db, own_name);
+    o->expiry_ms = expiry_ms;
     o->rev = lsn;
     return OK;
 }
@@ -652,7 +741,7 @@ void state_flush(struct state *s, int db)
 /* ---- giving memory back ---- */
 
 /* Frees about `budget` entries' worth of the object; true when all of it is gone. */
-static bool state_reap_object(struct object *o, size_t *budget)
+static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
 {
     struct stream *st = (struct stream *)o;
     uint64_t n = stream_index_n(st->tail);
@@ -665,6 +754,8 @@ static bool state_reap_object(struct object *o, size_t *budget)
         return false;
     }
     *budget -= (size_t)n;
+    if (stream_n_sealed(st) > 0)
+        state_note_garbage(s, stream_n_sealed(st), (struct state_left){ st->n_entries, st->bytes });
     if (*budget > 0)
         --*budget;
     state_free_object(o);
@@ -706,372 +797,15 @@ bool state_reap(struct state *s, size_t budget)
             continue;
         }
         struct object *next = state_of_node(o->node.next);
-        if (state_reap_object(o, &budget))
+        if (state_reap_object(s, o, &budget))
             s->dropped = next;
     }
     return s->dropped != NULL || s->graves != NULL;
 }
 
-/* ---- records ---- */
+/* ---- looking at everything ---- */
 
-/* What is left of a record's body, and where to complain. */
-struct state_reader {
-    const struct log_record *r;
-    const uint8_t *p, *end;
-    struct err *e;
-};
-
-static int state_corrupt(const struct state_reader *in, const char *what)
-{
-    return err_set(in->e, ERR_CORRUPT, "record %" PRIu64 " of type %u: %s", in->r->lsn, in->r->type,
-                   what);
-}
-
-static int state_read_u64(struct state_reader *in, uint64_t *out)
-{
-    return varint_get(&in->p, in->end, out) ? OK : state_corrupt(in, "a number is cut short");
-}
-
-static int state_read_id(struct state_reader *in, struct id *out)
-{
-    return id_get(&in->p, in->end, out) ? OK : state_corrupt(in, "an ID is cut short");
-}
-
-static int state_read_str(struct state_reader *in, struct slice *out)
-{
-    return slice_get(&in->p, in->end, out) ? OK : state_corrupt(in, "a string is cut short");
-}
-
-static int state_read_end(const struct state_reader *in)
-{
-    return in->p == in->end ? OK : state_corrupt(in, "bytes are left over");
-}
-
-static int state_read_u32(struct state_reader *in, uint32_t *out)
-{
-    uint64_t v;
-    int rc = state_read_u64(in, &v);
-
-    if (rc == OK && v > UINT32_MAX)
-        rc = state_corrupt(in, "a number is too large");
-    if (rc == OK)
-        *out = (uint32_t)v;
-    return rc;
-}
-
-/* db and str key, as four types begin. */
-static int state_read_key(struct state_reader *in, int *db, struct slice *key)
-{
-    uint64_t v;
-    int rc = state_read_u64(in, &v);
-
-    if (rc == OK && v >= CONFIG_DATABASES)
-        rc = state_corrupt(in, "there is no such database");
-    if (rc == OK)
-        rc = state_read_str(in, key);
-    if (rc == OK)
-        *db = (int)v;
-    return rc;
-}
-
-static int state_read_object(const struct state *s, struct state_reader *in, struct object **out)
-{
-    uint64_t oid;
-    int rc = state_read_u64(in, &oid);
-
-    if (rc != OK)
-        return rc;
-    *out = state_find_oid(s, oid);
-    return *out != NULL ? OK : state_corrupt(in, "there is no such object");
-}
-
-static int state_read_stream(const struct state *s, struct state_reader *in, struct stream **out)
-{
-    struct object *o;
-    int rc = state_read_object(s, in, &o);
-
-    if (rc != OK)
-        return rc;
-    if (o->type != OBJECT_STREAM)
-        return state_corrupt(in, "the object is no stream");
-    *out = (struct stream *)o;
-    return OK;
-}
-
-static int state_apply_stream(struct state *s, struct state_reader *in)
-{
-    struct slice key = { 0 };
-    struct stream *st;
-    int db = 0;
-    int rc = state_read_key(in, &db, &key);
-
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc != OK)
-        return rc;
-    if (state_find(s, db, key) != NULL)
-        return state_corrupt(in, "the name is bound already");
-    if (dict_find(&s->oids, slice_of(&in->r->lsn, sizeof in->r->lsn)) != NULL)
-        return state_corrupt(in, "the object is there already");
-    rc = state_reserve_stream(s, key, &st, in->e);
-    if (rc == OK)
-        state_add_stream(s, st, in->r->lsn, db);
-    return rc;
-}
-
-/* The entry that the rest of the body has to be, checked against its stream. */
-static int state_read_entry(struct state_reader *in, const struct stream *st, struct id *id)
-{
-    if (!entry_check(in->p, in->end, id))
-        return state_corrupt(in, "the entry is malformed");
-    if (id_cmp(*id, st->last_id) <= 0)
-        return state_corrupt(in, "the entry's ID does not grow");
-    return OK;
-}
-
-static int state_apply_entry(struct state *s, struct state_reader *in)
-{
-    struct stream *st = NULL;
-    struct id id = ID_MIN;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_entry(in, st, &id);
-    if (rc == OK)
-        rc = stream_index_reserve(&st->tail, in->e);
-    if (rc == OK)
-        state_add_entry(s, st, id, in->p, (size_t)(in->end - in->p));
-    return rc;
-}
-
-static int state_apply_entry_idmp(struct state *s, struct state_reader *in)
-{
-    struct slice producer = { 0 }, iid = { 0 };
-    struct idmp_item *item = NULL;
-    uint64_t now_ms = in->r->clock >> 16;
-    struct stream *st = NULL;
-    struct id id = ID_MIN;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_str(in, &producer);
-    if (rc == OK)
-        rc = state_read_str(in, &iid);
-    if (rc == OK)
-        rc = state_read_entry(in, st, &id);
-    if (rc == OK)
-        rc = stream_index_reserve(&st->tail, in->e);
-    if (rc != OK)
-        return rc;
-    rc = state_prepare_idmp(s, st, producer, iid, now_ms, &item, in->e);
-    if (rc == ERR_CORRUPT)
-        return state_corrupt(in, "no settings of the stream's idempotence came before");
-    if (rc != OK)
-        return rc;
-    state_add_entry(s, st, id, in->p, (size_t)(in->end - in->p));
-    idmp_commit(st->more->idmp, item, id, now_ms);
-    return OK;
-}
-
-/* n IDs, up to the end of the record, checked as a whole; *in stands at the first one afterwards. */
-static int state_read_ids(struct state_reader *in, uint64_t *n)
-{
-    struct state_reader ids;
-    struct id id;
-    int rc = state_read_u64(in, n);
-
-    if (rc == OK && *n > (uint64_t)(in->end - in->p) / 2)
-        rc = state_corrupt(in, "more IDs than bytes");
-    ids = *in;
-    for (uint64_t i = 0; i < *n && rc == OK; i++)
-        rc = state_read_id(&ids, &id);
-    return rc == OK ? state_read_end(&ids) : rc;
-}
-
-static int state_read_left(struct state_reader *in, struct state_left *left)
-{
-    int rc = state_read_u64(in, &left->n);
-    return rc == OK ? state_read_u64(in, &left->bytes) : rc;
-}
-
-/* Whether the entries still in memory are no more than what is said to be left. */
-static int state_check_left(const struct state_reader *in, const struct stream *st,
-                            struct state_left left)
-{
-    if (stream_index_n(st->tail) > left.n)
-        return state_corrupt(in, "more entries are there than are left");
-    return OK;
-}
-
-/* What a cut leaves of a stream that lies in memory as a whole. */
-static struct state_left stream_left_from(const struct stream *st, struct id first)
-{
-    struct state_left left = { st->n_entries, st->bytes };
-    struct stream_pos pos = stream_index_begin(st->tail);
-    const uint8_t *entry;
-    struct id id;
-
-    for (; (entry = stream_index_at(st->tail, pos)) != NULL; stream_index_next(st->tail, &pos)) {
-        entry_id(entry, &id);
-        if (id_cmp(id, first) >= 0)
-            break;
-        left.n--;
-        left.bytes -= (uint64_t)(entry_end(entry) - entry);
-    }
-    return left;
-}
-
-static int state_apply_remove(struct state *s, struct state_reader *in)
-{
-    struct state_left left = { 0, 0 };
-    struct stream *st = NULL;
-    struct id id = ID_MIN;
-    uint64_t n = 0;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_left(in, &left);
-    if (rc == OK)
-        rc = state_read_ids(in, &n);
-    if (rc == OK)
-        rc = state_prepare_remove(st, (size_t)n, in->e);
-    if (rc != OK)
-        return rc;
-    state_before(s, &st->object, DIGEST_REMOVE);
-    for (uint64_t i = 0; i < n && rc == OK; i++) {
-        rc = state_read_id(in, &id);
-        if (rc == OK)
-            stream_remove(st, id);
-    }
-    if (rc == OK)
-        rc = state_check_left(in, st, left);
-    if (rc == OK)
-        stream_set_left(st, left);
-    return rc;
-}
-
-static int state_apply_cut(struct state *s, struct state_reader *in)
-{
-    struct state_left left = { 0, 0 };
-    struct stream *st = NULL;
-    struct id first = ID_MIN;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_id(in, &first);
-    if (rc == OK)
-        rc = state_read_left(in, &left);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK)
-        rc = state_prepare_remove(st, 0, in->e);
-    if (rc == OK && left.n > 0 && id_cmp(first, st->last_id) > 0)
-        rc = state_corrupt(in, "entries are left below the first one");
-    if (rc == OK && left.n > 0 && left.n < stream_left_from(st, first).n - stream_n_sealed(st))
-        rc = state_corrupt(in, "more entries are there than are left");
-    if (rc == OK)
-        state_cut(s, st, first, left);
-    return rc;
-}
-
-static void state_remove_one(struct state *s, struct stream *st, struct id id)
-{
-    const uint8_t *entry = stream_index_at(st->tail, stream_index_seek(st->tail, id));
-    struct id found = ID_MIN;
-
-    if (entry != NULL)
-        entry_id(entry, &found);
-    if (entry != NULL && id_cmp(found, id) == 0)
-        state_remove(s, st, &id, 1,
-                     (struct state_left){ st->n_entries - 1,
-                                          st->bytes - (uint64_t)(entry_end(entry) - entry) });
-}
-
-static int state_apply_delete(struct state *s, struct state_reader *in)
-{
-    struct stream *st = NULL;
-    struct id id = ID_MIN;
-    uint64_t n = 0;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_ids(in, &n);
-    for (uint64_t i = 0; i < n && rc == OK; i++) {
-        rc = state_prepare_remove(st, 1, in->e);
-        if (rc == OK)
-            rc = state_read_id(in, &id);
-        if (rc == OK)
-            state_remove_one(s, st, id);
-    }
-    return rc;
-}
-
-static int state_apply_trim(struct state *s, struct state_reader *in)
-{
-    struct stream *st = NULL;
-    struct id first = ID_MIN;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_id(in, &first);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK)
-        rc = state_prepare_remove(st, 0, in->e);
-    if (rc == OK)
-        state_cut(s, st, first, stream_left_from(st, first));
-    return rc;
-}
-
-/* One of the settings, checked, into x. */
-static int state_read_setting(struct state_reader *in, uint32_t *which, struct stream_settings *x)
-{
-    uint64_t tag = 0, value = 0;
-    int rc = state_read_u64(in, &tag);
-
-    if (rc == OK)
-        rc = state_read_u64(in, &value);
-    if (rc != OK)
-        return rc;
-    if (tag == 0 || tag >= SETTING_COUNT)
-        return state_corrupt(in, "there is no such setting");
-    if (tag == SETTING_CODEC && value > 0 && (value - 1) >> 8 > LOG_CODEC_ZSTD)
-        return state_corrupt(in, "there is no such codec");
-    if (tag == SETTING_DURABILITY && value > 0 && value - 1 > LOG_ALWAYS)
-        return state_corrupt(in, "there is no such class of durability");
-    *which |= 1u << tag;
-    if (value == 0) {
-        x->set &= ~(1u << tag);
-    } else {
-        x->set |= 1u << tag;
-        x->values[tag] = value - 1;
-    }
-    return OK;
-}
-
-static int state_apply_settings(struct state *s, struct state_reader *in)
-{
-    struct stream_settings x = { 0 };
-    struct stream *st = NULL;
-    uint32_t which = 0;
-    uint64_t n = 0;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_u64(in, &n);
-    for (uint64_t i = 0; i < n && rc == OK; i++)
-        rc = state_read_setting(in, &which, &x);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK)
-        rc = state_prepare_configure(st, in->e);
-    if (rc == OK)
-        state_configure(s, st, which, &x);
-    return rc;
-}
-
-/* The ID of the last entry in memory, 0-0 if there is none. */
-static struct id state_top_id(const struct stream *st)
+struct id state_tail_last(const struct stream *st)
 {
     struct stream_pos pos = stream_index_end(st->tail);
     struct id id = ID_MIN;
@@ -1080,140 +814,6 @@ static struct id state_top_id(const struct stream *st)
         entry_id(stream_index_at(st->tail, pos), &id);
     return id;
 }
-
-static int state_apply_set_id(struct state *s, struct state_reader *in)
-{
-    struct id last = ID_MIN, max_deleted = ID_MIN;
-    struct stream *st = NULL;
-    uint64_t added = 0;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_id(in, &last);
-    if (rc == OK)
-        rc = state_read_u64(in, &added);
-    if (rc == OK)
-        rc = state_read_id(in, &max_deleted);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc != OK)
-        return rc;
-    if (id_cmp(last, state_top_id(st)) < 0)
-        return state_corrupt(in, "the last ID is below an entry"); /* S4 */
-    rc = state_prepare_remove(st, 0, in->e);
-    if (rc == OK)
-        state_set_id(s, st, last, added, max_deleted, in->r->lsn);
-    return rc;
-}
-
-static int state_apply_name(struct state *s, struct state_reader *in)
-{
-    struct slice key = { 0 };
-    struct object *o = NULL;
-    uint64_t expiry_ms = 0;
-    int db = 0;
-    int rc = state_read_key(in, &db, &key);
-
-    if (rc == OK)
-        rc = state_read_object(s, in, &o);
-    if (rc == OK)
-        rc = state_read_u64(in, &expiry_ms);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK)
-        rc = state_bind(s, o, db, key, expiry_ms, in->r->lsn, in->e);
-    return rc;
-}
-
-static int state_apply_unname(struct state *s, struct state_reader *in)
-{
-    struct slice key = { 0 };
-    uint64_t rev = 0;
-    struct object *o;
-    int db = 0;
-    int rc = state_read_key(in, &db, &key);
-
-    if (rc == OK && (in->p == in->end || *in->p++ > REASON_EVICT))
-        rc = state_corrupt(in, "there is no such reason");
-    if (rc == OK)
-        rc = state_read_u64(in, &rev);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc != OK)
-        return rc;
-    o = state_find(s, db, key);
-    if (o != NULL && o->rev == rev)
-        state_unbind(s, o);
-    return OK;
-}
-
-static int state_apply_flush(struct state *s, struct state_reader *in)
-{
-    uint64_t db = 0; /* + 1 */
-    int rc = state_read_u64(in, &db);
-
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK && db > CONFIG_DATABASES)
-        rc = state_corrupt(in, "there is no such database");
-    if (rc == OK)
-        state_flush(s, (int)db - 1);
-    return rc;
-}
-
-static int state_apply_idmp_config(struct state *s, struct state_reader *in)
-{
-    uint32_t duration_s = 0, maxsize = 0;
-    struct stream *st = NULL;
-    int rc = state_read_stream(s, in, &st);
-
-    if (rc == OK)
-        rc = state_read_u32(in, &duration_s);
-    if (rc == OK)
-        rc = state_read_u32(in, &maxsize);
-    if (rc == OK)
-        rc = state_read_end(in);
-    if (rc == OK && (duration_s > IDMP_DURATION_MAX_S || maxsize > IDMP_MAXSIZE_MAX))
-        rc = state_corrupt(in, "settings of idempotence out of range");
-    if (rc == OK)
-        rc = state_prepare_idmp_config(st, in->e);
-    if (rc == OK)
-        state_set_idmp(s, st, duration_s, maxsize);
-    return rc;
-}
-
-static int state_apply_any(struct state *s, struct state_reader *in)
-{
-    switch (in->r->type) {
-    case RECORD_SKIP: return OK; /* the log's own */
-    case RECORD_STREAM: return state_apply_stream(s, in);
-    case RECORD_ENTRY: return state_apply_entry(s, in);
-    case RECORD_ENTRY_IDMP: return state_apply_entry_idmp(s, in);
-    case RECORD_DELETE: return state_apply_delete(s, in);
-    case RECORD_TRIM: return state_apply_trim(s, in);
-    case RECORD_SETID: return state_apply_set_id(s, in);
-    case RECORD_NAME: return state_apply_name(s, in);
-    case RECORD_UNNAME: return state_apply_unname(s, in);
-    case RECORD_FLUSH: return state_apply_flush(s, in);
-    case RECORD_IDMP_CONFIG: return state_apply_idmp_config(s, in);
-    case RECORD_REMOVE: return state_apply_remove(s, in);
-    case RECORD_CUT: return state_apply_cut(s, in);
-    case RECORD_SETTINGS: return state_apply_settings(s, in);
-    }
-    return in->r->type >= RECORD_IGNORABLE ? OK : state_corrupt(in, "unknown type");
-}
-
-int state_apply(struct state *s, const struct log_record *r, struct err *e)
-{
-    struct state_reader in = { r, r->body, r->body + r->len, e };
-    int rc = state_apply_any(s, &in);
-
-    if (rc == OK && (s->dropped != NULL || s->graves != NULL))
-        state_reap(s, STATE_REPLAY_REAP);
-    return rc;
-}
-
-/* ---- looking at everything ---- */
 
 static const char *state_check_object(const struct state *s, const struct object *o, int db)
 {
@@ -1228,14 +828,12 @@ static const char *state_check_object(const struct state *s, const struct object
         return "S2: an expiry without a place in the heap, or a place without one";
     if (o->expiry_ms != 0 && (o->expiry_slot >= d->n_expiries || d->expiries[o->expiry_slot] != o))
         return "S2: another object is in the heap's place";
-    if (id_cmp(state_top_id(st), st->last_id) > 0)
+    if (id_cmp(state_tail_last(st), st->last_id) > 0)
         return "S4: an entry above the last ID";
-    if (st->tail != NULL && stream_index_n(st->tail) == 0)
-        return "S6: a tail without entries";
     if (stream_index_n(st->tail) > st->n_entries)
-        return "S7: more entries in the tail than live";
-    if (st->tail != NULL && id_cmp(stream_tail_first(st), stream_floor(st)) < 0)
-        return "S8: an entry below the floor";
+        return "S6: more entries in the tail than live";
+    if (stream_index_n(st->tail) > 0 && id_cmp(stream_tail_first(st), stream_floor(st)) < 0)
+        return "S6: an entry below the floor";
     return stream_index_check(st->tail);
 }
 

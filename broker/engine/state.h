@@ -18,6 +18,7 @@
 
 struct digest; /* engine/digest.h */
 struct idmp;   /* engine/idmp.h */
+struct replay; /* engine/replay.h */
 struct idmp_item;
 
 enum object_type { OBJECT_STREAM = 1 };
@@ -63,7 +64,7 @@ struct stream_more {
 /* Entries are in segments, in the tail, or in both until `sealed` has been told; those that live count once. */
 struct stream {
     struct object object;      /* must be first */
-    struct stream_index *tail; /* unsealed entries; NULL: none */
+    struct stream_index *tail; /* unsealed entries; NULL or empty: none */
     struct stream_more *more;  /* NULL: none of it */
     struct id last_id;
     struct id sealed_last; /* no entry in a segment has a larger ID */
@@ -143,6 +144,11 @@ struct state_grave {
     uint64_t cursor;   /* of a scan that takes the objects out */
 };
 
+/* What is left in a stream after a removal, as the record says; or what is gone. */
+struct state_left {
+    uint64_t n, bytes;
+};
+
 struct state {
     struct state_db dbs[CONFIG_DATABASES];
     struct dict oids;       /* by oid; flushed ones too, until they are freed */
@@ -153,16 +159,18 @@ struct state {
     struct digest *digest;       /* the one being made of a pinned version, or NULL */
     uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
     uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
-    bool own_always;             /* a stream may have LOG_ALWAYS as a setting of its own */
-    uint8_t hash_key[16];        /* SipHash, random for each process */
+    struct state_left garbage;   /* gone from segments since the log was told (log_note_garbage) */
+    struct replay *replay;       /* at a start, while a checkpoint is completed; else NULL */
+    /* Counts live entries of segments with IDs in [from, to], for old records that do not; NULL: there are none. */
+    int (*measure)(void *ctx, const struct stream *st, struct id from, struct id to, uint64_t *n,
+                   uint64_t *bytes, struct err *e);
+    void *measure_ctx;
+    bool own_always;      /* a stream may have LOG_ALWAYS as a setting of its own */
+    uint8_t hash_key[16]; /* SipHash, random for each process */
 };
 
 void state_init(struct state *s, const uint8_t hash_key[16]);
 void state_fini(struct state *s);
-
-/* Applies one record of a replay. Errors: ERR_CORRUPT (names what does not fit), ERR_NOMEM. Records of types
- * that the engine does not own (RECORD_SKIP) are ignored. */
-must_check int state_apply(struct state *s, const struct log_record *r, struct err *e);
 
 /* Lookups; NULL if there is none. Expiry is not looked at. */
 struct object *state_find(const struct state *s, int db, struct slice name);
@@ -175,14 +183,9 @@ must_check int state_reserve_stream(struct state *s, struct slice name, struct s
 void state_discard_stream(struct stream *st); /* a reserved one that was not added */
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
 /* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows.
- * `len` is the entry's. */
+ * `len` is the entry's. `entry` NULL: it is in a segment. */
 void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry,
                      size_t len);
-
-/* What is left in a stream after a removal: what the record says. */
-struct state_left {
-    uint64_t n, bytes;
-};
 
 /* Makes room for one state_remove of `n` IDs, state_cut, state_set_id. */
 must_check int state_prepare_remove(struct stream *st, size_t n, struct err *e);
@@ -196,6 +199,7 @@ void state_cut(struct state *s, struct stream *st, struct id first, struct state
  * may come twice). */
 bool state_may_set_id(const struct stream *st,
                       struct id last); /* else: above it is a deleted one */
+bool state_begins_anew(const struct stream *st, struct id last);
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
                   struct id max_deleted, uint64_t lsn);
 
@@ -220,6 +224,31 @@ must_check int state_bind(struct state *s, struct object *o, int db, struct slic
 /* After these two an object is gone for every lookup; its memory goes with later calls of state_reap. */
 void state_unbind(struct state *s, struct object *o);
 void state_flush(struct state *s, int db); /* -1: all databases */
+
+/* ---- where entries lie ---- */
+
+/* Those up to `last` are in segments: their addresses end. */
+void state_sealed(struct state *s, struct stream *st, struct id last);
+/* IDs of `folded` within [from, to] lie nowhere any more: they need not be remembered as deleted. */
+void state_folded(struct stream *st, const struct delset *folded, struct id from, struct id to);
+/* Forget addresses only, of one entry, of those below `first` or of all. */
+void state_forget_entry(struct stream *st, struct id id);
+void state_forget_below(struct stream *st, struct id first, bool all);
+/* The ID of the last entry of the tail, 0-0 if there is none. */
+struct id state_tail_last(const struct stream *st);
+
+/* ---- objects without a name, at a start (engine/replay.c) ---- */
+
+bool state_has_name(const struct state *s, const struct object *o);
+/* Adds an object whose name, db, oid and rev are set to the table by oid only. */
+void state_add_nameless(struct state *s, struct object *o);
+/* Takes o out of the names, where it is; its fields stay. */
+void state_take_name(struct state *s, struct object *o);
+/* Sets what state_bind sets, but leaves o without a name. Errors: ERR_NOMEM. */
+must_check int state_claim(struct state *s, struct object *o, int db, struct slice name,
+                           uint64_t expiry_ms, uint64_t lsn, struct err *e);
+/* An object without a name is gone. */
+void state_drop(struct state *s, struct object *o);
 
 /* Frees what was dropped, about `budget` entries or objects of it; false when nothing is left to free. */
 bool state_reap(struct state *s, size_t budget);
