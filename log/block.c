@@ -36,12 +36,11 @@
 #include "log/column.h"
 #include "log/crc32c.h"
 #include "log/entry.h"
+#include "log/splitter.h"
 
 enum block_layout { BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_N_LAYOUTS };
 
 enum {
-    BLOCK_SCHEMAS_MAX = 16,
-    BLOCK_FIELDS_MAX = 1024,    /* of all schemas */
     BLOCK_COLUMN_ROWS_MIN = 4,  /* fewer rows have nothing to share */
     BLOCK_ENTRY_MIN = 3,        /* bytes */
     BLOCK_KEEP_BYTES = 2 << 20, /* larger buffers are given back */
@@ -56,28 +55,10 @@ static uint64_t block_packed_max(uint64_t raw, uint64_t n)
 
 /* ---- writing ---- */
 
-struct block_schema {
-    size_t first, n; /* of block_encoder.names */
-    size_t n_rows;
-    struct slice text; /* `n, names` as in the rows */
-};
-
 struct block_encoder {
     struct column_writer columns;
     struct codec_writer *codec;
-    struct slice names[BLOCK_FIELDS_MAX]; /* each with its length in front */
-    size_t n_names;
-    struct block_schema schemas[BLOCK_SCHEMAS_MAX];
-    size_t n_schemas, schema; /* the last row's */
-
-    size_t cap_rows;
-    struct id *ids;     /* of each row */
-    uint8_t *schema_of; /* the same */
-    size_t *values_of;  /* the same: where its values are */
-    struct slice *column;
-
-    struct slice *values; /* of all rows */
-    size_t n_values, cap_values;
+    struct splitter splitter;
     uint8_t *out;
     size_t cap_out;
 };
@@ -102,73 +83,25 @@ void block_encoder_free(struct block_encoder *c)
         return;
     column_writer_fini(&c->columns);
     codec_writer_free(c->codec);
-    free(c->ids);
-    free(c->schema_of);
-    free(c->values_of);
-    free(c->column);
-    free(c->values);
+    splitter_fini(&c->splitter);
     free(c->out);
     free(c);
-}
-
-/* Makes room for n items, forgetting what is there; false if memory ran out. */
-static bool block_renew(void *array, size_t n, size_t size)
-{
-    void **p = array;
-
-    free(*p);
-    *p = malloc(n * size);
-    return *p != NULL;
-}
-
-static bool block_encoder_rows(struct block_encoder *c, size_t n)
-{
-    if (n <= c->cap_rows)
-        return true;
-    c->cap_rows = 0;
-    if (!block_renew(&c->ids, n, sizeof c->ids[0]) ||
-        !block_renew(&c->schema_of, n, sizeof c->schema_of[0]) ||
-        !block_renew(&c->values_of, n, sizeof c->values_of[0]) ||
-        !block_renew(&c->column, n, sizeof c->column[0]))
-        return false;
-    c->cap_rows = n;
-    return true;
-}
-
-static bool block_encoder_values(struct block_encoder *c, size_t n)
-{
-    size_t cap = 2 * c->cap_values + n + 1024;
-    struct slice *p;
-
-    if (n <= c->cap_values - c->n_values)
-        return true;
-    p = realloc(c->values, cap * sizeof p[0]);
-    if (p == NULL)
-        return false;
-    c->values = p;
-    c->cap_values = cap;
-    return true;
 }
 
 static bool block_encoder_out(struct block_encoder *c, size_t n)
 {
     if (n <= c->cap_out)
         return true;
-    c->cap_out = 0;
-    if (!block_renew(&c->out, n, 1))
-        return false;
-    c->cap_out = n;
-    return true;
+    free(c->out);
+    c->out = malloc(n);
+    c->cap_out = c->out != NULL ? n : 0;
+    return c->out != NULL;
 }
 
 static void block_encoder_shrink(struct block_encoder *c)
 {
     column_writer_shrink(&c->columns, BLOCK_KEEP_BYTES);
-    if (c->cap_values * sizeof c->values[0] > BLOCK_KEEP_BYTES) {
-        free(c->values);
-        c->values = NULL;
-        c->cap_values = 0;
-    }
+    splitter_shrink(&c->splitter, BLOCK_KEEP_BYTES);
     if (c->cap_out > BLOCK_KEEP_BYTES) {
         free(c->out);
         c->out = NULL;
@@ -176,149 +109,50 @@ static void block_encoder_shrink(struct block_encoder *c)
     }
 }
 
-/* ---- rows into columns ---- */
-
-/* Reads a varint of a checked entry; false if a shorter one would do. */
-static inline bool block_varint(const uint8_t **p, uint64_t *out)
-{
-    const uint8_t *from = *p;
-
-    *p = entry_varint(from, out);
-    return *p - from == 1 || (*p)[-1] != 0;
-}
-
-/* Takes a row's values if its fields, which begin at p, are named as in the schema. */
-static bool block_match(struct block_encoder *c, const struct block_schema *s, const uint8_t *p,
-                        const uint8_t *end)
-{
-    const struct slice *names = c->names + s->first;
-    struct slice *v = c->values + c->n_values;
-    uint64_t len;
-
-    if (s->n == 0)
-        return p == end;
-    for (size_t i = 0; i < s->n; i++) {
-        if (names[i].n >= (size_t)(end - p) || memcmp(p, names[i].p, names[i].n) != 0)
-            return false;
-        p += names[i].n;
-        if (!block_varint(&p, &len))
-            return false;
-        v[i] = slice_of(p, (size_t)len);
-        p += len;
-    }
-    return true;
-}
-
-/* A new schema for the row whose fields begin at p; false if columns will not do. */
-static bool block_schema(struct block_encoder *c, const uint8_t *p, size_t n)
-{
-    struct block_schema *s = &c->schemas[c->n_schemas];
-
-    if (c->n_schemas == BLOCK_SCHEMAS_MAX || n > BLOCK_FIELDS_MAX - c->n_names)
-        return false;
-    *s = (struct block_schema){ .first = c->n_names, .n = n };
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *from = p;
-        uint64_t len;
-        if (!block_varint(&p, &len))
-            return false;
-        p += len;
-        c->names[c->n_names++] = slice_of(from, (size_t)(p - from));
-        if (!block_varint(&p, &len))
-            return false;
-        p += len;
-    }
-    c->schema = c->n_schemas++;
-    return true;
-}
-
-/* Finds the row's schema and takes its values; false if columns will not do. */
-static bool block_fields(struct block_encoder *c, const uint8_t *p, const uint8_t *end, size_t n)
-{
-    for (size_t i = 0; i < c->n_schemas; i++) {
-        size_t k = (c->schema + i) % c->n_schemas;
-        if (c->schemas[k].n == n && block_match(c, &c->schemas[k], p, end)) {
-            c->schema = k;
-            return true;
-        }
-    }
-    return block_schema(c, p, n) && block_match(c, &c->schemas[c->schema], p, end);
-}
-
-/* *fits: whether columns give back these rows. */
-static int block_split(struct block_encoder *c, const struct block_row *rows, size_t n, bool *fits,
-                       struct err *e)
-{
-    c->n_schemas = c->n_names = c->n_values = c->schema = 0;
-    *fits = true;
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *p = rows[i].entry;
-        uint64_t n_fields;
-        if (!block_varint(&p, &c->ids[i].ms) || !block_varint(&p, &c->ids[i].seq) ||
-            !block_varint(&p, &n_fields) || n_fields > BLOCK_FIELDS_MAX) {
-            *fits = false;
-            return OK;
-        }
-        if (!block_encoder_values(c, (size_t)n_fields))
-            return err_set(e, ERR_NOMEM, "encode a block");
-        if (!block_fields(c, p, rows[i].entry + rows[i].len, (size_t)n_fields)) {
-            *fits = false;
-            return OK;
-        }
-        c->schema_of[i] = (uint8_t)c->schema;
-        c->schemas[c->schema].n_rows++;
-        c->values_of[i] = c->n_values;
-        c->n_values += (size_t)n_fields;
-    }
-    return OK;
-}
-
 static void block_put_ids(struct block_encoder *c, const struct block_row *rows, size_t n)
 {
+    const struct id *ids = c->splitter.ids;
     uint64_t *x = column_numbers(&c->columns, n);
 
     if (x == NULL)
         return;
     for (size_t i = 0; i < n; i++)
-        x[i] = c->ids[i].ms;
+        x[i] = ids[i].ms;
     column_put_numbers(&c->columns, x, n);
     for (size_t i = 0; i < n; i++) {
-        bool follows = i > 0 && rows[i].oid == rows[i - 1].oid && c->ids[i].ms == c->ids[i - 1].ms;
-        x[i] = follows ? c->ids[i].seq - c->ids[i - 1].seq - 1 : c->ids[i].seq;
+        bool follows = i > 0 && rows[i].oid == rows[i - 1].oid && ids[i].ms == ids[i - 1].ms;
+        x[i] = follows ? ids[i].seq - ids[i - 1].seq - 1 : ids[i].seq;
     }
     column_put_numbers(&c->columns, x, n);
 }
 
 static void block_put_schemas(struct block_encoder *c, size_t n)
 {
+    const struct splitter *s = &c->splitter;
     uint64_t *x;
 
-    column_put_head(&c->columns, c->n_schemas);
-    for (size_t i = 0; i < c->n_schemas; i++) {
-        const struct block_schema *s = &c->schemas[i];
-        column_put_head(&c->columns, s->n);
-        for (size_t k = 0; k < s->n; k++)
-            column_put_head_bytes(&c->columns, c->names[s->first + k].p, c->names[s->first + k].n);
+    column_put_head(&c->columns, s->n_schemas);
+    for (size_t i = 0; i < s->n_schemas; i++) {
+        const struct slice *names = s->names + s->schemas[i].first;
+        column_put_head(&c->columns, s->schemas[i].n);
+        for (size_t k = 0; k < s->schemas[i].n; k++)
+            column_put_head_bytes(&c->columns, names[k].p, names[k].n);
     }
     x = column_numbers(&c->columns, n);
     if (x == NULL)
         return;
     for (size_t i = 0; i < n; i++)
-        x[i] = c->schema_of[i];
+        x[i] = s->schema_of[i];
     column_put_numbers(&c->columns, x, n);
 }
 
-static void block_put_columns(struct block_encoder *c, size_t n)
+static void block_put_columns(struct block_encoder *c)
 {
-    for (size_t s = 0; s < c->n_schemas; s++) {
-        for (size_t k = 0; k < c->schemas[s].n; k++) {
-            size_t rows = 0;
-            for (size_t i = 0; i < n; i++)
-                if (c->schema_of[i] == s)
-                    c->column[rows++] = c->values[c->values_of[i] + k];
-            column_put_values(&c->columns, c->column, rows);
-        }
-    }
+    struct splitter *s = &c->splitter;
+
+    for (size_t i = 0; i < s->n_schemas; i++)
+        for (size_t k = 0; k < s->schemas[i].n; k++)
+            column_put_values(&c->columns, splitter_column(s, i, k), s->schemas[i].n_rows);
     column_put_words(&c->columns);
 }
 
@@ -416,23 +250,21 @@ static int block_pack(struct block_encoder *c, int level, struct block_figures *
 static int block_encode_columns(struct block_encoder *c, const struct block_row *rows, int level,
                                 struct block_figures *f, struct err *e)
 {
-    bool fits = f->n >= BLOCK_COLUMN_ROWS_MIN;
+    bool fits;
     int rc;
 
     f->layout = BLOCK_COLUMNS;
     f->stored = 0;
-    if (!fits)
+    if (f->n < BLOCK_COLUMN_ROWS_MIN)
         return OK;
-    if (!block_encoder_rows(c, f->n))
-        return err_set(e, ERR_NOMEM, "encode a block");
-    rc = block_split(c, rows, f->n, &fits, e);
+    rc = splitter_split(&c->splitter, rows, f->n, &fits, e);
     if (rc != OK || !fits)
         return rc;
     column_writer_reset(&c->columns);
     block_put_runs(c, rows, f->n);
     block_put_ids(c, rows, f->n);
     block_put_schemas(c, f->n);
-    block_put_columns(c, f->n);
+    block_put_columns(c);
     block_join(c);
     if (c->columns.failed)
         return err_set(e, ERR_NOMEM, "encode a block");
@@ -522,6 +354,12 @@ void block_stamp(uint8_t *p, size_t n, uint64_t salt, uint32_t block_no)
 
 /* ---- reading ---- */
 
+struct block_schema {
+    size_t first, n; /* of block_decoder.names */
+    size_t n_rows;
+    struct slice text; /* the number of fields as in the rows */
+};
+
 struct block_buffer {
     uint8_t *p;
     size_t cap;
@@ -533,11 +371,11 @@ struct block_decoder {
     uint32_t word_offsets[COLUMN_WORDS_MAX + 1];
     struct column_words dictionary;
     struct column_numbers ms, seq, schema_of;
-    struct column columns[BLOCK_FIELDS_MAX];
+    struct column columns[SPLITTER_FIELDS_MAX];
     struct slice names
-        [BLOCK_FIELDS_MAX]; /* each as in a row; a schema's first with the number of fields in front */
+        [SPLITTER_FIELDS_MAX]; /* each as in a row; a schema's first with the number of fields in front */
     size_t n_schemas;
-    struct block_schema schemas[BLOCK_SCHEMAS_MAX];
+    struct block_schema schemas[SPLITTER_SCHEMAS_MAX];
 };
 
 struct block_decoder *block_decoder_new(void)
@@ -568,11 +406,10 @@ static bool block_buffer_room(struct block_buffer *b, size_t n)
 {
     if (n <= b->cap)
         return true;
-    b->cap = 0;
-    if (!block_renew(&b->p, n, 1))
-        return false;
-    b->cap = n;
-    return true;
+    free(b->p);
+    b->p = malloc(n);
+    b->cap = b->p != NULL ? n : 0;
+    return b->p != NULL;
 }
 
 static void block_buffer_shrink(struct block_buffer *b)
@@ -650,10 +487,11 @@ static struct block *block_new(const struct block_head *h, uint32_t n_runs)
     size_t runs = n_runs * sizeof(struct block_run), offsets = (h->n + 1) * sizeof(uint32_t);
     size_t memory = sizeof(struct block) + runs + offsets + h->raw_bytes + COLUMN_SLACK;
     struct block *b = malloc(memory);
-    uint8_t *p = (uint8_t *)(b + 1);
+    uint8_t *p;
 
     if (b == NULL)
         return NULL;
+    p = (uint8_t *)(b + 1);
     *b = (struct block){ .memory = memory,
                          .n = h->n,
                          .n_runs = n_runs,
@@ -722,13 +560,13 @@ static bool block_get_schemas(struct block_decoder *c, struct column_source *s)
     uint64_t n_schemas, n;
     struct slice name;
 
-    if (!column_get_head(s, &n_schemas) || n_schemas == 0 || n_schemas > BLOCK_SCHEMAS_MAX)
+    if (!column_get_head(s, &n_schemas) || n_schemas == 0 || n_schemas > SPLITTER_SCHEMAS_MAX)
         return false;
     c->n_schemas = (size_t)n_schemas;
     for (size_t i = 0; i < n_schemas; i++) {
         struct block_schema *schema = &c->schemas[i];
         const uint8_t *from = s->head;
-        if (!column_get_head(s, &n) || n > BLOCK_FIELDS_MAX - n_names)
+        if (!column_get_head(s, &n) || n > SPLITTER_FIELDS_MAX - n_names)
             return false;
         *schema = (struct block_schema){ .first = n_names, .n = (size_t)n };
         schema->text = slice_of(from, (size_t)(s->head - from));

@@ -50,11 +50,11 @@ void column_writer_shrink(struct column_writer *w, size_t bytes);
 uint64_t *column_numbers(struct column_writer *w, size_t n);
 void column_put_numbers(struct column_writer *w, uint64_t *x, size_t n); /* changes x; n > 0 */
 /* Bytes as they are, a part of their own; the reader has to know how many. */
-void column_put_bytes(struct column_writer *w, const uint8_t *p, size_t n);
+void column_put_bytes(struct column_writer *w, const uint8_t *from, size_t n);
 /* The same for the caller to fill; NULL if memory ran out. */
 uint8_t *column_put_room(struct column_writer *w, size_t n);
 void column_put_head(struct column_writer *w, uint64_t v);
-void column_put_head_bytes(struct column_writer *w, const uint8_t *p, size_t n);
+void column_put_head_bytes(struct column_writer *w, const uint8_t *from, size_t n);
 /* A column of values, which stay where they are until column_put_words, n > 0. */
 void column_put_values(struct column_writer *w, const struct slice *v, size_t n);
 /* The dictionary of all columns written so far. */

@@ -63,7 +63,7 @@ static void check_rows(const struct block *b, struct block_row *rows)
 static void check_again(struct block_encoder *encoder, struct block_decoder *decoder,
                         const struct block *b, const struct block_row *rows, enum block_codec codec)
 {
-    struct block *again;
+    struct block *again = NULL;
     struct slice out;
     struct err e = { 0 };
 
