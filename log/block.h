@@ -20,7 +20,7 @@ enum {
     BLOCK_HEADER_BYTES = 32,
     BLOCK_RAW_DEFAULT = 32 << 10, /* bytes of entries at which a block is closed */
     BLOCK_RAW_DENSE =
-        128 << 10, /* the same where size counts: 17 % smaller, thrice the time to read one */
+        128 << 10, /* where size counts: 17 % less, three times as long to decode one */
     BLOCK_RAW_MAX = (512 << 20) + (64 << 10), /* one entry may be as large as a record */
     BLOCK_ROWS_MAX = 1 << 16,
 };

@@ -397,6 +397,57 @@ static void what_does_not_shrink_is_stored_as_it_is(void **state)
     }
 }
 
+/* Random bytes that repeat from value to value; and random ones of few kinds. */
+static void what_only_looks_like_noise_is_compressed(void **state)
+{
+    struct random r = random_seeded("block");
+    struct fixture *f = *state;
+    uint8_t value[1024];
+    struct slice strings[] = { slice_str("f"), slice_of(value, sizeof value) };
+    enum block_codec used;
+
+    for (size_t k = 0; k < sizeof value; k++)
+        value[k] = (uint8_t)random_u64(&r);
+    rows_clear(&f->rows);
+    for (uint64_t i = 0; i < 32; i++) {
+        put_u64le(value, random_u64(&r));
+        rows_add(&f->rows, 1024, (struct id){ i, 0 }, strings, 2);
+    }
+    assert_true(check_codec(f, BLOCK_ZSTD, 0, &used) < f->rows.used / 8);
+    assert_true(check_codec(f, BLOCK_LZ4, 0, &used) < f->rows.used / 8);
+    rows_clear(&f->rows);
+    for (uint64_t i = 0; i < 32; i++) {
+        for (size_t k = 0; k < sizeof value; k++)
+            value[k] = (uint8_t)(' ' + random_below(&r, 64));
+        rows_add(&f->rows, 1024, (struct id){ i, 0 }, strings, 2);
+    }
+    assert_true(check_codec(f, BLOCK_ZSTD, 0, &used) < f->rows.used / 5 * 4);
+}
+
+static void columns_with_the_same_values_share_a_dictionary(void **state)
+{
+    enum { WORDS = 150, WORD_BYTES = 12 };
+    struct random r = random_seeded("block");
+    struct fixture *f = *state;
+    uint8_t words[WORDS][WORD_BYTES], *p;
+    size_t n;
+
+    for (size_t i = 0; i < sizeof words; i++)
+        words[i / WORD_BYTES][i % WORD_BYTES] = (uint8_t)random_u64(&r);
+    rows_clear(&f->rows);
+    for (uint64_t i = 0; i < 4 * WORDS; i++) {
+        struct slice strings[] = { slice_str("a"),
+                                   slice_of(words[random_below(&r, WORDS)], WORD_BYTES),
+                                   slice_str("b"),
+                                   slice_of(words[random_below(&r, WORDS)], WORD_BYTES) };
+        rows_add(&f->rows, 1024, (struct id){ 1, i }, strings, 4);
+    }
+    check_all_codecs(f);
+    p = encode(f, BLOCK_ZSTD, 0, &n);
+    assert_true(get_u32le(p + 12) < WORDS * WORD_BYTES * 5 / 4 + 2 * 4 * WORDS); /* packed */
+    free(p);
+}
+
 static void columns_make_rows_with_the_same_fields_small(void **state)
 {
     struct random r = random_seeded("block");
@@ -585,6 +636,8 @@ int main(void)
         cmocka_unit_test(more_schemas_or_fields_than_columns_take_come_back),
         cmocka_unit_test(one_large_entry_comes_back),
         cmocka_unit_test(what_does_not_shrink_is_stored_as_it_is),
+        cmocka_unit_test(what_only_looks_like_noise_is_compressed),
+        cmocka_unit_test(columns_with_the_same_values_share_a_dictionary),
         cmocka_unit_test(columns_make_rows_with_the_same_fields_small),
         cmocka_unit_test(more_than_the_largest_block_is_refused),
         cmocka_unit_test(no_flipped_bit_and_no_cut_is_overlooked),
