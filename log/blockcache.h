@@ -37,7 +37,15 @@ bool blockcache_pin_page(struct blockcache *c, const struct segment *s, uint32_t
 void blockcache_unpin_block(struct blockcache *c, const struct segment *s, uint32_t block_no);
 void blockcache_unpin_page(struct blockcache *c, const struct segment *s, uint32_t page);
 
-/* Forgets everything of a segment that is gone, or everything that is not pinned (s == NULL). */
+/* Both at once, without a moment in between in which it could be dropped: from the file if need be, and pinned. For
+ * threads that may wait. Errors as segment_read_*. */
+must_check int blockcache_load_block(struct blockcache *c, struct segment *s,
+                                     struct block_decoder *decoder, const struct segment_block *at,
+                                     struct err *e);
+must_check int blockcache_load_page(struct blockcache *c, struct segment *s, uint32_t page,
+                                    struct err *e);
+
+/* Forgets everything of a segment that is gone, or of all segments (s == NULL), but what is pinned. */
 void blockcache_forget(struct blockcache *c, const struct segment *s);
 
 void blockcache_get_stats(struct blockcache *c, struct blockcache_stats *out);
