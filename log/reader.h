@@ -32,12 +32,12 @@ struct wants_item {
     bool pinned;
 };
 
-enum { WANTS_BYTES_MAX = 8 << 20 }; /* raw, of one command */
+enum { WANTS_BYTES_MAX = 8 << 20 }; /* in memory, of one command */
 
 struct wants {
     struct wants_item *items;
     size_t n, cap;
-    uint64_t bytes; /* raw, of its blocks */
+    uint64_t bytes; /* that what is wanted takes, about */
     bool failed;    /* memory ran out: something is missing in the list */
 };
 
@@ -62,6 +62,8 @@ struct reader {
     struct block *block; /* a reference, or NULL */
     const struct block_run *run;
     uint32_t row;
+    bool has_dead; /* some rows of the run are deleted */
+    bool walks;    /* goes on over index pages: several may be wanted at once */
 };
 
 /* With `decoder` it may wait for the disk; without, what is missing goes to `wants`. */
@@ -70,7 +72,11 @@ void reader_init(struct reader *r, const struct sealed *s, struct blockcache *ca
 void reader_fini(struct reader *r);
 
 /* Errors of all these: ERR_COLD; ERR_CORRUPT, ERR_IO (file and offset in the text); ERR_NOMEM. Only live
- * entries are ever seen: at or above the floor, not deleted. After an error the reader is at no entry. */
+ * entries are ever seen: at or above the floor, not deleted. After an error the reader is at no entry.
+ *
+ * What a call reads, if it is not in memory: a seek, for each segment that may have the stream from the place on
+ * (usually one, else those that the filter does not rule out), an index page, and one or two blocks in all; a step,
+ * a block at the end of each, an index page each 300 blocks; and the blocks in which everything is deleted. */
 must_check int reader_seek(struct reader *r, struct id id, struct err *e);      /* first >= id */
 must_check int reader_seek_back(struct reader *r, struct id id, struct err *e); /* last <= id */
 must_check int reader_next(struct reader *r, struct err *e);
@@ -78,18 +84,20 @@ must_check int reader_prev(struct reader *r, struct err *e);
 /* The entry that it is at, NULL if none (the end, either way); valid until the reader moves. */
 const uint8_t *reader_at(const struct reader *r, size_t *len);
 
-/* How many live entries lie in [from, to], at most `max`, and the bytes of those counted (as rows). Blocks that
- * lie wholly within and have no deleted entry are not read. */
+/* How many live entries lie in [from, to], at most `max`, and the bytes of those counted (as rows). Blocks of the stream
+ * alone that lie wholly within and have no deleted entry are not read: only their index pages are, one for about
+ * 10 MiB of entries. So without a decoder it can be asked for some GiB (WANTS_BYTES_MAX of pages and blocks). The
+ * reader is at no entry then. */
 must_check int reader_count(struct reader *r, struct id from, struct id to, uint64_t max,
                             uint64_t *n, uint64_t *bytes, struct err *e);
 
 /* Goes to the live entry that has `n` live ones before it (the end if there are not so many); *bytes are those
- * of the ones before. */
+ * of the ones before. Reads what reader_count would for those, and the block that it ends in. */
 must_check int reader_seek_nth(struct reader *r, uint64_t n, uint64_t *bytes, struct err *e);
 
-/* The largest cut at the start of a block of its own that has at most `n` live entries, at most `bytes`, and only IDs
- * below `below` before it: *first is the ID there, *cut_n and *cut_bytes what is before. Reads index pages only,
- * where nothing is deleted. Nothing to cut: *cut_n = 0. */
+/* The largest cut that has at most `n` live entries, at most `bytes`, and only IDs below `below` before it, and is
+ * at the start of a block or behind the last sealed entry: *first is the ID there, *cut_n and *cut_bytes what is before
+ * it. Reads what reader_count would for those. Nothing to cut: *cut_n = 0. The reader is at no entry then. */
 must_check int reader_cut(struct reader *r, uint64_t n, uint64_t bytes, struct id below,
                           struct id *first, uint64_t *cut_n, uint64_t *cut_bytes, struct err *e);
 

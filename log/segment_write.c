@@ -101,6 +101,8 @@ static int segment_add(struct segment_writer *w, struct slice bytes, struct err 
 {
     if (bytes.n >= SEGMENT_BUFFER_BYTES - w->n_buffer)
         return segment_write(w, bytes, e);
+    if (bytes.n == 0)
+        return OK;
     memcpy(w->buffer + w->n_buffer, bytes.p, bytes.n);
     w->n_buffer += bytes.n;
     return OK;
