@@ -7,7 +7,9 @@
 #include "log/file.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include "log/bug.h"
 #include "log/io.h"
 
@@ -44,6 +46,38 @@ int file_read(struct io *io, int fd, const char *path, uint64_t pos, void *to, s
         have += (size_t)rc;
     }
     *got = have;
+    return OK;
+}
+
+/* The part of a path before its last name. */
+static void file_parent(char out[CURSOR_PATH_MAX], const char *dir)
+{
+    size_t n = strlen(dir);
+
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    while (n > 0 && dir[n - 1] != '/')
+        n--;
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    if (n == 0)
+        snprintf(out, CURSOR_PATH_MAX, ".");
+    else
+        snprintf(out, CURSOR_PATH_MAX, "%.*s", (int)n, dir);
+}
+
+/* A directory that exists may be the work of somebody who died before its name was durable, so the
+ * parent is synced in any case, if we may read it. */
+int file_make_dir(struct io *io, const char *dir, struct err *e)
+{
+    char parent[CURSOR_PATH_MAX];
+    bool exists = io->mkdir(io, dir) != 0;
+
+    if (exists && errno != EEXIST)
+        return err_sys(e, file_error(), "%s: creating the directory", dir);
+    file_parent(parent, dir);
+    if (io->sync_dir(io, parent) != 0 && !(exists && errno == EACCES))
+        return err_sys(e, ERR_IO, "%s: syncing the directory", parent);
     return OK;
 }
 

@@ -19,6 +19,9 @@ int file_error(void);
 must_check int file_read(struct io *io, int fd, const char *path, uint64_t pos, void *to, size_t n,
                          size_t *got, struct err *e);
 
+/* Creates the directory, if it is not there, and makes its name durable. Errors: ERR_FULL, ERR_IO. */
+must_check int file_make_dir(struct io *io, const char *dir, struct err *e);
+
 /* Renames dir/from to dir/to and makes that durable. Errors: ERR_FULL (nothing has changed), ERR_IO. */
 must_check int file_publish(struct io *io, const char *dir, const char *from, const char *to,
                             struct err *e);

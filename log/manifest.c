@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "log/bytes.h"
+#include "log/checkpoint.h"
 #include "log/crc32c.h"
 #include "log/file.h"
 #include "log/log.h"
@@ -392,6 +393,42 @@ static int manifest_read_file(struct io *io, int fd, const char *path, const uin
     return rc;
 }
 
+/* What a directory without MANIFEST has. */
+struct manifest_remains {
+    bool first_file; /* the log begins at LOG_FIRST_LSN: it has everything */
+    bool sealed;     /* there are segments or checkpoints */
+};
+
+static int manifest_look(void *ctx, const char *name)
+{
+    struct manifest_remains *r = ctx;
+    uint64_t number;
+    bool unfinished = true;
+
+    if (wal_name_parse(name, &number))
+        r->first_file = r->first_file || number == LOG_FIRST_LSN;
+    else if (segment_name_parse(name, &number, &unfinished) ||
+             checkpoint_name_parse(name, &number, &unfinished))
+        r->sealed = r->sealed || !unfinished;
+    return 0;
+}
+
+/* A store has no manifest until something is sealed; until then its log is whole. */
+static int manifest_check_absence(struct io *io, const char *dir, const char *path, struct err *e)
+{
+    struct manifest_remains r = { 0 };
+
+    if (io->list(io, dir, manifest_look, &r) < 0)
+        return err_sys(e, ERR_IO, "%s: listing the directory", dir);
+    if (r.first_file || !r.sealed)
+        return OK;
+    return err_set(
+        e, ERR_CORRUPT,
+        "%s: is missing; `beck log repair` makes it anew from the files that are there, or "
+        "restore a backup",
+        path);
+}
+
 int manifest_read(struct io *io, const char *dir, const uint8_t *uuid, struct manifest *out,
                   bool *found, struct err *e)
 {
@@ -402,8 +439,10 @@ int manifest_read(struct io *io, const char *dir, const uint8_t *uuid, struct ma
     *found = false;
     file_path(path, dir, MANIFEST_NAME);
     fd = io->open(io, path, IO_READ);
+    if (fd < 0 && errno == ENOENT)
+        return manifest_check_absence(io, dir, path, e);
     if (fd < 0)
-        return errno == ENOENT ? OK : err_sys(e, ERR_IO, "%s: opening it", path);
+        return err_sys(e, ERR_IO, "%s: opening it", path);
     rc = manifest_read_file(io, fd, path, uuid, out, e);
     io->close(io, fd);
     *found = rc == OK;

@@ -36,8 +36,9 @@ void manifest_fini(struct manifest *m);
 must_check int manifest_copy(struct manifest *to, const struct manifest *from, struct err *e);
 
 /* *found is false, and *out as manifest_init makes it, if there is none. Checks everything that the file alone can
- * tell: LSNs ascending and disjoint, ordinals unique and below next_ordinal. Errors: ERR_CORRUPT, ERR_FORMAT (file,
- * offset, what, what to do), ERR_IO, ERR_NOMEM. */
+ * tell: LSNs ascending and disjoint, ordinals unique and below next_ordinal. Errors: ERR_CORRUPT (also if there is none, and
+ * the log no longer begins at LOG_FIRST_LSN, while there are segments or checkpoints: one is lost), ERR_FORMAT (file, offset,
+ * what, what to do), ERR_IO, ERR_NOMEM. */
 must_check int manifest_read(struct io *io, const char *dir, const uint8_t *uuid,
                              struct manifest *out, bool *found, struct err *e);
 

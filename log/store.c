@@ -22,17 +22,11 @@
 #include "log/bytes.h"
 #include "log/crc32c.h"
 #include "log/cursor.h"
+#include "log/file.h"
 #include "log/io.h"
 #include "log/log.h"
 
 static const char store_magic[8] = "BECKSTO"; /* with its final zero */
-#define STORE_NAME "STORE"
-#define STORE_TEMP "STORE.tmp"
-
-static void store_path(char out[CURSOR_PATH_MAX], const char *dir, const char *name)
-{
-    snprintf(out, CURSOR_PATH_MAX, "%s/%s", dir, name);
-}
 
 static void store_put(uint8_t p[STORE_BYTES], const struct store *s, uint64_t now_ms)
 {
@@ -102,39 +96,6 @@ static int store_lock(struct store *s, struct io *io, const char *path, struct e
     return err_sys(e, ERR_IO, "%s: locking it", path);
 }
 
-/* The part of a path before its last name. */
-static void store_parent(char out[CURSOR_PATH_MAX], const char *dir)
-{
-    size_t n = strlen(dir);
-
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    while (n > 0 && dir[n - 1] != '/')
-        n--;
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    if (n == 0)
-        snprintf(out, CURSOR_PATH_MAX, ".");
-    else
-        snprintf(out, CURSOR_PATH_MAX, "%.*s", (int)n, dir);
-}
-
-/* A directory that exists may be the work of a start that died before its name was durable, so the
- * parent is synced in any case, if we may read it. */
-static int store_make_dir(struct io *io, const char *dir, struct err *e)
-{
-    char parent[CURSOR_PATH_MAX];
-
-    bool exists = io->mkdir(io, dir) != 0;
-
-    if (exists && errno != EEXIST)
-        return err_sys(e, ERR_IO, "%s: creating the directory", dir);
-    store_parent(parent, dir);
-    if (io->sync_dir(io, parent) != 0 && !(exists && errno == EACCES))
-        return err_sys(e, ERR_IO, "%s: syncing the directory", parent);
-    return OK;
-}
-
 /* Stops at the first name that an unfinished creation does not leave. */
 static int store_is_foreign(void *ctx, const char *name)
 {
@@ -157,7 +118,7 @@ static int store_check_first(struct io *io, const char *dir, struct err *e)
     int fd, rc = OK;
 
     wal_name(LOG_FIRST_LSN, name);
-    store_path(path, dir, name);
+    file_path(path, dir, name);
     fd = io->open(io, path, IO_READ);
     if (fd < 0)
         return errno == ENOENT ? OK : err_sys(e, ERR_IO, "%s: opening it", path);
@@ -199,12 +160,12 @@ static int store_begin(struct store *s, struct io *io, const char *dir, struct e
 
     if (rc != OK)
         return rc;
-    store_path(path, dir, STORE_TEMP);
+    file_path(path, dir, STORE_TEMP);
     s->fd = io->open(io, path, IO_WRITE | IO_CREATE);
     if (s->fd < 0)
         return err_sys(e, errno == ENOSPC ? ERR_FULL : ERR_IO,
                        "%s: creating it (beckd must be able to write its directory)", path);
-    store_path(path, dir, STORE_NAME);
+    file_path(path, dir, STORE_NAME);
     rc = store_lock(s, io, path, e);
     if (rc != OK)
         return rc;
@@ -235,7 +196,7 @@ static int store_find(struct store *s, struct io *io, const char *dir, const cha
         return rc;
     if (s->fd >= 0)
         return store_read(s, io, path, e);
-    rc = store_make_dir(io, dir, e);
+    rc = file_make_dir(io, dir, e);
     return rc == OK ? store_begin(s, io, dir, e) : rc;
 }
 
@@ -248,7 +209,7 @@ int store_open(struct store *s, struct io *io, const char *dir, struct err *e)
     if (strlen(dir) >= CURSOR_PATH_MAX - WAL_NAME_MAX)
         return err_set(e, ERR_USAGE, "the directory's name is longer than %d bytes",
                        CURSOR_PATH_MAX - WAL_NAME_MAX - 1);
-    store_path(path, dir, STORE_NAME);
+    file_path(path, dir, STORE_NAME);
     rc = store_find(s, io, dir, path, e);
     if (rc == OK && s->is_new && (fd = io->open(io, path, IO_READ)) >= 0) {
         io->close(io, fd);
@@ -266,8 +227,8 @@ int store_commit(struct store *s, struct io *io, const char *dir, struct err *e)
     struct iovec iov = { bytes, sizeof bytes };
     int rc;
 
-    store_path(from, dir, STORE_TEMP);
-    store_path(to, dir, STORE_NAME);
+    file_path(from, dir, STORE_TEMP);
+    file_path(to, dir, STORE_NAME);
     store_put(bytes, s, io->wall_ms(io));
     if (io->truncate(io, s->fd, 0) != 0)
         return err_sys(e, ERR_IO, "%s: emptying it", from);

@@ -9,6 +9,9 @@
 
 struct io;
 
+#define STORE_NAME "STORE"
+#define STORE_TEMP "STORE.tmp"
+
 enum { STORE_VERSION = 1, STORE_BYTES = 64 };
 
 struct store {

@@ -181,6 +181,28 @@ static void none_is_no_error(void **state)
     simio_free(disk);
 }
 
+/* A log that has everything needs none: what else there is was never named. */
+static void one_that_is_lost_is_told(void **state)
+{
+    struct simio *disk = disk_new();
+    struct manifest m;
+    struct err e = { 0 };
+
+    (void)state;
+    simio_put(disk, "data/ckpt-00000000000000002000.ck.tmp", "unfinished", 10);
+    simio_put(disk, "data/wal-00000000000000001900.log", "log", 3);
+    assert_int_equal(manifest_read(simio_io(disk), "data", uuid, &m, &(bool){ true }, &e), OK);
+    simio_put(disk, "data/st-00000000000000000002.seg", "segment", 7);
+    assert_refused(disk, ERR_CORRUPT, "is missing; `beck log repair`");
+    simio_put(disk, "data/wal-00000000000000001024.log", "log", 3);
+    assert_int_equal(manifest_read(simio_io(disk), "data", uuid, &m, &(bool){ true }, &e), OK);
+    simio_remove(disk, "data/wal-00000000000000001024.log");
+    simio_remove(disk, "data/st-00000000000000000002.seg");
+    simio_put(disk, "data/ckpt-00000000000000002000.ck", "checkpoint", 10);
+    assert_refused(disk, ERR_CORRUPT, "is missing; `beck log repair`");
+    simio_free(disk);
+}
+
 static void every_flipped_bit_is_noticed(void **state)
 {
     struct simio *disk = disk_new();
@@ -379,6 +401,7 @@ int main(void)
         cmocka_unit_test(what_was_written_is_read),
         cmocka_unit_test(a_copy_is_its_own),
         cmocka_unit_test(none_is_no_error),
+        cmocka_unit_test(one_that_is_lost_is_told),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(every_other_length_is_noticed),
         cmocka_unit_test(fields_that_cannot_be_are_refused),
