@@ -1,7 +1,7 @@
 /* merge.h - rewrites adjacent segments as one, without what is dead. Essay: merge.c.
  *
  * A machine of steps. merge_step runs on a worker; when it ends with STEP_ASKS, the engine's thread answers
- * merge_states, then the next step goes on. A step reads MERGE_STEP_BYTES and a block more at most. */
+ * merge_states, then the next step goes on. A step reads step_bytes and a block more at most. */
 #ifndef LOG_MERGE_H
 #define LOG_MERGE_H
 #include "log/segment.h"
@@ -18,6 +18,7 @@ struct merge_options {
     bool strong; /* compress everything again, for size; else copy large live blocks as they are */
     enum block_codec auto_codec; /* of streams with LOG_CODEC_AUTO, unless `strong` chooses */
     int auto_level;
+    uint64_t step_bytes; /* read in a step; 0: MERGE_STEP_BYTES */
 };
 
 /* Makes it ready; nothing is read or written yet. Errors: ERR_NOMEM. */

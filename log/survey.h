@@ -1,7 +1,7 @@
 /* survey.h - how much of a segment is dead, without rewriting it. Essay: survey.c.
  *
  * The same kind of machine as a merge: survey_step on a worker, survey_states answered on the engine's thread. Reads the
- * list of streams and, where only a part of a stream is dead, index pages; never a block. */
+ * list of streams and, where only a part of a stream is dead, the index and the blocks that it shares. */
 #ifndef LOG_SURVEY_H
 #define LOG_SURVEY_H
 #include "log/segment.h"
@@ -17,8 +17,7 @@ void survey_free(struct survey *v); /* at any time; NULL is fine */
 must_check int survey_step(struct survey *v, enum step *out, struct err *e);
 struct states *survey_states(struct survey *v);
 
-/* After STEP_DONE. A block of which a part is dead counts by that part's share of its rows, so `bytes` is an
- * estimate by less than a block a stream; both are what the segment has in all if nothing is live. */
+/* After STEP_DONE. Bytes of deleted entries are those of an average row of their block; all else is exact. */
 struct survey_result {
     uint64_t n, bytes; /* dead entries, and their bytes as rows */
 };
