@@ -255,13 +255,15 @@ static int backup_store(struct backup *b, struct err *e)
 /* A store that has sealed nothing yet has none. Makes the names before it durable, too. */
 static int backup_manifest(struct backup *b, struct err *e)
 {
+    struct manifest m = *b->manifest;
     int rc;
 
-    if (b->manifest->generation == 0)
+    m.n_obsolete = 0; /* they are not in the copy */
+    if (m.generation == 0)
         return b->io->sync_dir(b->io, b->to) == 0
                    ? OK
                    : err_sys(e, ERR_IO, "%s: syncing the directory", b->to);
-    rc = manifest_write(b->io, b->to, b->uuid, b->manifest, &b->bytes, e);
+    rc = manifest_write(b->io, b->to, b->uuid, &m, &b->bytes, e);
     if (rc == OK)
         b->n_files_made++;
     return rc;
@@ -309,7 +311,6 @@ int backup_run(struct backup *b, struct err *e)
     struct err own;
     int rc;
 
-    assert(b->manifest->n_obsolete == 0);
     if (e == NULL)
         e = &own;
     b->n_files_made = b->bytes = 0;

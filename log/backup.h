@@ -14,8 +14,8 @@ struct backup {
     const char *dir;     /* of the store */
     const uint8_t *uuid; /* of the store */
     const char *to;      /* of the copy: created, or empty */
-    /* What the copy will have. Its segments and checkpoints stay where they are until backup_run is back; nothing of it is
-     * obsolete. */
+    /* What the copy will have, but for what is obsolete. Its segments and checkpoints stay where they are until backup_run is
+     * back. */
     const struct manifest *manifest;
     /* The log, held (writer_hold) after the manifest was true; and the end of a batch up to which it is durable and which is
      * not below what the manifest's files reflect. */

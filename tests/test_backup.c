@@ -29,6 +29,7 @@ struct source {
     struct simio *disk;
     struct manifest manifest;
     struct segment_info segments[N_SEGMENTS];
+    uint64_t obsolete[1];
     struct segment *open[N_SEGMENTS];
     struct view *view;
     struct wal_file *files; /* held */
@@ -110,6 +111,9 @@ static struct source *source_new(bool sealed)
         s->manifest.next_ordinal = 9;
         s->manifest.segments = s->segments;
         s->manifest.n_segments = N_SEGMENTS;
+        s->obsolete[0] = 1;
+        s->manifest.obsolete = s->obsolete;
+        s->manifest.n_obsolete = 1;
         s->manifest.sealed_lsn = s->segments[N_SEGMENTS - 1].lsn_last;
         s->manifest.wal_first = writer_first_needed(s->log->writer, CHECKPOINT);
         assert_true(s->manifest.wal_first > LOG_FIRST_LSN);
@@ -225,6 +229,7 @@ static void assert_is_the_store(struct source *s, struct simio *disk)
     assert_int_equal(found, s->manifest.generation > 0);
     assert_int_equal(m.n_segments, s->manifest.n_segments);
     assert_int_equal(m.n_checkpoints, s->manifest.n_checkpoints);
+    assert_int_equal(m.n_obsolete, 0);
     assert_int_equal(m.wal_first, s->manifest.wal_first);
     for (size_t i = 0; i < m.n_segments; i++) {
         struct segment *g;
