@@ -2,8 +2,8 @@
  * log.c - the log as the engine sees it: a store that is open, a batch that fills, watermarks that
  * follow.
  *
- * Records go straight into the arena and are described by the open batch; log_commit hands that to
- * the writer. The engine's thread alone touches arena and batch, so appending takes no lock and
+ * Records go straight into the arena's active part and are described by the open batch; log_commit hands that to
+ * the writer, and tells the keeper, which closes the part when it is full. The engine's thread alone touches arena and batch, so appending takes no lock and
  * cannot fail: log_reserve has provided arena, batch and extent before. What is between two commits
  * is one atomic batch of the file.
  */
@@ -14,7 +14,9 @@
 #include <string.h>
 #include "log/arena.h"
 #include "log/batch.h"
+#include "log/blockcache.h"
 #include "log/io.h"
+#include "log/keeper.h"
 #include "log/recover.h"
 #include "log/store.h"
 #include "log/writer.h"
@@ -26,13 +28,17 @@ struct log {
     struct io *io;
     char *dir;
     struct store store;
-    struct arena arena;
+    struct keeper *keeper;
+    struct arena *arena; /* the keeper's active part */
     struct writer *writer;
     uint64_t batch_bytes_max, file_bytes;
     uint64_t clock;
     uint64_t next_lsn, next_index;
     struct batch *batch;    /* being filled, or empty; NULL until log_reserve makes one */
     uint64_t space_checked; /* bytes of this batch that the disk has been seen to have room for */
+    struct block_decoder
+        *decoder; /* of the reads that cannot wait for a worker; made by the first */
+    uint64_t n_cold_sync_reads;
 };
 
 /* ---- opening and closing ---- */
@@ -44,11 +50,14 @@ static int log_check_options(const struct log_options *o, struct err *e)
                        LOG_FILE_BYTES_MIN);
     if (o->frame_bytes_max > LOG_FRAME_BYTES_MAX)
         return err_set(e, ERR_USAGE, "a frame holds at most %d bytes", LOG_FRAME_BYTES_MAX);
+    if (o->part_bytes != 0 && o->part_bytes < LOG_PART_BYTES_MIN)
+        return err_set(e, ERR_USAGE, "a part of the arena has to hold at least %d bytes",
+                       LOG_PART_BYTES_MIN);
     return OK;
 }
 
 static int log_start_writer(struct log *l, const struct log_options *o,
-                            struct recover_result *found, struct err *e)
+                            const struct recover_result *found, struct err *e)
 {
     struct writer_options w = { .io = l->io,
                                 .dir = l->dir,
@@ -67,41 +76,27 @@ static int log_start_writer(struct log *l, const struct log_options *o,
     return writer_open(&w, &found->cursor, &l->writer, e);
 }
 
-/* All records stay in one arena: nothing is kept anywhere else. */
-
-static struct arena *log_arena(struct keeper *k)
+/* With the log read back: everything that goes on from here. */
+static int log_begin(struct log *l, const struct log_options *o, struct recover_result *found,
+                     struct err *e)
 {
-    return (struct arena *)k;
+    int rc = OK;
+
+    if (l->store.is_new)
+        rc = store_commit(&l->store, l->io, l->dir, e);
+    if (rc != OK) {
+        l->io->close(l->io, found->cursor.fd);
+        return rc;
+    }
+    rc = log_start_writer(l, o, found, e);
+    if (rc == OK)
+        rc = keeper_begin(l->keeper, l->writer, &found->info, e);
+    return rc;
 }
 
-static int log_no_reserve(struct keeper *k, struct err *e)
+static int log_reserve_run(struct keeper *k, struct err *e)
 {
-    (void)k;
-    (void)e;
-    return OK;
-}
-
-static void log_no_took(struct keeper *k, const uint8_t *p, size_t n, uint64_t first_lsn,
-                        uint64_t last_lsn)
-{
-    (void)k;
-    (void)p;
-    (void)n;
-    (void)first_lsn;
-    (void)last_lsn;
-}
-
-static void log_no_batch_end(struct keeper *k)
-{
-    (void)k;
-}
-
-static int log_no_replay_turn(struct keeper *k, uint64_t durable_lsn, struct err *e)
-{
-    (void)k;
-    (void)durable_lsn;
-    (void)e;
-    return OK;
+    return keeper_reserve(k, 1, e);
 }
 
 static int log_recover(struct log *l, const struct log_options *o, struct log_recovery *info,
@@ -110,34 +105,31 @@ static int log_recover(struct log *l, const struct log_options *o, struct log_re
     struct recover_options r = { .log = o,
                                  .uuid = l->store.uuid,
                                  .created = l->store.is_new,
-                                 .start.wal_first = LOG_FIRST_LSN,
-                                 .sink = { .keeper = (struct keeper *)&l->arena,
-                                           .arena = log_arena,
-                                           .reserve = log_no_reserve,
-                                           .took = log_no_took,
-                                           .batch_end = log_no_batch_end,
-                                           .replay_turn = log_no_replay_turn } };
+                                 .sink = { .keeper = l->keeper,
+                                           .arena = keeper_arena,
+                                           .reserve = log_reserve_run,
+                                           .took = keeper_took,
+                                           .batch_end = keeper_batch_end,
+                                           .replay_turn = keeper_replay_turn } };
     struct recover_result found;
-    int rc = recover_run(&r, &found, e);
+    int rc = keeper_load(l->keeper, &r.start, e);
 
+    if (rc == OK)
+        rc = recover_run(&r, &found, e);
     if (rc != OK)
         return rc;
-    if (info != NULL)
-        *info = found.info;
-    if (r.created)
-        rc = store_commit(&l->store, l->io, l->dir, e);
-    if (rc == OK)
-        rc = log_start_writer(l, o, &found, e);
-    else
-        l->io->close(l->io, found.cursor.fd);
+    rc = log_begin(l, o, &found, e);
     free(found.files);
+    if (rc == OK && info != NULL)
+        *info = found.info;
     return rc;
 }
 
 static void log_free(struct log *l)
 {
-    arena_fini(&l->arena);
+    keeper_close(l->keeper);
     batch_free(l->batch);
+    block_decoder_free(l->decoder);
     store_close(&l->store, l->io);
     free(l->dir);
     free(l);
@@ -147,8 +139,12 @@ int log_open(const struct log_options *o, struct log **out, struct log_recovery 
              struct err *e)
 {
     struct log *l;
-    int rc = log_check_options(o, e);
+    struct err own;
+    int rc;
 
+    if (e == NULL)
+        e = &own; /* err_add wants one */
+    rc = log_check_options(o, e);
     if (rc != OK)
         return rc;
     l = calloc(1, sizeof *l);
@@ -159,17 +155,19 @@ int log_open(const struct log_options *o, struct log **out, struct log_recovery 
     l->batch_bytes_max = o->batch_bytes_max;
     l->file_bytes = o->file_bytes;
     l->space_checked = LOG_SPACE_STEP;
-    arena_init(&l->arena, NULL);
     l->dir = strdup(o->dir);
     rc = l->dir == NULL ? err_set(e, ERR_NOMEM, "no memory for the log") : OK;
     if (rc == OK)
         rc = store_open(&l->store, l->io, l->dir, e);
     if (rc == OK)
+        rc = keeper_open(o, l->store.uuid, l->store.is_new, &l->keeper, e);
+    if (rc == OK)
         rc = log_recover(l, o, info, e);
     if (rc != OK) {
-        log_free(l);
+        log_abandon(l);
         return rc;
     }
+    l->arena = keeper_arena(l->keeper);
     *out = l;
     return OK;
 }
@@ -181,6 +179,7 @@ int log_close(struct log *l, struct err *e)
     if (l == NULL)
         return OK;
     log_commit(l, false);
+    keeper_stop(l->keeper, false);
     rc = writer_close(l->writer, e);
     log_free(l);
     return rc;
@@ -190,7 +189,10 @@ void log_abandon(struct log *l)
 {
     if (l == NULL)
         return;
-    writer_abandon(l->writer);
+    if (l->keeper != NULL)
+        keeper_stop(l->keeper, true);
+    if (l->writer != NULL)
+        writer_abandon(l->writer);
     log_free(l);
 }
 
@@ -230,8 +232,10 @@ static int log_reserve_slow(struct log *l, size_t bytes, struct err *e)
             return rc;
         l->space_checked = total + LOG_SPACE_STEP;
     }
-    rc = arena_reserve(&l->arena, bytes, e);
-    return rc == OK ? batch_reserve_extent(l->batch, e) : rc;
+    rc = arena_reserve(l->arena, bytes, e);
+    if (rc == OK)
+        rc = batch_reserve_extent(l->batch, e);
+    return rc == OK ? keeper_reserve(l->keeper, l->batch->n_extents + 2, e) : rc;
 }
 
 int log_reserve(struct log *l, size_t bytes, struct err *e)
@@ -247,7 +251,7 @@ int log_reserve(struct log *l, size_t bytes, struct err *e)
         return err_set(e, ERR_TOO_BIG, "a batch of %llu bytes exceeds the limit of %llu",
                        (unsigned long long)b->bytes + bytes,
                        (unsigned long long)l->batch_bytes_max);
-    if (b->bytes + bytes > l->space_checked || bytes > (size_t)(l->arena.end - l->arena.at) ||
+    if (b->bytes + bytes > l->space_checked || bytes > (size_t)(l->arena->end - l->arena->at) ||
         b->n_extents == b->cap_extents)
         return log_reserve_slow(l, bytes, e);
     return OK;
@@ -258,7 +262,7 @@ uint8_t *log_append(struct log *l, uint8_t type, enum log_class class, size_t le
 {
     struct batch *b = l->batch;
     size_t head = varint_size((uint64_t)len + 1);
-    uint8_t *start = arena_take(&l->arena, head + 1 + len), *p;
+    uint8_t *start = arena_take(l->arena, head + 1 + len), *p;
 
     p = varint_put(start, (uint64_t)len + 1);
     *p++ = type;
@@ -280,16 +284,128 @@ size_t log_open_bytes(const struct log *l)
 
 void log_commit(struct log *l, bool sync_now)
 {
+    struct batch *b = l->batch;
+
     if (log_open_bytes(l) == 0)
         return;
-    l->batch->index = l->next_index++;
-    l->batch = writer_commit(l->writer, l->batch, sync_now);
+    b->index = l->next_index++;
+    for (size_t i = 0; i < b->n_extents; i++)
+        keeper_took(l->keeper, b->extents[i].p, b->extents[i].n, b->first_lsn, batch_last_lsn(b));
+    l->batch = writer_commit(l->writer, b, sync_now);
     l->space_checked = LOG_SPACE_STEP;
+    keeper_batch_end(l->keeper);
+    l->arena = keeper_arena(l->keeper);
+}
+
+/* ---- background work ---- */
+
+bool log_turn(struct log *l)
+{
+    bool more = keeper_turn(l->keeper, l->next_lsn - 1, l->clock, log_open_bytes(l) > 0);
+
+    l->arena = keeper_arena(l->keeper);
+    return more;
+}
+
+uint64_t log_next_turn_ns(const struct log *l)
+{
+    return keeper_next_turn_ns(l->keeper);
+}
+
+bool log_step_pick(struct log *l, uint64_t pick)
+{
+    enum { WRITER, WORKER, TURN, N };
+
+    for (uint64_t i = 0; i < N; i++)
+        switch ((pick + i) % N) {
+        case WRITER:
+            if (writer_step(l->writer))
+                return true;
+            break;
+        case WORKER:
+            if (pool_step(keeper_pool(l->keeper), (size_t)(pick / N)))
+                return true;
+            break;
+        default:
+            if (!keeper_is_due(l->keeper))
+                break;
+            log_turn(l);
+            return true;
+        }
+    return false;
 }
 
 bool log_step(struct log *l)
 {
-    return writer_step(l->writer);
+    return log_step_pick(l, 0);
+}
+
+void log_submit(struct log *l, struct job *j)
+{
+    pool_submit(keeper_pool(l->keeper), j);
+}
+
+void log_seal(struct log *l, struct log_request *r)
+{
+    keeper_seal(l->keeper, l->next_lsn - 1, r);
+}
+
+void log_merge(struct log *l, struct log_request *r)
+{
+    keeper_merge(l->keeper, l->next_lsn - 1, r);
+}
+
+void log_check(struct log *l, struct log_request *r)
+{
+    keeper_check(l->keeper, l->next_lsn - 1, r);
+}
+
+void log_backup(struct log *l, const char *dir, struct log_request *r)
+{
+    keeper_backup(l->keeper, l->next_lsn - 1, dir, r);
+}
+
+void log_note_garbage(struct log *l, uint64_t n, uint64_t bytes)
+{
+    keeper_note_garbage(l->keeper, n, bytes);
+}
+
+/* ---- what is sealed ---- */
+
+void log_get_sealed(struct log *l, uint64_t oid, struct id floor, struct delset *deletes,
+                    struct id last, struct sealed *out)
+{
+    *out =
+        (struct sealed){ .oid = oid, .floor = floor, .last = last, .deletes = delset_ref(deletes) };
+    keeper_get_sealed(l->keeper, oid, out);
+}
+
+struct blockcache *log_cache(const struct log *l)
+{
+    return keeper_cache(l->keeper);
+}
+
+void log_set_cache_bytes(struct log *l, uint64_t bytes)
+{
+    blockcache_set_limit(keeper_cache(l->keeper), bytes);
+}
+
+bool log_has_sealed(const struct log *l)
+{
+    return keeper_has_sealed(l->keeper);
+}
+
+struct block_decoder *log_sync_decoder(struct log *l)
+{
+    if (l->decoder == NULL)
+        l->decoder = block_decoder_new();
+    l->n_cold_sync_reads++;
+    return l->decoder;
+}
+
+struct log_pin *log_pin(struct log *l)
+{
+    return keeper_pin(l->keeper);
 }
 
 /* ---- asking ---- */
@@ -316,12 +432,15 @@ uint64_t log_released_lsn(const struct log *l)
 
 bool log_is_backed_up(const struct log *l)
 {
-    return writer_queued_bytes(l->writer) > LOG_QUEUE_BYTES_MAX;
+    if (writer_queued_bytes(l->writer) > LOG_QUEUE_BYTES_MAX)
+        return true;
+    return keeper_is_full(l->keeper) &&
+           !log_is_full(l); /* what frees space may not have to wait for it */
 }
 
 bool log_is_full(const struct log *l)
 {
-    return writer_is_full(l->writer);
+    return writer_is_full(l->writer) || keeper_lacks_space(l->keeper);
 }
 
 int log_failure(const struct log *l, struct err *e)
@@ -332,7 +451,8 @@ int log_failure(const struct log *l, struct err *e)
 void log_get_stats(const struct log *l, struct log_stats *out)
 {
     writer_get_stats(l->writer, out);
-    out->arena_bytes = l->arena.bytes;
+    out->n_cold_sync_reads = l->n_cold_sync_reads;
+    keeper_get_stats(l->keeper, out);
 }
 
 const uint8_t *log_uuid(const struct log *l)

@@ -199,8 +199,8 @@ uint64_t log_durable_lsn(const struct log *l);
 uint64_t log_released_lsn(const struct log *l);
 
 /* Whether more than LOG_QUEUE_BYTES_MAX wait for the writer, or the arena is full and waits for the sealer: whoever
- * feeds the log should stop reading those who write until on_progress. Nothing refuses to append; a batch or two
- * may go beyond it. Any thread. */
+ * feeds the log should stop reading those who write until on_progress, or until log_turn has seen to it. Nothing refuses to
+ * append; a batch or two may go beyond it. While log_is_full, only the first counts. Any thread. */
 enum { LOG_QUEUE_BYTES_MAX = 64 << 20 };
 bool log_is_backed_up(const struct log *l);
 
