@@ -28,13 +28,8 @@
  *       no watermark moves. Nothing is tried again: the kernel may have dropped the pages. Only
  *       lack of space is no failure, but a reason to wait.
  *
- * When an fdatasync is due: for `always` as soon as such a batch is written (while one is in flight
- * others gather: group commit), for `interval` T after the first byte that waits for it, for `os`
- * when the file is full; and at once when it is asked for, by who builds on it (writer_request_sync).
- * On a disk whose recent fdatasyncs took less than SYNC_INLINE_NS the engine's thread makes that of
- * an `always` batch itself. 20 ms after the last `always` batch, unless a later frame has told so
- * durably, a SYNC marker says that it is durable, so that a start can tell damage to it from a torn
- * tail; after that both threads sleep without a deadline.
+ * When an fdatasync is due is syncer.c's decision. On a disk whose recent ones were fast the engine's
+ * thread makes that of an `always` batch itself. Without a deadline both threads sleep.
  *
  * Disk full: the next file and a reserve are allocated ahead. If that fails, `full` is set and
  * tried again every second; when the current file is used up, the reserve goes on. If that is used
@@ -55,6 +50,7 @@
 #include "log/file.h"
 #include "log/io.h"
 #include "log/spare.h"
+#include "log/syncer.h"
 
 #define NEVER UINT64_MAX
 #define MS    ((uint64_t)1000000) /* in ns */
@@ -64,16 +60,12 @@ enum {
     WRITER_SLOW_NS = 1000000, /* an inline write that took longer is followed by a pause of them */
     WRITER_PAUSE_MIN_MS = 10, /* the first one; it doubles with each slow write soon after */
     WRITER_PAUSE_MAX_MS = 1000,
-    WRITER_FREE_MAX = 64,    /* empty batches that are kept */
-    SYNC_INLINE_NS = 300000, /* mean time of recent fdatasyncs up to which they are made inline */
-    SYNC_MEAN_SHIFT = 3,     /* weight of the newest in that mean: 1/8 */
-    MARK_AFTER_MS = 20,
+    WRITER_FREE_MAX = 64, /* empty batches that are kept */
     RETRY_AFTER_MS = 1000 /* disk full: until the next try */
 };
 
 struct writer {
     struct writer_options o;
-    uint64_t interval_ns;
 
     pthread_mutex_t lock;
     pthread_cond_t for_writer; /* something is queued, or to be prepared, or the end */
@@ -100,17 +92,7 @@ struct writer {
     size_t n_files, cap_files;
     unsigned holds; /* nobody removes files while it is not 0 */
 
-    uint64_t asked_lsn;             /* writer_request_sync's highest */
-    uint64_t always_lsn, always_ns; /* the last `always` batch: end, time it was written */
-    uint64_t
-        since_ns; /* when the first `interval` byte was written that no fdatasync covers; 0: none */
-    uint64_t sync_since_ns;    /* the same for what the one in flight covers */
-    uint64_t sync_lsn;         /* what it makes durable */
-    uint64_t sync_claimed_lsn; /* what the frames tell that it makes durable */
-    uint64_t proved_lsn;       /* durable frames tell that this is durable */
-    bool marked;               /* a marker is written and not synced */
-    uint64_t sync_mean_ns;
-    bool sync_measured;
+    struct syncer sync; /* when an fdatasync is due */
     struct log_stats stats;
 
     struct cursor cursor;       /* whoever set `writing`; the lock's holder while nobody did */
@@ -177,26 +159,18 @@ static void writer_recycle(struct writer *w, struct batch *b)
 
 static void writer_set_oldest(struct writer *w)
 {
-    atomic_store(&w->oldest_ns, w->sync_since_ns != 0 ? w->sync_since_ns : w->since_ns);
+    atomic_store(&w->oldest_ns, syncer_oldest_ns(&w->sync));
 }
 
 /* The batch is in the file: moves the watermark and notes what it asks for. */
 static void writer_wrote(struct writer *w, struct batch *b, uint64_t now)
 {
-    uint64_t last = batch_last_lsn(b);
-
     w->stats.n_batches++;
     w->stats.record_bytes += b->bytes;
     w->stats.n_always_records += b->n_always;
-    if (batch_has(b, LOG_ALWAYS)) {
-        w->always_lsn = last;
-        w->always_ns = now;
-    }
-    if (batch_has(b, LOG_INTERVAL) && w->since_ns == 0) {
-        w->since_ns = now;
-        writer_set_oldest(w);
-    }
-    atomic_store(&w->written, last);
+    syncer_wrote(&w->sync, b, now);
+    writer_set_oldest(w);
+    atomic_store(&w->written, batch_last_lsn(b));
     writer_recycle(w, b);
 }
 
@@ -210,48 +184,31 @@ static int writer_put(struct writer *w, const struct batch *b, struct err *e)
 
 /* ---- syncing ---- */
 
-static bool writer_sync_is_due(const struct writer *w, uint64_t now)
+/* What the syncer has to know of us. */
+static struct syncer_log writer_tell(const struct writer *w, uint64_t now)
 {
-    uint64_t durable = atomic_load(&w->durable);
-
-    if (w->always_lsn > durable || w->marked)
-        return true;
-    if (w->asked_lsn > durable && w->asked_lsn <= atomic_load(&w->written))
-        return true;
-    return w->since_ns != 0 && now - w->since_ns >= w->interval_ns;
-}
-
-/* Whether the last `always` batch still lacks a durable proof, and nothing newer is on its way. */
-static bool writer_lacks_mark(const struct writer *w)
-{
-    return w->always_lsn > w->proved_lsn && w->head == NULL && cursor_fits_marker(&w->cursor);
+    return (struct syncer_log){ .now_ns = now,
+                                .written_lsn = atomic_load(&w->written),
+                                .durable_lsn = atomic_load(&w->durable),
+                                .may_mark = !w->writing && w->head == NULL &&
+                                            cursor_fits_marker(&w->cursor) };
 }
 
 static uint64_t writer_sync_deadline(const struct writer *w, uint64_t now)
 {
-    uint64_t at = NEVER;
+    struct syncer_log l = writer_tell(w, now);
 
-    if (writer_sync_is_due(w, now))
-        return 0;
-    if (w->since_ns != 0)
-        at = w->since_ns + w->interval_ns;
-    if (!w->writing && writer_lacks_mark(w) && w->always_ns + MARK_AFTER_MS * MS < at)
-        at = w->always_ns + MARK_AFTER_MS * MS;
-    return at;
+    return syncer_deadline(&w->sync, &l);
 }
 
 static void writer_sync_begin(struct writer *w)
 {
     assert(!w->writing && !w->syncing); /* W2 */
     w->syncing = true;
-    w->sync_lsn = atomic_load(&w->written);
-    w->sync_claimed_lsn = w->cursor.claimed_lsn;
-    w->sync_since_ns = w->since_ns;
-    w->since_ns = 0;
-    w->marked = false;
+    syncer_begin(&w->sync, atomic_load(&w->written), w->cursor.claimed_lsn);
     w->cursor.align = true; /* W3 */
     if (BUG(BUG_ACK_BEFORE_SYNC))
-        atomic_store(&w->durable, w->sync_lsn);
+        atomic_store(&w->durable, atomic_load(&w->written));
 }
 
 static int writer_sync_run(const struct writer *w, uint64_t *took_ns, struct err *e)
@@ -270,22 +227,18 @@ static int writer_sync_run(const struct writer *w, uint64_t *took_ns, struct err
 
 static void writer_sync_end(struct writer *w, int rc, uint64_t took_ns, const struct err *e)
 {
+    uint64_t lsn;
+
     w->syncing = false;
     pthread_cond_broadcast(&w->turn);
     if (rc != OK) {
         writer_fail(w, e);
         return;
     }
-    if (w->sync_lsn > atomic_load(&w->durable))
-        atomic_store(&w->durable, w->sync_lsn);
-    if (w->sync_claimed_lsn > w->proved_lsn)
-        w->proved_lsn = w->sync_claimed_lsn;
-    w->sync_since_ns = 0;
+    lsn = syncer_end(&w->sync, took_ns);
+    if (lsn > atomic_load(&w->durable))
+        atomic_store(&w->durable, lsn);
     writer_set_oldest(w);
-    w->sync_mean_ns = w->sync_measured ? w->sync_mean_ns - (w->sync_mean_ns >> SYNC_MEAN_SHIFT) +
-                                             (took_ns >> SYNC_MEAN_SHIFT)
-                                       : took_ns;
-    w->sync_measured = true;
     w->stats.n_syncs++;
     w->stats.sync_ns_total += took_ns;
     if (took_ns > w->stats.sync_ns_max)
@@ -335,7 +288,7 @@ static void writer_mark(struct writer *w)
     w->writing = false;
     pthread_cond_broadcast(&w->turn);
     if (rc == OK)
-        w->marked = true;
+        w->sync.marked = true;
     else if (rc == ERR_FULL)
         w->cursor.closed = true; /* void; the next batch goes to another file */
     else
@@ -463,9 +416,7 @@ static void writer_changed_file(struct writer *w)
     writer_note_file(w);
 
     atomic_store(&w->durable, written);
-    w->proved_lsn = written;
-    w->since_ns = 0;
-    w->marked = false;
+    syncer_changed_file(&w->sync, written);
     writer_set_oldest(w);
     w->stats.n_syncs++;
     w->notify = true;
@@ -586,8 +537,7 @@ static bool writer_may_inline(const struct writer *w, const struct batch *b, uin
 
 static bool writer_may_sync_inline(const struct writer *w)
 {
-    return w->sync_measured && w->sync_mean_ns < SYNC_INLINE_NS &&
-           w->always_lsn > atomic_load(&w->durable);
+    return syncer_is_fast(&w->sync) && w->sync.always_lsn > atomic_load(&w->durable);
 }
 
 /* An inline write took long. That may be the disk, which would hold up the engine again and again,
@@ -688,9 +638,11 @@ static bool writer_work(struct writer *w, uint64_t now, uint64_t *at)
 
 static bool writer_sync_work(struct writer *w, uint64_t now)
 {
-    if (writer_sync_is_due(w, now))
+    struct syncer_log l = writer_tell(w, now);
+
+    if (syncer_is_due(&w->sync, &l))
         writer_sync(w);
-    else if (writer_sync_deadline(w, now) <= now)
+    else if (syncer_deadline(&w->sync, &l) <= now)
         writer_mark(w);
     else
         return false;
@@ -854,10 +806,9 @@ int writer_open(const struct writer_options *options, const struct cursor *curso
     }
     w->o = *options;
     w->cursor = *cursor;
-    w->interval_ns = options->interval_ms * MS;
+    syncer_init(&w->sync, options->interval_ms * MS, last);
     w->tail = &w->head;
     w->next.fd = w->reserve.fd = -1;
-    w->proved_lsn = last;
     atomic_store(&w->written, last);
     atomic_store(&w->durable, last);
     atomic_store(&w->released, last);
@@ -978,8 +929,7 @@ int writer_close(struct writer *w, struct err *e)
 void writer_request_sync(struct writer *w, uint64_t lsn)
 {
     pthread_mutex_lock(&w->lock);
-    if (lsn > w->asked_lsn)
-        w->asked_lsn = lsn;
+    syncer_ask(&w->sync, lsn);
     writer_wake_syncer(w, writer_now(w));
     pthread_mutex_unlock(&w->lock);
 }
@@ -1083,7 +1033,7 @@ uint64_t writer_released(struct writer *w)
     uint64_t oldest = atomic_load(&w->oldest_ns);
     uint64_t released = atomic_load(&w->released);
 
-    if (oldest != 0 && writer_now(w) - oldest >= 2 * w->interval_ns)
+    if (oldest != 0 && writer_now(w) - oldest >= 2 * w->sync.interval_ns)
         written = atomic_load(&w->durable);
     while (released < written && !atomic_compare_exchange_weak(&w->released, &released, written))
         ;
