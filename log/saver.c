@@ -100,7 +100,7 @@ static bool saver_is_due(const struct keeper *k)
         return false;
     if (m->n_checkpoints > 0)
         bytes = m->checkpoints[0].file_bytes;
-    if (s->asked && bytes < SAVER_SMALL_BYTES)
+    if (s->again || (s->asked && bytes < SAVER_SMALL_BYTES))
         return true;
     return since >= k->o.checkpoint_bytes && since >= SAVER_TIMES * bytes;
 }
@@ -113,7 +113,8 @@ static void saver_failed(struct keeper *k, int rc, const struct err *e)
         k->o.host.save_end(k->o.host.ctx);
     s->state = SAVER_IDLE;
     s->retry_ns = keeping_failed(k, "writing a checkpoint", rc, e);
-    s->starved = rc == ERR_FULL;
+    s->again = !k->passive;
+    s->starved = s->again && rc == ERR_FULL;
     keeping_fail_requests(k, &k->seals, rc, e);
     if (s->writer != NULL)
         work_start(k, &s->work, POOL_BUILD, saver_discard);
@@ -200,7 +201,7 @@ static void saver_named(struct keeper *k)
 
     s->last_wal = s->start_wal;
     s->retry_ns = 0;
-    s->starved = false;
+    s->again = s->starved = false;
     s->state = SAVER_IDLE;
     k->stats.n_checkpoints++;
     k->stats.checkpoint_bytes_written += s->done.file_bytes;

@@ -31,8 +31,9 @@ struct saver {
     bool asked;          /* one is due: a part was sealed */
     uint64_t asked_lsn;  /* one is due that starts at or behind it */
     uint64_t last_wal;   /* start_wal of the last one */
-    uint64_t retry_ns;   /* not before, after a failure; 0: none */
+    bool again;          /* the last one failed */
     bool starved;        /* that was for lack of space */
+    uint64_t retry_ns;   /* not before; 0: at once */
 };
 
 struct keeper;
