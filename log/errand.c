@@ -71,9 +71,8 @@ void errand_ask(struct keeper *k, uint64_t last_lsn, const char *to, struct log_
 
 static void errand_start(struct keeper *k, struct errand *x, size_t n_files)
 {
-    uint64_t lsn = writer_durable(k->writer);
+    uint64_t lsn = x->request->lsn;
 
-    x->request->lsn = lsn;
     x->check = (struct check){ .io = k->o.io,
                                .dir = k->dir,
                                .uuid = k->uuid,
@@ -103,6 +102,7 @@ static int errand_hold(struct keeper *k, struct errand *x, struct err *e)
 
     if (rc != OK)
         return rc;
+    x->request->lsn = writer_durable(k->writer); /* before the list, which so has its file */
     rc = writer_hold(k->writer, &x->files, &n_files, e);
     if (rc != OK) {
         keeper_unhold(k, &x->hold);

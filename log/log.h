@@ -245,7 +245,7 @@ void log_seal(struct log *l, struct log_request *r);
 void log_merge(struct log *l, struct log_request *r);
 /* Reads and checks every file. Errors (of `done`): ERR_CORRUPT if anything is damaged. */
 void log_check(struct log *l, struct log_request *r);
-/* Makes a store in `dir` (created; must be empty; copied) that has everything up to r->lsn, the last LSN now, under this
+/* Makes a store in `dir` (created; must be empty; copied) that has everything up to r->lsn, which is not below the last LSN now, under this
  * store's identity: hard links of what never changes (copies across file systems), and the WAL. Errors: ERR_USAGE,
  * ERR_IO, ERR_FULL. */
 void log_backup(struct log *l, const char *dir, struct log_request *r);
