@@ -68,6 +68,8 @@ static int segment_check_stream(struct segment_check *c, uint64_t pos, struct er
     else if (!more || s.oid != c->stream.oid || s.n != c->stream.n ||
              s.raw_bytes != c->stream.raw_bytes || id_cmp(s.last, c->stream.last) != 0)
         segment_report_text(c, pos, "the list of streams says something else than the blocks");
+    else if (!segment_may_have(c->segment, s.oid))
+        segment_report_text(c, pos, "the filter does not have a stream that is there");
     return OK;
 }
 
