@@ -16,7 +16,7 @@
 #include "tests/lib/random.h"
 #include "tests/lib/simio.h"
 
-enum { N_STREAMS = 5, PART_BYTES = 8 << 10, MOMENTS_MAX = 4096 };
+enum { N_STREAMS = 5, PART_BYTES = 16 << 10, MOMENTS_MAX = 4096 };
 
 /* What the streams have in all. */
 struct sum {
@@ -170,7 +170,7 @@ static void create_streams(struct bed *b)
 static void append_entries(struct bed *b, int n)
 {
     while (n-- > 0) {
-        uint8_t body[512], value[100], *p = body;
+        uint8_t body[1024], value[700], *p = body;
         for (size_t i = 0; i < sizeof value; i++)
             value[i] = (uint8_t)random_u64(&b->random);
         p = varint_put(p, b->oids[random_below(&b->random, N_STREAMS)]);
@@ -260,7 +260,7 @@ static void a_backup_has_what_there_was_when_it_was_asked_for(void **state)
         for (int i = 0; i < 40;
              i++) { /* it goes on: parts are sealed, checkpoints written, the log released */
             append_entries(b, 10);
-            for (size_t n = random_below(&b->random, 30); n > 0; n--)
+            for (size_t n = random_below(&b->random, 60); n > 0; n--)
                 step(b);
         }
         finish(b, &a);
