@@ -18,7 +18,7 @@ struct segment_check {
 
     struct segment_streams *list;
     bool list_ended; /* by damage */
-    bool follows; /* everything up to here was sound: the rest may be compared with it */
+    bool follows;    /* everything up to here was sound: the rest may be compared with it */
     uint64_t next_pos;
     uint32_t next_block;
     struct segment_stream stream; /* as the blocks have it so far; n == 0: none is */

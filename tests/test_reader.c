@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "log/entry.h"
+#include "log/log.h"
 #include "log/reader.h"
 #include "tests/lib/segments.h"
 
@@ -616,6 +617,45 @@ static void wants_beyond_the_limit_are_refused(void **state)
     simio_free(disk);
 }
 
+static void what_streams_take_on_disk_adds_up_to_the_blocks(void **state)
+{
+    struct random seed = { 18 };
+    uint64_t raw_all = 0, disk_all = 0, blocks = 0;
+    struct world w;
+
+    (void)state;
+    world_begin(&w, &seed, 4, 200, 300, 1 << 20);
+    for (size_t i = 0; i < w.n_segments; i++) {
+        struct segment_page *page = NULL;
+        struct err e = { 0 };
+        assert_int_equal(segment_n_pages(w.segments[i]), 1);
+        assert_int_equal(segment_read_page(w.segments[i], 0, &page, &e), OK);
+        for (uint32_t k = 0; k < page->n; k++)
+            blocks += page->blocks[k].bytes;
+        segment_page_unref(page);
+    }
+    for (size_t s = 0; s < N_STREAMS; s++) {
+        uint64_t n, raw, disk, want_n = 0, want_raw = 0;
+        struct moment m;
+        struct err e = { 0 };
+
+        moment_all(&w, s, &m);
+        assert_int_equal(log_stream_disk(&m.sealed, &n, &raw, &disk, &e), OK);
+        for (size_t i = 0; i < w.n_segments; i++)
+            want_n += w.upto[s][i + 1] > w.upto[s][i];
+        for (size_t i = 0; i < m.n; i++)
+            want_raw += m.live[i]->len;
+        assert_true(n == want_n && raw == want_raw);
+        raw_all += raw;
+        disk_all += disk;
+        moment_end(&m);
+    }
+    assert_true(disk_all <= blocks &&
+                disk_all + blocks / 50 >= blocks); /* parts are rounded down */
+    assert_true(raw_all > 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +664,7 @@ int main(void)
         cmocka_unit_test(counting_reads_the_index_and_not_the_entries),
         cmocka_unit_test(damage_is_named_and_other_streams_are_read),
         cmocka_unit_test(wants_beyond_the_limit_are_refused),
+        cmocka_unit_test(what_streams_take_on_disk_adds_up_to_the_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
