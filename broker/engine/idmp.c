@@ -225,20 +225,12 @@ static void idmp_forget_same(struct idmp *m, struct slice producer, struct slice
         idmp_forget(m, item);
 }
 
-int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16], struct slice producer,
-                 struct slice iid, uint64_t now_ms, struct idmp_item **out, struct err *e)
+/* An item that is not in any list yet. */
+static int idmp_make(struct stream_idmp *x, struct slice producer, struct slice iid,
+                     struct idmp_item **out, struct err *e)
 {
-    struct idmp_item *item;
-    int rc;
+    struct idmp_item *item = malloc(sizeof *item + iid.n);
 
-    if (x->duration_s == 0 || x->maxsize == 0)
-        return err_set(e, ERR_CORRUPT, "an idempotence ID for a stream without its settings");
-    rc = x->map == NULL ? idmp_new(hash_key, &x->map, e) : OK;
-    if (rc != OK)
-        return rc;
-    idmp_purge(x, now_ms);
-    idmp_forget_same(x->map, producer, iid);
-    item = malloc(sizeof *item + iid.n);
     if (item == NULL)
         return err_set(e, ERR_NOMEM, "idempotence map: an ID");
     *item = (struct idmp_item){ .owner = idmp_producer_get(x->map, producer), .len = iid.n };
@@ -252,7 +244,22 @@ int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16], struct slice
     return OK;
 }
 
-void idmp_commit(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms)
+int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16], struct slice producer,
+                 struct slice iid, uint64_t now_ms, struct idmp_item **out, struct err *e)
+{
+    int rc;
+
+    if (x->duration_s == 0 || x->maxsize == 0)
+        return err_set(e, ERR_CORRUPT, "an idempotence ID for a stream without its settings");
+    rc = x->map == NULL ? idmp_new(hash_key, &x->map, e) : OK;
+    if (rc != OK)
+        return rc;
+    idmp_purge(x, now_ms);
+    idmp_forget_same(x->map, producer, iid);
+    return idmp_make(x, producer, iid, out, e);
+}
+
+static void idmp_insert(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms)
 {
     struct idmp *m = x->map;
     struct idmp_producer *p = item->owner;
@@ -272,6 +279,11 @@ void idmp_commit(struct stream_idmp *x, struct idmp_item *item, struct id id, ui
     p->n++;
     while (p->n > x->maxsize)
         idmp_forget(m, idmp_by_owner(p->items.next));
+}
+
+void idmp_commit(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms)
+{
+    idmp_insert(x, item, id, now_ms);
     x->iids_added++;
 }
 
@@ -288,6 +300,52 @@ void idmp_configure(struct stream_idmp *x, uint32_t duration_s, uint32_t maxsize
     x->maxsize = maxsize;
     idmp_free(x->map);
     x->map = NULL;
+}
+
+/* ---- saving and loading ---- */
+
+const struct idmp_item *idmp_next(const struct stream_idmp *x, const struct idmp_item *after,
+                                  struct idmp_entry *out)
+{
+    const struct idmp_link *l;
+    const struct idmp_item *item;
+
+    if (x->map == NULL)
+        return NULL;
+    l = after == NULL ? x->map->items.next : after->by_age.next;
+    if (l == &x->map->items)
+        return NULL;
+    item = idmp_by_age(l);
+    *out = (struct idmp_entry){ slice_of(item->owner->name, item->owner->len),
+                                slice_of(item->iid, item->len), item->id, item->at_ms };
+    return item;
+}
+
+static bool idmp_may_restore(const struct stream_idmp *x, const struct idmp_entry *entry)
+{
+    const struct idmp *m = x->map;
+    struct idmp_producer *p = idmp_producer_find(x->map, entry->producer);
+
+    if (x->duration_s == 0 || x->maxsize == 0 ||
+        (m->n_items > 0 && entry->at_ms < idmp_by_age(m->items.prev)->at_ms))
+        return false;
+    return p == NULL || (p->n < x->maxsize && idmp_item_find(p, entry->iid) == NULL);
+}
+
+int idmp_restore(struct stream_idmp *x, const uint8_t hash_key[16], const struct idmp_entry *entry,
+                 struct err *e)
+{
+    int rc = x->map == NULL ? idmp_new(hash_key, &x->map, e) : OK;
+    struct idmp_item *item;
+
+    if (rc != OK)
+        return rc;
+    if (!idmp_may_restore(x, entry))
+        return err_set(e, ERR_CORRUPT, "an idempotence ID that cannot be there");
+    rc = idmp_make(x, entry->producer, entry->iid, &item, e);
+    if (rc == OK)
+        idmp_insert(x, item, entry->id, entry->at_ms);
+    return rc;
 }
 
 /* ---- looking at it ---- */

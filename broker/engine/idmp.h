@@ -38,6 +38,21 @@ void idmp_discard(struct idmp_item *item); /* NULL is fine */
 /* Sets both and forgets everything. */
 void idmp_configure(struct stream_idmp *x, uint32_t duration_s, uint32_t maxsize);
 
+/* What is remembered, in order of insertion, what has expired lately included: the item after `after` (NULL: the first),
+ * or NULL. Borrowed until the map changes. */
+struct idmp_entry {
+    struct slice producer, iid;
+    struct id id;
+    uint64_t at_ms;
+};
+const struct idmp_item *idmp_next(const struct stream_idmp *x, const struct idmp_item *after,
+                                  struct idmp_entry *out);
+
+/* Remembers what was remembered once, in the same order; does not count it. Errors: ERR_NOMEM, ERR_CORRUPT (it is there
+ * already, earlier than the last one, or more than maxsize). */
+must_check int idmp_restore(struct stream_idmp *x, const uint8_t hash_key[16],
+                            const struct idmp_entry *entry, struct err *e);
+
 struct idmp_counts {
     uint64_t n_producers, n_iids;
 };

@@ -699,26 +699,20 @@ static int replay_apply_trim(struct state *s, struct replay_record *in)
 /* One of the settings, checked, into x. */
 static int replay_read_setting(struct replay_record *in, uint32_t *which, struct stream_settings *x)
 {
-    uint64_t tag = 0, value = 0;
+    uint64_t tag = 0, value = 0; /* + 1, or 0 for none */
     int rc = replay_read_u64(in, &tag);
+    const char *wrong;
 
     if (rc == OK)
         rc = replay_read_u64(in, &value);
     if (rc != OK)
         return rc;
-    if (tag == 0 || tag >= SETTING_COUNT)
-        return replay_corrupt(in, "there is no such setting");
-    if (tag == SETTING_CODEC && value > 0 && (value - 1) >> 8 > LOG_CODEC_ZSTD)
-        return replay_corrupt(in, "there is no such codec");
-    if (tag == SETTING_DURABILITY && value > 0 && value - 1 > LOG_ALWAYS)
-        return replay_corrupt(in, "there is no such class of durability");
+    wrong = state_setting_error(tag, value == 0 ? 0 : value - 1);
+    if (wrong != NULL)
+        return replay_corrupt(in, wrong);
     *which |= 1u << tag;
-    if (value == 0) {
-        x->set &= ~(1u << tag);
-    } else {
-        x->set |= 1u << tag;
-        x->values[tag] = value - 1;
-    }
+    x->set = value == 0 ? x->set & ~(1u << tag) : x->set | 1u << tag;
+    x->values[tag] = value == 0 ? 0 : value - 1;
     return OK;
 }
 

@@ -41,11 +41,6 @@ static struct object *state_of_node(const struct dict_node *node)
     return (struct object *)(uintptr_t)node; /* node is its first member */
 }
 
-static struct object *state_of_oid_node(const struct dict_node *node)
-{
-    return (struct object *)((uintptr_t)node - offsetof(struct object, oid_node));
-}
-
 static struct slice state_name_key(const struct dict_node *node)
 {
     return state_of_node(node)->name;
@@ -555,6 +550,17 @@ int state_prepare_idmp(struct state *s, struct stream *st, struct slice producer
 void state_count_duplicate(struct stream *st)
 {
     st->more->idmp->iids_duplicates++; /* what knows the ID has both */
+}
+
+const char *state_setting_error(uint64_t tag, uint64_t value)
+{
+    if (tag == 0 || tag >= SETTING_COUNT)
+        return "there is no such setting";
+    if (tag == SETTING_CODEC && value >> 8 > LOG_CODEC_ZSTD)
+        return "there is no such codec";
+    if (tag == SETTING_DURABILITY && value > LOG_ALWAYS)
+        return "there is no such class of durability";
+    return NULL;
 }
 
 int state_prepare_configure(struct stream *st, struct err *e)

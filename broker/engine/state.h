@@ -172,6 +172,12 @@ struct state {
 void state_init(struct state *s, const uint8_t hash_key[16]);
 void state_fini(struct state *s);
 
+/* The object of a node of the table by oid. */
+static inline struct object *state_of_oid_node(const struct dict_node *node)
+{
+    return (struct object *)((uintptr_t)node - offsetof(struct object, oid_node));
+}
+
 /* Lookups; NULL if there is none. Expiry is not looked at. */
 struct object *state_find(const struct state *s, int db, struct slice name);
 struct object *state_find_oid(const struct state *s, uint64_t oid);
@@ -211,6 +217,8 @@ must_check int state_prepare_idmp(struct state *s, struct stream *st, struct sli
                                   struct err *e); /* see idmp_prepare */
 void state_count_duplicate(struct stream *st);    /* an idempotence ID came again; no effect */
 
+/* NULL, or why RECORD_SETTINGS may not set it to that. */
+const char *state_setting_error(uint64_t tag, uint64_t value);
 /* Sets those of `x` that are in `which` (bits 1 << tag; one that is not in x->set becomes the configuration's):
  * RECORD_SETTINGS. state_prepare_configure is called before. */
 must_check int state_prepare_configure(struct stream *st, struct err *e);

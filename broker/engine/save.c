@@ -1,0 +1,495 @@
+/*
+ * save.c - objects as a checkpoint has them.
+ *
+ * The table by oid is scanned by a cursor that resizing does not disturb: every object that is there from the first slice
+ * to the last comes at least once, under whatever names it has meanwhile. Objects flushed since are skipped.
+ *
+ *   stream        | 1 | oid, rev, db, str name, expiry, id last, entries_added, added_when_empty, n_entries, bytes |
+ *                 | flags | id floor, id max_deleted | deleted IDs | settings | idempotence |     as the flags say
+ *   deleted IDs   | 2 | oid, deleted IDs |
+ *
+ *   deleted IDs   n, n times id             each as the difference to the one before
+ *   settings      n, n times tag, value
+ *   idempotence   duration, maxsize, iids_added, iids_duplicates, n, n times str producer, str iid, id, time
+ *
+ * An object has only its first SAVE_DELETES deleted IDs with it; the rest follows by and by, in slices of its own. Those
+ * are of a later moment than the object. That does no harm: an ID that is in it too early is one whose record comes.
+ *
+ * Where a stream's entries lie is not saved. A loaded one has no tail, and sealed_last is as high as it can be.
+ */
+#include "broker/engine/save.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include "broker/engine/idmp.h"
+#include "broker/engine/replay.h"
+#include "log/bytes.h"
+
+enum {
+    SAVE_DELETES = 1 << 14,       /* deleted IDs in one go */
+    SAVE_HEAD_MAX = 20 * VARINT_MAX, /* of a stream without name, deleted IDs, settings, idempotence */
+    SAVE_WORTH = 64,              /* deleted IDs, or idempotence IDs, that count as an object */
+};
+
+enum save_kind { SAVE_STREAM = 1, SAVE_DELETED = 2 };
+
+enum save_flags {
+    SAVE_HAS_FLOOR = 1, /* and max_deleted */
+    SAVE_HAS_DELETES = 2,
+    SAVE_HAS_SETTINGS = 4,
+    SAVE_HAS_IDMP = 8,
+    SAVE_FLAGS = 15
+};
+
+/* ---- writing ---- */
+
+/* How many deleted IDs from `from` on go together. */
+static size_t save_deletes_n(const struct stream *st, struct id from)
+{
+    uint64_t n = delset_count(stream_deletes(st), from, ID_MAX);
+    return n < SAVE_DELETES ? (size_t)n : SAVE_DELETES;
+}
+
+/* Writes n deleted IDs from *from on, which is moved behind them; false if those were the last. */
+static bool save_deletes(const struct stream *st, struct id *from, size_t n, uint8_t **p)
+{
+    struct id last = ID_MIN;
+
+    *p = varint_put(*p, n);
+    for (; n > 0 && delset_next(stream_deletes(st), from); n--) {
+        uint64_t ms = from->ms - last.ms;
+        *p = varint_put(varint_put(*p, ms), ms == 0 ? from->seq - last.seq : from->seq);
+        last = *from;
+        if (!id_next(from))
+            return false;
+    }
+    return delset_next(stream_deletes(st), from);
+}
+
+static uint8_t *save_settings(uint8_t *p, const struct stream_settings *x)
+{
+    p = varint_put(p, (uint64_t)__builtin_popcount(x->set));
+    for (unsigned tag = 1; tag < SETTING_COUNT; tag++)
+        if (x->set >> tag & 1)
+            p = varint_put(varint_put(p, tag), x->values[tag]);
+    return p;
+}
+
+static size_t save_idmp_max(const struct stream_idmp *x, size_t *n)
+{
+    size_t bytes = 5 * VARINT_MAX;
+    struct idmp_entry entry;
+
+    *n = 0;
+    for (const struct idmp_item *item = NULL; (item = idmp_next(x, item, &entry)) != NULL; ++*n)
+        bytes += entry.producer.n + entry.iid.n + 5 * VARINT_MAX;
+    return bytes;
+}
+
+static uint8_t *save_idmp(uint8_t *p, const struct stream_idmp *x, size_t n)
+{
+    struct idmp_entry entry;
+
+    p = varint_put(varint_put(p, x->duration_s), x->maxsize);
+    p = varint_put(varint_put(p, x->iids_added), x->iids_duplicates);
+    p = varint_put(p, n);
+    for (const struct idmp_item *item = NULL; (item = idmp_next(x, item, &entry)) != NULL;) {
+        p = slice_put(slice_put(p, entry.producer), entry.iid);
+        p = varint_put(id_put(p, entry.id), entry.at_ms);
+    }
+    return p;
+}
+
+static unsigned save_flags(const struct stream *st)
+{
+    bool floor = id_cmp(stream_floor(st), ID_MIN) > 0 || id_cmp(stream_max_deleted(st), ID_MIN) > 0;
+
+    return (floor ? SAVE_HAS_FLOOR : 0u) | (stream_deletes(st) != NULL ? SAVE_HAS_DELETES : 0u) |
+           (stream_settings(st)->set != 0 ? SAVE_HAS_SETTINGS : 0u) |
+           (stream_idmp(st) != &STREAM_IDMP_NONE ? SAVE_HAS_IDMP : 0u);
+}
+
+static uint8_t *save_head(uint8_t *p, const struct stream *st, unsigned flags)
+{
+    const struct object *o = &st->object;
+
+    *p++ = SAVE_STREAM;
+    p = varint_put(varint_put(varint_put(p, o->oid), o->rev), o->db);
+    p = varint_put(slice_put(p, o->name), o->expiry_ms);
+    p = varint_put(id_put(p, st->last_id), st->entries_added);
+    p = varint_put(varint_put(varint_put(p, st->added_when_empty), st->n_entries), st->bytes);
+    *p++ = (uint8_t)flags;
+    if (flags & SAVE_HAS_FLOOR)
+        p = id_put(id_put(p, stream_floor(st)), stream_max_deleted(st));
+    return p;
+}
+
+/* Saves a stream; returns how many objects' worth that was. */
+static size_t save_stream(struct save *x, const struct stream *st, struct log_buffer *out)
+{
+    size_t n_deletes = save_deletes_n(st, ID_MIN), n_idmp = 0;
+    size_t idmp = save_idmp_max(stream_idmp(st), &n_idmp);
+    unsigned flags = save_flags(st);
+    uint8_t *p = log_buffer_grow(out, SAVE_HEAD_MAX + st->object.name.n +
+                                          (2 * n_deletes + 2 * SETTING_COUNT) * VARINT_MAX + idmp);
+
+    if (p == NULL)
+        return 1;
+    p = save_head(p, st, flags);
+    if (flags & SAVE_HAS_DELETES) {
+        x->rest = ID_MIN;
+        if (save_deletes(st, &x->rest, n_deletes, &p))
+            x->rest_oid = st->object.oid;
+    }
+    if (flags & SAVE_HAS_SETTINGS)
+        p = save_settings(p, stream_settings(st));
+    if (flags & SAVE_HAS_IDMP)
+        p = save_idmp(p, stream_idmp(st), n_idmp);
+    out->n = (size_t)(p - out->p);
+    return 1 + (n_deletes + n_idmp) / SAVE_WORTH;
+}
+
+/* Saves more of the deleted IDs of the stream that was saved last. */
+static size_t save_rest(struct save *x, const struct state *s, struct log_buffer *out)
+{
+    const struct object *o = state_find_oid(s, x->rest_oid);
+    const struct stream *st = (const struct stream *)o;
+    size_t n = o == NULL ? 0 : save_deletes_n(st, x->rest);
+    uint8_t *p = n == 0 ? NULL : log_buffer_grow(out, (2 * n + 3) * VARINT_MAX);
+
+    x->rest_oid = 0;
+    if (p == NULL)
+        return 1;
+    *p++ = SAVE_DELETED;
+    p = varint_put(p, o->oid);
+    if (save_deletes(st, &x->rest, n, &p))
+        x->rest_oid = o->oid;
+    out->n = (size_t)(p - out->p);
+    return 1 + n / SAVE_WORTH;
+}
+
+/* ---- going through all of them ---- */
+
+void save_begin(struct save *x)
+{
+    *x = (struct save){ 0 };
+}
+
+void save_end(struct save *x)
+{
+    free(x->oids);
+    *x = (struct save){ 0 };
+}
+
+static void save_found(void *ctx, struct dict_node *node)
+{
+    struct save *x = ctx;
+    size_t cap = x->cap == 0 ? 16 : x->cap * 2;
+    uint64_t *oids = x->oids;
+
+    if (x->n == x->cap) {
+        oids = realloc(x->oids, cap * sizeof *oids);
+        if (oids == NULL) {
+            x->failed = true;
+            return;
+        }
+        x->oids = oids;
+        x->cap = cap;
+    }
+    oids[x->n++] = state_of_oid_node(node)->oid;
+}
+
+/* Saves what is next, or looks for more; returns what that was worth. */
+static size_t save_step(struct save *x, struct state *s, struct log_buffer *out)
+{
+    const struct object *o;
+
+    if (x->rest_oid != 0)
+        return save_rest(x, s, out);
+    if (x->n == 0) {
+        x->cursor = dict_scan(&s->oids, x->cursor, save_found, x);
+        x->scanned = x->cursor == 0;
+        return 0;
+    }
+    o = state_find_oid(s, x->oids[--x->n]);
+    return o == NULL ? 0 : save_stream(x, (const struct stream *)(const void *)o, out);
+}
+
+bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer *out)
+{
+    size_t steps = budget * 4; /* empty buckets and objects that are gone are worth little, but not nothing */
+
+    while (budget > 0 && steps-- > 0 && !x->failed && !out->failed) {
+        size_t worth;
+        if (x->scanned && x->n == 0 && x->rest_oid == 0)
+            return false;
+        worth = save_step(x, s, out);
+        budget -= worth < budget ? worth : budget;
+    }
+    out->failed |= x->failed;
+    return !out->failed && !(x->scanned && x->n == 0 && x->rest_oid == 0);
+}
+
+/* ---- loading ---- */
+
+struct save_reader {
+    const uint8_t *begin, *p, *end;
+    uint64_t as_of;
+    struct err *e;
+};
+
+static int save_corrupt(const struct save_reader *in, const char *what)
+{
+    return err_set(in->e, ERR_CORRUPT, "checkpoint, what is as of record %" PRIu64 ", byte %zu: %s",
+                   in->as_of, (size_t)(in->p - in->begin), what);
+}
+
+/* Reads n numbers. */
+static int save_get(struct save_reader *in, uint64_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!varint_get(&in->p, in->end, &out[i]))
+            return save_corrupt(in, "a number is cut short");
+    return OK;
+}
+
+static int save_get_id(struct save_reader *in, struct id *out)
+{
+    return id_get(&in->p, in->end, out) ? OK : save_corrupt(in, "an ID is cut short");
+}
+
+static int save_get_slice(struct save_reader *in, struct slice *out)
+{
+    return slice_get(&in->p, in->end, out) ? OK : save_corrupt(in, "a string is cut short");
+}
+
+/* A number of items of at least `bytes` bytes each. */
+static int save_get_n(struct save_reader *in, size_t bytes, size_t *out)
+{
+    uint64_t n;
+    int rc = save_get(in, &n, 1);
+
+    if (rc == OK && n > (uint64_t)(in->end - in->p) / bytes)
+        rc = save_corrupt(in, "more items than bytes");
+    if (rc == OK)
+        *out = (size_t)n;
+    return rc;
+}
+
+static int save_load_deleted(struct save_reader *in, struct id *id)
+{
+    uint64_t delta[2];
+    int rc = save_get(in, delta, 2);
+
+    if (rc != OK)
+        return rc;
+    if (delta[0] > UINT64_MAX - id->ms || (delta[0] == 0 && delta[1] > UINT64_MAX - id->seq) ||
+        (delta[0] == 0 && delta[1] == 0))
+        return save_corrupt(in, "deleted IDs do not ascend");
+    id->ms += delta[0];
+    id->seq = delta[0] == 0 ? id->seq + delta[1] : delta[1];
+    return OK;
+}
+
+static int save_load_deletes(struct save_reader *in, struct stream *st)
+{
+    struct id id = ID_MIN;
+    size_t n = 0;
+    int rc = save_get_n(in, 2, &n);
+
+    if (rc == OK)
+        rc = state_prepare_remove(st, n, in->e);
+    for (; n > 0 && rc == OK; n--) {
+        rc = save_load_deleted(in, &id);
+        if (rc == OK)
+            delset_add(&st->more->deletes, id);
+    }
+    return rc;
+}
+
+static int save_load_settings(struct save_reader *in, struct state *s, struct stream *st)
+{
+    struct stream_settings x = { 0 };
+    uint64_t tag_value[2];
+    size_t n = 0;
+    int rc = save_get_n(in, 2, &n);
+
+    for (; n > 0 && rc == OK; n--) {
+        const char *wrong;
+        rc = save_get(in, tag_value, 2);
+        if (rc != OK)
+            break;
+        wrong = state_setting_error(tag_value[0], tag_value[1]);
+        if (wrong != NULL)
+            return save_corrupt(in, wrong);
+        x.set |= 1u << tag_value[0];
+        x.values[tag_value[0]] = tag_value[1];
+    }
+    if (rc == OK)
+        rc = state_prepare_configure(st, in->e);
+    if (rc == OK)
+        state_configure(s, st, x.set, &x);
+    return rc;
+}
+
+static int save_load_idmp_item(struct save_reader *in, struct state *s, struct stream *st)
+{
+    struct idmp_entry entry = { 0 };
+    int rc = save_get_slice(in, &entry.producer);
+
+    if (rc == OK)
+        rc = save_get_slice(in, &entry.iid);
+    if (rc == OK)
+        rc = save_get_id(in, &entry.id);
+    if (rc == OK)
+        rc = save_get(in, &entry.at_ms, 1);
+    if (rc != OK)
+        return rc;
+    rc = idmp_restore(st->more->idmp, s->hash_key, &entry, in->e);
+    return rc == ERR_CORRUPT ? save_corrupt(in, "an idempotence ID that cannot be there") : rc;
+}
+
+static int save_load_idmp(struct save_reader *in, struct state *s, struct stream *st)
+{
+    uint64_t numbers[4] = { 0 };
+    size_t n = 0;
+    int rc = save_get(in, numbers, 4);
+
+    if (rc == OK && (numbers[0] > IDMP_DURATION_MAX_S || numbers[1] > IDMP_MAXSIZE_MAX))
+        rc = save_corrupt(in, "settings of idempotence out of range");
+    if (rc == OK)
+        rc = save_get_n(in, 5, &n);
+    if (rc == OK)
+        rc = state_prepare_idmp_config(st, in->e);
+    if (rc != OK)
+        return rc;
+    st->more->idmp->duration_s = (uint32_t)numbers[0];
+    st->more->idmp->maxsize = (uint32_t)numbers[1];
+    st->more->idmp->iids_added = numbers[2];
+    st->more->idmp->iids_duplicates = numbers[3];
+    for (; n > 0 && rc == OK; n--)
+        rc = save_load_idmp_item(in, s, st);
+    return rc;
+}
+
+static int save_load_floor(struct save_reader *in, struct stream *st)
+{
+    struct id above = st->last_id;
+    int rc = state_prepare_remove(st, 0, in->e);
+
+    if (rc == OK)
+        rc = save_get_id(in, &st->more->floor);
+    if (rc == OK)
+        rc = save_get_id(in, &st->more->max_deleted);
+    if (rc == OK && id_next(&above) && id_cmp(st->more->floor, above) > 0)
+        rc = save_corrupt(in, "a floor above all entries");
+    return rc;
+}
+
+static int save_load_more(struct save_reader *in, struct state *s, struct stream *st)
+{
+    unsigned flags;
+    int rc = OK;
+
+    if (in->p == in->end || *in->p > SAVE_FLAGS)
+        return save_corrupt(in, "unknown flags");
+    flags = *in->p++;
+    if (flags & SAVE_HAS_FLOOR)
+        rc = save_load_floor(in, st);
+    if (rc == OK && flags & SAVE_HAS_DELETES)
+        rc = save_load_deletes(in, st);
+    if (rc == OK && flags & SAVE_HAS_SETTINGS)
+        rc = save_load_settings(in, s, st);
+    if (rc == OK && flags & SAVE_HAS_IDMP)
+        rc = save_load_idmp(in, s, st);
+    return rc;
+}
+
+/* oid, rev, db, name and expiry, of which a stream is made. */
+static int save_load_object(struct save_reader *in, struct state *s, struct stream **out)
+{
+    uint64_t oid_rev_db[3] = { 0 }, expiry_ms = 0;
+    struct slice name = { 0 };
+    struct object *o;
+    int rc = save_get(in, oid_rev_db, 3);
+
+    if (rc == OK)
+        rc = save_get_slice(in, &name);
+    if (rc == OK)
+        rc = save_get(in, &expiry_ms, 1);
+    if (rc == OK && (oid_rev_db[0] < LOG_FIRST_LSN || oid_rev_db[1] < oid_rev_db[0] ||
+                     oid_rev_db[1] > in->as_of || oid_rev_db[2] >= CONFIG_DATABASES))
+        rc = save_corrupt(in, "numbers that no object can have");
+    if (rc == OK)
+        rc = state_reserve_stream(s, name, out, in->e);
+    if (rc != OK)
+        return rc;
+    o = &(*out)->object;
+    o->oid = oid_rev_db[0];
+    o->rev = oid_rev_db[1];
+    o->db = (uint8_t)oid_rev_db[2];
+    o->expiry_ms = expiry_ms;
+    return OK;
+}
+
+static int save_load_numbers(struct save_reader *in, struct stream *st)
+{
+    uint64_t numbers[4] = { 0 };
+    int rc = save_get_id(in, &st->last_id);
+
+    if (rc == OK)
+        rc = save_get(in, numbers, 4);
+    if (rc != OK)
+        return rc;
+    st->sealed_last = st->last_id;
+    st->entries_added = numbers[0];
+    st->added_when_empty = numbers[1];
+    st->n_entries = numbers[2];
+    st->bytes = numbers[3];
+    return OK;
+}
+
+static int save_load_stream(struct save_reader *in, struct state *s)
+{
+    struct stream *st;
+    int rc = save_load_object(in, s, &st);
+
+    if (rc != OK)
+        return rc;
+    rc = save_load_numbers(in, st);
+    if (rc == OK)
+        rc = save_load_more(in, s, st);
+    if (rc == OK)
+        return replay_add(s, st, in->as_of, in->e);
+    state_discard_stream(st);
+    return rc;
+}
+
+/* More deleted IDs of a stream that came before. */
+static int save_load_rest(struct save_reader *in, struct state *s)
+{
+    struct object *o;
+    uint64_t oid = 0;
+    int rc = save_get(in, &oid, 1);
+
+    if (rc != OK)
+        return rc;
+    o = state_find_oid(s, oid);
+    if (o == NULL || o->type != OBJECT_STREAM)
+        return save_corrupt(in, "deleted IDs of no stream");
+    return save_load_deletes(in, (struct stream *)o);
+}
+
+int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e)
+{
+    struct save_reader in = { chunk.p, chunk.p, chunk.p + chunk.n, as_of, e };
+    int rc = OK;
+
+    while (in.p < in.end && rc == OK) {
+        switch (*in.p++) {
+        case SAVE_STREAM: rc = save_load_stream(&in, s); break;
+        case SAVE_DELETED: rc = save_load_rest(&in, s); break;
+        default: rc = save_corrupt(&in, "an unknown kind of item");
+        }
+    }
+    return rc;
+}

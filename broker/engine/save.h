@@ -1,0 +1,30 @@
+/* save.h - the state's objects as bytes, for checkpoints, and back.
+ *
+ * Saving goes on while commands run: a slice at a time, each object as it is when its turn comes. One may come twice.
+ * Loading takes what save_some made, in any number of pieces cut where it returned. Format: docs/format.md. */
+#ifndef BROKER_ENGINE_SAVE_H
+#define BROKER_ENGINE_SAVE_H
+#include "broker/engine/state.h"
+
+struct save {
+    uint64_t cursor; /* of the scan of the objects */
+    bool scanned;    /* all of it */
+    bool failed;     /* memory ran out */
+    uint64_t *oids;  /* found and not saved yet */
+    size_t n, cap;
+    uint64_t rest_oid; /* an object whose deleted IDs from `rest` on are still to be saved; 0: none */
+    struct id rest;
+};
+
+void save_begin(struct save *x);
+
+/* Adds about `budget` objects' worth to *out. False if everything has been saved, or memory ran out (out->failed). */
+bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer *out);
+
+void save_end(struct save *x); /* at any time */
+
+/* Adds the objects of a piece to a state for which replay_begin has been called; all of it is as of that record.
+ * Errors: ERR_CORRUPT (what is wrong, and where), ERR_NOMEM. */
+must_check int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e);
+
+#endif
