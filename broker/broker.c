@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "broker/engine/engine.h"
+#include "broker/engine/host.h"
 #include "broker/logger.h"
 #include "broker/net/connset.h"
 #include "broker/net/listener.h"
@@ -216,21 +217,16 @@ static void broker_on_wake(void *ctx)
     if (atomic_exchange(&b->stop_asked, false) && !b->stopping)
         broker_begin_stop(b);
     connset_log_moved(&b->conns);
+    connset_enter(&b->conns); /* at the round's end the log has its turn */
     broker_look_around(b);
 }
 
 static void broker_on_progress(void *ctx)
 {
-    struct broker *b = ctx;
+    struct engine *e = ctx;
+    struct broker *b = e->host.ctx;
 
     loop_wake(b->loop);
-}
-
-static int broker_on_replay(void *ctx, const struct log_record *r, struct err *e)
-{
-    struct broker *b = ctx;
-
-    return engine_replay(&b->engine, r, e);
 }
 
 static void broker_host_wake(void *ctx, struct client *c)
@@ -255,34 +251,48 @@ static void broker_host_config_changed(void *ctx, const char *key)
 
 /* ---- beginning and end ---- */
 
-static int broker_open_log(struct broker *b, struct log_recovery *info, struct err *e)
+static void broker_tell_store(struct broker *b, const struct log_recovery *info, uint64_t ms)
 {
-    const struct log_options options = {
-        .io = &b->io,
-        .dir = b->config.dir,
-        .file_bytes = b->config.segment_bytes,
-        .batch_bytes_max = b->config.max_batch_bytes,
-        .interval_ms = (uint64_t)b->config.interval_ms,
-        .salvage = b->config.salvage,
-        .threads = true,
-        .host.replay = broker_on_replay,
-        .host.on_progress = broker_on_progress,
-        .host.ctx = b,
-    };
-    uint64_t began = b->io.monotonic_ns(&b->io);
-    int rc = log_open(&options, &b->log, info, e);
+    struct log_stats stats;
 
-    if (rc != OK)
-        return rc;
+    log_get_stats(b->log, &stats);
     logger_write(&b->logger, CONFIG_LOG_NOTICE,
-                 "store %s %s: %llu records in %llu files, %llu bytes read in %llu ms",
+                 "store %s %s: %" PRIu64 " records in %" PRIu64 " files, %" PRIu64
+                 " bytes read in %" PRIu64 " ms; %" PRIu64 " segments with %" PRIu64
+                 " entries, checkpoint at %" PRIu64,
                  b->config.dir,
                  info->created ? "created"
                  : info->clean ? "opened"
                                : "recovered",
-                 (unsigned long long)info->n_records, (unsigned long long)info->n_files,
-                 (unsigned long long)info->bytes,
-                 (unsigned long long)((b->io.monotonic_ns(&b->io) - began) / 1000000));
+                 info->n_records, info->n_files, info->bytes, ms, stats.n_segments,
+                 stats.segment_entries, stats.checkpoint_lsn);
+}
+
+static int broker_open_log(struct broker *b, struct log_recovery *info, struct err *e)
+{
+    struct log_options options = { .io = &b->io,
+                                   .dir = b->config.dir,
+                                   .file_bytes = b->config.segment_bytes,
+                                   .batch_bytes_max = b->config.max_batch_bytes,
+                                   .interval_ms = (uint64_t)b->config.interval_ms,
+                                   .salvage = b->config.salvage,
+                                   .threads = true,
+                                   .part_bytes = b->config.arena_bytes,
+                                   .part_age_ms = (uint64_t)b->config.arena_age_ms,
+                                   .cache_bytes = b->config.cache_bytes,
+                                   .checkpoint_bytes = b->config.checkpoint_bytes };
+    uint64_t began = b->io.monotonic_ns(&b->io);
+    int rc;
+
+    host_init(&b->engine, &options.host);
+    options.host.on_progress = broker_on_progress;
+    rc = log_open(&options, &b->engine.log, info, e);
+    if (rc != OK)
+        return rc;
+    b->log = b->engine.log;
+    broker_tell_store(b, info, (b->io.monotonic_ns(&b->io) - began) / 1000000);
+    if (info->note[0] != '\0')
+        logger_write(&b->logger, CONFIG_LOG_WARNING, "%s", info->note);
     if (info->dropped_bytes > 0)
         logger_write(
             &b->logger, CONFIG_LOG_NOTICE,
@@ -324,15 +334,20 @@ static int broker_open_parts(struct broker *b, struct err *e)
     return rc;
 }
 
-/* Frees everything but the configuration and the log. */
+/* Frees what clients are served with; the engine stays for the log, which still asks it things. */
 static void broker_close_parts(struct broker *b)
 {
     broker_close_listener(b);
     connset_fini(&b->conns);
     loop_timer_free(b->accept_timer);
     loop_timer_free(b->stop_timer);
+}
+
+static void broker_free(struct broker *b)
+{
     if (b->engine_ready)
         engine_fini(&b->engine);
+    loop_free(b->loop); /* after the log's threads, which wake it */
 }
 
 int broker_open(const struct config *config, struct broker **out, struct err *e)
@@ -352,7 +367,7 @@ int broker_open(const struct config *config, struct broker **out, struct err *e)
         struct err later;
         broker_close_parts(b);
         err_ignore(log_close(b->log, &later)); /* the first failure is the one to tell */
-        loop_free(b->loop);
+        broker_free(b);
         free(b);
         return rc;
     }
@@ -400,7 +415,7 @@ int broker_close(struct broker *b, struct err *e)
                  rc != OK                ? e->text
                  : b->failure.code != OK ? "failed"
                                          : "all is stored");
-    loop_free(b->loop); /* after the log's threads, which wake it */
+    broker_free(b);
     config_fini(&b->config);
     free(b);
     return rc;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "broker/engine/engine.h"
+#include "broker/engine/host.h"
 #include "log/io.h"
 #include "tests/lib/random.h"
 
@@ -82,12 +83,12 @@ static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t 
                                     .dir = dir,
                                     .file_bytes = FILE_BYTES,
                                     .batch_bytes_max = p->config.max_batch_bytes,
-                                    .interval_ms = 1000,
-                                    .host.replay = engine_replay,
-                                    .host.ctx = &p->e };
-    if (log_open(&options, &p->log, &p->info, &e) != OK ||
-        engine_start(&p->e, p->log, &p->info, &e) != OK)
+                                    .interval_ms = 1000 };
+    host_init(&p->e, &options.host);
+    if (log_open(&options, &p->e.log, &p->info, &e) != OK ||
+        engine_start(&p->e, p->e.log, &p->info, &e) != OK)
         process_fail("open", &e);
+    p->log = p->e.log;
     for (int i = 0; i < N_CLIENTS; i++)
         engine_client_init(&p->e, &p->clients[i]);
     return p;
@@ -100,13 +101,13 @@ static void process_close(struct process *p, bool killed)
 
     for (int i = 0; i < N_CLIENTS; i++)
         engine_client_fini(&p->e, &p->clients[i]);
-    engine_fini(&p->e);
     while (log_step(p->log)) {
     }
     if (killed)
         log_abandon(p->log);
     else if (log_close(p->log, &e) != OK)
         process_fail("close", &e);
+    engine_fini(&p->e);
     config_fini(&p->config);
     free(p);
 }

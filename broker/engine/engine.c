@@ -79,13 +79,6 @@ void engine_fini(struct engine *e)
     e->watching = NULL;
 }
 
-int engine_replay(void *ctx, const struct log_record *r, struct err *e)
-{
-    struct engine *engine = ctx;
-
-    return replay_apply(&engine->state, r, e);
-}
-
 /* E1: later than all before, and no earlier than the wall clock. */
 static void engine_advance_clock(struct engine *e)
 {
@@ -102,7 +95,10 @@ static void engine_advance_clock(struct engine *e)
 int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,
                  struct err *err)
 {
-    (void)err;
+    int rc = replay_end(&e->state, err);
+
+    if (rc != OK)
+        return rc;
     e->log = log;
     if (info->last_clock > e->clock)
         e->clock = info->last_clock;
@@ -398,10 +394,22 @@ static void engine_step_dicts(struct engine *e)
     dict_step(&e->state.oids, ENGINE_DICT_SLICE);
 }
 
+/* What the log's workers need, and what is told them. */
+static bool engine_turn_log(struct engine *e)
+{
+    struct state_left *garbage = &e->state.garbage;
+
+    if (garbage->n > 0)
+        log_note_garbage(e->log, garbage->n, garbage->bytes);
+    *garbage = (struct state_left){ 0, 0 };
+    return log_turn(e->log);
+}
+
 void engine_round_end(struct engine *e)
 {
     engine_expire(e);
     e->busy = digest_step(e, ENGINE_DIGEST_SLICE);
+    e->busy |= engine_turn_log(e);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
@@ -409,14 +417,28 @@ void engine_round_end(struct engine *e)
     log_commit(e->log, e->waits_durable && !e->waits_written);
 }
 
+/* When the log wants a round, on the engine's clock. */
+static uint64_t engine_next_log_ms(const struct engine *e)
+{
+    uint64_t at_ns = log_next_turn_ns(e->log), now_ns;
+
+    if (at_ns == UINT64_MAX)
+        return UINT64_MAX;
+    now_ns = e->io->monotonic_ns(e->io);
+    return e->now_ms + (at_ns > now_ns ? (at_ns - now_ns) / 1000000 + 1 : 0);
+}
+
 uint64_t engine_next_deadline_ms(const struct engine *e)
 {
-    uint64_t next = blocking_next_deadline_ms(e->blocking);
+    uint64_t next = blocking_next_deadline_ms(e->blocking), log_ms;
 
     if (e->busy)
         return e->now_ms;
     if (e->failed)
         return next;
+    log_ms = engine_next_log_ms(e);
+    if (log_ms < next)
+        next = log_ms;
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         const struct object *o = state_next_expiry(&e->state, db);
         uint64_t at = o == NULL ? UINT64_MAX : o->expiry_ms;

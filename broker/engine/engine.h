@@ -17,6 +17,7 @@
 #include "broker/config.h"
 #include "broker/engine/client.h"
 #include "broker/engine/command.h"
+#include "broker/engine/save.h"
 #include "broker/engine/state.h"
 #include "log/err.h"
 #include "log/log.h"
@@ -49,8 +50,9 @@ struct engine {
     struct log *log;       /* borrowed */
     struct engine_host host;
     struct state state;
-    uint64_t clock;  /* hybrid, this round's: ms << 16 | counter; never goes back */
-    uint64_t now_ms; /* clock >> 16 */
+    struct save save; /* of the checkpoint that is being written */
+    uint64_t clock;   /* hybrid, this round's: ms << 16 | counter; never goes back */
+    uint64_t now_ms;  /* clock >> 16 */
     uint64_t started_ms;
     uint64_t rng[2]; /* for RANDOMKEY and the like; never in a record's way */
     uint64_t next_client_id;
@@ -71,14 +73,11 @@ struct engine {
     struct engine_stats stats;
 };
 
-/* Memory only; log_open is called after it with engine_replay and the engine as ctx, then engine_start.
+/* Memory only; log_open is called after it with what host_init gives (engine/host.h), then engine_start.
  * Errors: ERR_NOMEM, ERR_IO (no randomness). */
 must_check int engine_init(struct engine *e, struct config *config, struct io *io,
                            const struct engine_host *host, struct err *err);
 void engine_fini(struct engine *e);
-
-/* A log_replay_fn; ctx is the engine. */
-int engine_replay(void *ctx, const struct log_record *r, struct err *e);
 
 /* The log is open: takes it, sets the clock to no less than last_clock, seals the name table. */
 must_check int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,

@@ -259,7 +259,8 @@ int idmp_prepare(struct stream_idmp *x, const uint8_t hash_key[16], struct slice
     return idmp_make(x, producer, iid, out, e);
 }
 
-static void idmp_insert(struct stream_idmp *x, struct idmp_item *item, struct id id, uint64_t now_ms)
+static void idmp_insert(struct stream_idmp *x, struct idmp_item *item, struct id id,
+                        uint64_t now_ms)
 {
     struct idmp *m = x->map;
     struct idmp_producer *p = item->owner;

@@ -25,9 +25,10 @@
 #include "log/bytes.h"
 
 enum {
-    SAVE_DELETES = 1 << 14,       /* deleted IDs in one go */
-    SAVE_HEAD_MAX = 20 * VARINT_MAX, /* of a stream without name, deleted IDs, settings, idempotence */
-    SAVE_WORTH = 64,              /* deleted IDs, or idempotence IDs, that count as an object */
+    SAVE_DELETES = 1 << 14, /* deleted IDs in one go */
+    SAVE_HEAD_MAX =
+        20 * VARINT_MAX, /* of a stream without name, deleted IDs, settings, idempotence */
+    SAVE_WORTH = 64,     /* deleted IDs, or idempotence IDs, that count as an object */
 };
 
 enum save_kind { SAVE_STREAM = 1, SAVE_DELETED = 2 };
@@ -216,7 +217,8 @@ static size_t save_step(struct save *x, struct state *s, struct log_buffer *out)
 
 bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer *out)
 {
-    size_t steps = budget * 4; /* empty buckets and objects that are gone are worth little, but not nothing */
+    size_t steps =
+        budget * 4; /* empty buckets and objects that are gone are worth little, but not nothing */
 
     while (budget > 0 && steps-- > 0 && !x->failed && !out->failed) {
         size_t worth;
@@ -265,7 +267,7 @@ static int save_get_slice(struct save_reader *in, struct slice *out)
 /* A number of items of at least `bytes` bytes each. */
 static int save_get_n(struct save_reader *in, size_t bytes, size_t *out)
 {
-    uint64_t n;
+    uint64_t n = 0;
     int rc = save_get(in, &n, 1);
 
     if (rc == OK && n > (uint64_t)(in->end - in->p) / bytes)

@@ -12,7 +12,8 @@ struct save {
     bool failed;     /* memory ran out */
     uint64_t *oids;  /* found and not saved yet */
     size_t n, cap;
-    uint64_t rest_oid; /* an object whose deleted IDs from `rest` on are still to be saved; 0: none */
+    uint64_t
+        rest_oid; /* an object whose deleted IDs from `rest` on are still to be saved; 0: none */
     struct id rest;
 };
 

@@ -755,7 +755,9 @@ static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
     if (n > *budget) {
         struct id id;
         entry_id(stream_index_at(st->tail, stream_index_nth(st->tail, *budget)), &id);
-        stream_index_trim(st->tail, id);
+        n = stream_index_trim(st->tail, id);
+        st->bytes -= st->bytes / st->n_entries * n;
+        st->n_entries -= n;
         *budget = 0;
         return false;
     }
