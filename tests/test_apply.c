@@ -116,12 +116,12 @@ struct digest_text {
     char hex[33];
 };
 
-static struct digest_text process_digest(const struct process *p, uint64_t clock)
+static struct digest_text process_digest(struct process *p, uint64_t clock)
 {
     struct digest_text text;
     uint64_t sum[2];
 
-    if (state_digest(&p->e.state, clock, sum, NULL) != OK)
+    if (state_digest(&p->e.state, p->log, clock, sum, NULL) != OK)
         abort();
     snprintf(text.hex, sizeof text.hex, "%016llx%016llx", (unsigned long long)sum[1],
              (unsigned long long)sum[0]);

@@ -1,33 +1,40 @@
 /*
  * digest.c - a hash of the whole logical state.
  *
- * The hash of one object is the XXH3_128 of its header followed by its entries as they lie in the log:
+ * The hash of one object is the XXH3_128 of its header and of what its entries come to:
  *
- *   header   db, type, str name, expiry_ms, id last, entries_added, id max_deleted, 16 bytes of idmp_digest
+ *   header   db, type, str name, expiry_ms, id last, entries_added, n_entries, id max_deleted, settings, 16 bytes of
+ *            idmp_digest
+ *   entries  the sum modulo 2^128 of the XXH3_128 of each one, as it lies in the log; an entry has its ID in it
  *
- * Left out is what another process may have otherwise: oids, LSNs, hash keys, the order of tables. The
- * digest is the sum modulo 2^128 of the objects' hashes.
+ * Left out is what another process may have otherwise: oids, LSNs, hash keys, the order of tables, and where entries lie.
+ * A sum does not mind the latter: the tail is hashed here, on the engine's thread, what is in segments by the log's
+ * workers from what the stream was (log/reader.h). The digest is the sum modulo 2^128 of the objects' hashes.
+ *
+ *   gather    the objects, from the table by oid
+ *   sort      them by oid, as they lie in segments: then each block is decoded once. By a worker, if they are many
+ *   visit     one after the other: header, tail, and a snapshot of what is sealed, some at a time to a worker
  *
  * Made in slices, it is still the digest of one moment. Three rules pin that version while commands go on:
  *
- *   - Before an object that has not been hashed yet loses entries, it is hashed as a whole.
+ *   - Before an object that has not been hashed yet loses entries, or they lose their addresses, its tail is hashed as
+ *     a whole, and the snapshot taken.
  *   - Before its header changes or an entry is added, the header is kept in a `pin`, with the ID of the entry
  *     that was then the last; entries above it are left out later.
  *   - An object that loses its name stays in memory until the digest is done (state_reap waits).
  *
- * So every object of the pinned version is found in one of four places, looked through in this order: the
- * databases, the pins (an object may have been renamed to where the scan had already been), the objects dropped
- * since, the databases flushed since.
- *
- *   G1  object.digested is number if a pin has its header, number + 1 if it is in the sum or does not belong
- *       there, less if neither.
+ *   G1  object.digested is number if a pin has its header, number + 1 if it is in the sum (or on its way there) or does
+ *       not belong there, less if neither.
  *   G2  Numbers grow by 2 with each digest.
+ *   G3  Entries in segments have smaller IDs than the tail's first one.
  *
- * The client waits like a reader that blocks, for a key of the empty name; a false wake-up costs nothing.
+ * The client waits like a reader that blocks, for a key of the empty name; a false wake-up costs nothing. If it goes away,
+ * the digest is abandoned: workers see that and give up, the last one to be done frees it.
  */
 #include "broker/engine/digest.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -37,43 +44,83 @@
 #include "broker/engine/reply.h"
 #include "log/entry.h"
 
-enum { DIGEST_HEADER_MAX = 8 * VARINT_MAX + 16 + 16 }; /* without the name */
+enum {
+    DIGEST_SUM_BYTES = 16,
+    /* Without the name; with the sum of the entries. */
+    DIGEST_HEADER_MAX = (9 + 2 * SETTING_COUNT) * VARINT_MAX + 16 + DIGEST_SUM_BYTES,
+    DIGEST_BATCH = 256,       /* streams that a worker gets at a time */
+    DIGEST_JOBS_MAX = 2,      /* under way */
+    DIGEST_SORT_HERE = 1024,  /* so many are sorted on the engine's thread */
+    DIGEST_LOOK_AROUND = 1024 /* entries between two looks at whether it is still wanted */
+};
 
 struct digest_header {
-    struct id top; /* ID of the last entry that counts */
+    struct id top; /* ID of the last entry of the tail that counts */
     size_t n;
-    uint8_t *bytes;
+    uint8_t *bytes; /* owned; there is room for the sum of the entries behind them */
 };
 
 struct digest_pin {
-    struct dict_node node;       /* must be first */
-    struct object *object;       /* the key: an oid may change (state_set_id) */
-    struct digest_header header; /* its bytes lie behind the struct */
+    struct dict_node node; /* must be first */
+    struct object *object; /* the key: an oid may change (state_set_id) */
+    struct digest_header header;
 };
 
-enum digest_phase { DIGEST_LIVE, DIGEST_PINS, DIGEST_DROPPED, DIGEST_GRAVES, DIGEST_DONE };
+/* An object that is being hashed. */
+struct digest_part {
+    struct digest_header header;
+    uint64_t entries[2];
+    bool has_sealed;
+    struct sealed sealed;
+    struct id sealed_end; /* what is not below it is in the tail (G3) */
+};
+
+struct digest_batch { /* for a worker */
+    struct job job;   /* must be first */
+    struct digest *digest;
+    size_t n;
+    struct digest_part parts[DIGEST_BATCH];
+    uint64_t sum[2];
+    int rc;
+    struct err err;
+};
+
+struct digest_item {
+    uint64_t oid;
+    struct object *object;
+};
+
+struct digest_sort {
+    struct job job; /* must be first */
+    struct digest *digest;
+};
+
+enum digest_phase { DIGEST_GATHER, DIGEST_SORT, DIGEST_VISIT, DIGEST_DONE };
 
 struct digest {
     struct state *state;
+    struct log *log; /* NULL: nothing is sealed */
     struct client *owner;
     uint64_t lsn, clock; /* of the pinned version */
     uint64_t sum[2];
-    uint32_t number; /* G2 */
+    uint32_t number;                        /* G2 */
+    uint32_t generations[CONFIG_DATABASES]; /* then; what was flushed before has a smaller one */
+    bool at_once; /* all of it now, and sealed entries are read on the spot */
     enum digest_phase phase;
-    int db; /* where the scan is */
-    uint64_t cursor;
-    struct object *dropped, *dropped_end; /* the ones before `end` were dropped since */
-    struct state_grave *grave, *grave_end;
-    struct object **work; /* found and not hashed yet */
-    size_t n_work, cap_work;
-    bool failed; /* memory ran out */
+    uint64_t cursor; /* of the scan that gathers */
+    struct digest_item *items;
+    size_t n_items, cap_items, visited;
+    int rc; /* OK, or what went wrong */
+    struct err err;
     struct dict pins;
-    struct object *current; /* being hashed, entries from `next` on */
-    struct id next, top;
-    XXH3_state_t *hash;
+    struct object *current; /* being hashed, entries of the tail from `next` on */
+    struct id next;
+    struct digest_part part;
+    struct digest_batch *batch; /* being filled, or NULL */
+    struct digest_sort sort;
+    unsigned n_jobs;       /* with workers */
+    atomic_bool abandoned; /* nobody wants it any more */
 };
-
-/* ---- one object ---- */
 
 static void digest_add(uint64_t sum[2], uint64_t low, uint64_t high)
 {
@@ -81,43 +128,63 @@ static void digest_add(uint64_t sum[2], uint64_t low, uint64_t high)
     sum[1] += high + (sum[0] < low);
 }
 
-static struct id digest_top(const struct stream *st)
+static int digest_fail(struct digest *d, int rc, const struct err *e)
 {
-    struct stream_pos pos = stream_index_end(st->tail);
-    struct id id = ID_MIN;
-
-    if (stream_index_prev(st->tail, &pos))
-        entry_id(stream_index_at(st->tail, pos), &id);
-    return id;
+    if (d->rc == OK) {
+        d->rc = rc;
+        if (e != NULL)
+            d->err = *e;
+    }
+    return rc;
 }
 
-static size_t digest_header_max(const struct object *o)
+static void digest_fail_nomem(struct digest *d)
 {
-    return DIGEST_HEADER_MAX + o->name.n;
+    digest_fail(d, ERR_NOMEM, NULL);
 }
 
-/* Writes the header into h->bytes, which has room for digest_header_max. */
-static void digest_make_header(const struct object *o, uint64_t clock, struct digest_header *h)
+/* ---- one object ---- */
+
+static uint8_t *digest_put_settings(uint8_t *p, const struct stream_settings *x)
+{
+    p = varint_put(p, x->set);
+    for (unsigned tag = 1; tag < SETTING_COUNT; tag++)
+        if (x->set >> tag & 1)
+            p = varint_put(p, x->values[tag]);
+    return p;
+}
+
+static bool digest_make_header(const struct object *o, uint64_t clock, struct digest_header *h)
 {
     const struct stream *st = (const struct stream *)o;
     uint64_t idmp[2] = { 0, 0 };
-    uint8_t *p = h->bytes;
+    uint8_t *p = malloc(DIGEST_HEADER_MAX + o->name.n);
 
     assert(o->type == OBJECT_STREAM);
+    if (p == NULL)
+        return false;
+    h->bytes = p;
     idmp_digest(stream_idmp(st), clock >> 16, idmp);
     p = varint_put(varint_put(p, o->db), o->type);
     p = varint_put(slice_put(p, o->name), o->expiry_ms);
-    p = varint_put(id_put(p, st->last_id), st->entries_added);
-    p = id_put(p, stream_max_deleted(st));
+    p = varint_put(varint_put(id_put(p, st->last_id), st->entries_added), st->n_entries);
+    p = digest_put_settings(id_put(p, stream_max_deleted(st)), stream_settings(st));
     put_u64le(p, idmp[0]);
     put_u64le(p + 8, idmp[1]);
     h->n = (size_t)(p + 16 - h->bytes);
-    h->top = digest_top(st);
+    h->top = state_tail_last(st);
+    return true;
 }
 
-/* Hashes up to `budget` entries of [*next, top]; true when that was all. */
-static bool digest_entries(XXH3_state_t *hash, const struct stream *st, struct id *next,
-                           struct id top, size_t *budget)
+static void digest_entry(uint64_t sum[2], const uint8_t *entry, size_t len)
+{
+    XXH128_hash_t h = XXH3_128bits(entry, len);
+    digest_add(sum, h.low64, h.high64);
+}
+
+/* Hashes up to `budget` entries of the tail in [*next, top]; true when that was all. */
+static bool digest_tail(const struct stream *st, struct id *next, struct id top, size_t *budget,
+                        uint64_t sum[2])
 {
     struct stream_pos pos = stream_index_seek(st->tail, *next);
     const uint8_t *entry;
@@ -129,79 +196,82 @@ static bool digest_entries(XXH3_state_t *hash, const struct stream *st, struct i
         if (*budget == 0)
             return false;
         --*budget;
-        XXH3_128bits_update(hash, entry, (size_t)(entry_end(entry) - entry));
+        digest_entry(sum, entry, (size_t)(entry_end(entry) - entry));
         stream_index_next(st->tail, &pos);
     }
     return true;
 }
 
-static void digest_finish(XXH3_state_t *hash, uint64_t sum[2])
+/* Keeps what segments have of it now. */
+static void digest_take_sealed(struct log *log, const struct stream *st, struct digest_part *part)
 {
-    XXH128_hash_t h = XXH3_128bits_digest(hash);
-    digest_add(sum, h.low64, h.high64);
+    const uint8_t *first = stream_index_at(st->tail, stream_index_begin(st->tail));
+
+    part->has_sealed = log != NULL && stream_n_sealed(st) > 0;
+    part->sealed_end = ID_MAX;
+    if (first != NULL)
+        entry_id(first, &part->sealed_end);
+    if (part->has_sealed)
+        log_get_sealed(log, st->object.oid, stream_floor(st), stream_deletes(st), st->sealed_last,
+                       &part->sealed);
 }
 
-/* The whole object in one go. */
-static void digest_whole(XXH3_state_t *hash, const struct object *o,
-                         const struct digest_header *header, uint64_t sum[2])
+static int digest_read_all(struct digest_part *part, struct reader *r, const atomic_bool *abandoned,
+                           struct err *e)
 {
-    struct id next = ID_MIN;
-    size_t budget = SIZE_MAX;
+    int rc = reader_seek(r, part->sealed.floor, e);
+    const uint8_t *entry;
+    struct id id;
+    size_t len;
 
-    XXH3_128bits_reset(hash);
-    XXH3_128bits_update(hash, header->bytes, header->n);
-    digest_entries(hash, (const struct stream *)o, &next, header->top, &budget);
-    digest_finish(hash, sum);
-}
-
-/* ---- at once ---- */
-
-struct digest_all {
-    uint64_t clock, *sum;
-    XXH3_state_t *hash;
-    bool failed;
-};
-
-static bool digest_now(XXH3_state_t *hash, const struct object *o, uint64_t clock, uint64_t sum[2])
-{
-    struct digest_header header = { .bytes = malloc(digest_header_max(o)) };
-
-    if (header.bytes == NULL)
-        return false;
-    digest_make_header(o, clock, &header);
-    digest_whole(hash, o, &header, sum);
-    free(header.bytes);
-    return true;
-}
-
-static void digest_all_node(void *ctx, struct dict_node *node)
-{
-    struct digest_all *all = ctx;
-
-    if (!digest_now(all->hash, (const struct object *)(const void *)node, all->clock, all->sum))
-        all->failed = true;
-}
-
-int state_digest(const struct state *s, uint64_t clock, uint64_t sum[2], struct err *e)
-{
-    struct digest_all all = { clock, sum, XXH3_createState(), false };
-
-    sum[0] = 0;
-    sum[1] = 0;
-    if (all.hash == NULL)
-        return err_set(e, ERR_NOMEM, "make a digest");
-    for (int db = 0; db < CONFIG_DATABASES; db++) {
-        uint64_t cursor = 0;
-        do /* a scan marks the dict as being scanned, and no more */
-            cursor = dict_scan((struct dict *)(uintptr_t)&s->dbs[db].names, cursor, digest_all_node,
-                               &all);
-        while (cursor != 0);
+    for (size_t n = 0; rc == OK && (entry = reader_at(r, &len)) != NULL; n++) {
+        entry_id(entry, &id);
+        if (id_cmp(id, part->sealed_end) >= 0)
+            break;
+        if (n % DIGEST_LOOK_AROUND == 0 && atomic_load(abandoned))
+            break; /* the hash is not wanted */
+        digest_entry(part->entries, entry, len);
+        rc = reader_next(r, e);
     }
-    XXH3_freeState(all.hash);
-    return all.failed ? err_set(e, ERR_NOMEM, "make a digest") : OK;
+    return rc;
 }
 
-/* ---- in slices ---- */
+/* Hashes the sealed entries. May wait for the disk. */
+static int digest_read_sealed(struct digest_part *part, struct blockcache *cache,
+                              struct block_decoder *decoder, const atomic_bool *abandoned,
+                              struct err *e)
+{
+    struct reader reader;
+    int rc;
+
+    if (!part->has_sealed)
+        return OK;
+    reader_init(&reader, &part->sealed, cache, decoder, NULL);
+    rc = digest_read_all(part, &reader, abandoned, e);
+    reader_fini(&reader);
+    return rc;
+}
+
+/* All entries have been hashed: adds the object to the sum. */
+static void digest_finish(struct digest_part *part, uint64_t sum[2])
+{
+    struct digest_header *h = &part->header;
+    XXH128_hash_t hash;
+
+    put_u64le(h->bytes + h->n, part->entries[0]);
+    put_u64le(h->bytes + h->n + 8, part->entries[1]);
+    hash = XXH3_128bits(h->bytes, h->n + DIGEST_SUM_BYTES);
+    digest_add(sum, hash.low64, hash.high64);
+}
+
+static void digest_free_part(struct digest_part *part)
+{
+    free(part->header.bytes);
+    if (part->has_sealed)
+        sealed_fini(&part->sealed);
+}
+
+/* ---- life ---- */
 
 static struct digest_pin *digest_pin_of_node(const struct dict_node *node)
 {
@@ -218,135 +288,307 @@ static struct digest_pin *digest_pin_find(const struct digest *d, const struct o
     return digest_pin_of_node(dict_find(&d->pins, slice_of(&o, sizeof o)));
 }
 
-static struct digest *digest_new(struct state *s, struct client *owner, uint64_t lsn,
-                                 uint64_t clock)
+static void digest_init(struct digest *d, struct state *s, struct log *log, uint64_t clock)
 {
-    struct digest *d = calloc(1, sizeof *d);
-
-    if (d == NULL)
-        return NULL;
-    d->hash = XXH3_createState();
-    if (d->hash == NULL) {
-        free(d);
-        return NULL;
-    }
+    memset(d, 0, sizeof *d);
     dict_init(&d->pins, s->hash_key, digest_pin_key);
+    atomic_init(&d->abandoned, false);
     d->state = s;
-    d->owner = owner;
-    d->lsn = lsn;
+    d->log = log;
     d->clock = clock;
-    s->digest_number += 2;
-    d->number = s->digest_number;
-    d->dropped_end = s->dropped;
-    d->grave_end = s->graves;
-    return d;
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        d->generations[db] = s->dbs[db].generation;
 }
 
 static void digest_free_pin(void *ctx, struct dict_node *node)
 {
     (void)ctx;
+    free(digest_pin_of_node(node)->header.bytes);
     free(digest_pin_of_node(node));
 }
 
-void digest_free(struct digest *d)
+static void digest_free_batch(struct digest_batch *b)
+{
+    for (size_t i = 0; b != NULL && i < b->n; i++)
+        digest_free_part(&b->parts[i]);
+    free(b);
+}
+
+static void digest_fini(struct digest *d)
 {
     uint64_t cursor = 0;
 
-    if (d == NULL)
-        return;
     do
         cursor = dict_scan(&d->pins, cursor, digest_free_pin, NULL);
     while (cursor != 0);
     dict_fini(&d->pins);
-    XXH3_freeState(d->hash);
-    free(d->work);
+    if (d->current != NULL)
+        digest_free_part(&d->part);
+    digest_free_batch(d->batch);
+    free(d->items);
+}
+
+void digest_free(struct digest *d)
+{
+    if (d == NULL)
+        return;
+    atomic_store(&d->abandoned, true);
+    if (d->n_jobs > 0)
+        return; /* the last job does it */
+    digest_fini(d);
     free(d);
 }
 
+static void digest_job_done(struct digest *d)
+{
+    d->n_jobs--;
+    if (atomic_load(&d->abandoned))
+        digest_free(d);
+}
+
+/* ---- gathering ---- */
+
 static bool digest_is_done(const struct digest *d, const struct object *o)
 {
-    return o->digested > d->number; /* G1 */
+    return !d->at_once && o->digested > d->number; /* G1 */
 }
+
+static bool digest_has(const struct digest *d, const struct object *o)
+{
+    return !digest_is_done(d, o) && o->generation >= d->generations[o->db];
+}
+
+static void digest_push(struct digest *d, struct object *o)
+{
+    size_t cap = d->cap_items == 0 ? 64 : d->cap_items * 2;
+    struct digest_item *items = d->items;
+
+    if (d->n_items == d->cap_items) {
+        items = realloc(items, cap * sizeof *items);
+        if (items == NULL) {
+            digest_fail_nomem(d);
+            return;
+        }
+        d->items = items;
+        d->cap_items = cap;
+    }
+    items[d->n_items++] = (struct digest_item){ o->oid, o };
+}
+
+void digest_found(struct digest *d, struct object *o)
+{
+    if (d->phase == DIGEST_GATHER && d->rc == OK && digest_has(d, o))
+        digest_push(d, o);
+}
+
+static void digest_gather_node(void *ctx, struct dict_node *node)
+{
+    digest_found(ctx, state_of_oid_node(node));
+}
+
+static int digest_cmp(const void *a, const void *b)
+{
+    const struct digest_item *x = a, *y = b;
+    return x->oid < y->oid ? -1 : x->oid > y->oid;
+}
+
+static void digest_sort_items(struct digest *d)
+{
+    if (d->n_items > 0)
+        qsort(d->items, d->n_items, sizeof d->items[0], digest_cmp);
+}
+
+static void digest_sort_run(struct job *j)
+{
+    digest_sort_items(((struct digest_sort *)j)->digest);
+}
+
+static void digest_sort_done(struct job *j)
+{
+    struct digest *d = ((struct digest_sort *)j)->digest;
+
+    d->phase = DIGEST_VISIT;
+    digest_job_done(d);
+}
+
+/* All have been found. In which order they are visited matters only for what is in segments. */
+static void digest_begin_sort(struct digest *d)
+{
+    d->phase = DIGEST_VISIT;
+    if (d->log == NULL || !log_has_sealed(d->log))
+        return;
+    if (d->at_once || d->n_items <= DIGEST_SORT_HERE) {
+        digest_sort_items(d);
+        return;
+    }
+    d->phase = DIGEST_SORT;
+    d->sort = (struct digest_sort){
+        .job = { .lane = POOL_READ, .run = digest_sort_run, .done = digest_sort_done }, .digest = d
+    };
+    d->n_jobs++;
+    log_submit(d->log, &d->sort.job);
+}
+
+static void digest_gather(struct digest *d)
+{
+    d->cursor = dict_scan(&d->state->oids, d->cursor, digest_gather_node, d);
+    if (d->cursor == 0)
+        digest_begin_sort(d);
+}
+
+/* ---- with workers ---- */
+
+static void digest_batch_run(struct job *j)
+{
+    struct digest_batch *b = (struct digest_batch *)j;
+    struct block_decoder *decoder = block_decoder_new();
+
+    if (decoder == NULL)
+        b->rc = err_set(&b->err, ERR_NOMEM, "read what is sealed");
+    for (size_t i = 0; i < b->n && b->rc == OK; i++) {
+        b->rc = digest_read_sealed(&b->parts[i], log_cache(b->digest->log), decoder,
+                                   &b->digest->abandoned, &b->err);
+        if (b->rc == OK)
+            digest_finish(&b->parts[i], b->sum);
+    }
+    block_decoder_free(decoder);
+}
+
+static void digest_batch_done(struct job *j)
+{
+    struct digest_batch *b = (struct digest_batch *)j;
+    struct digest *d = b->digest;
+
+    if (b->rc == OK)
+        digest_add(d->sum, b->sum[0], b->sum[1]);
+    else
+        digest_fail(d, b->rc, &b->err);
+    digest_free_batch(b);
+    digest_job_done(d);
+}
+
+static void digest_submit_batch(struct digest *d)
+{
+    struct digest_batch *b = d->batch;
+
+    d->batch = NULL;
+    d->n_jobs++;
+    log_submit(d->log, &b->job);
+}
+
+/* The part, which has sealed entries, is a worker's from now on. */
+static void digest_give_part(struct digest *d, struct digest_part *part)
+{
+    struct digest_batch *b = d->batch;
+
+    if (b == NULL) {
+        b = malloc(sizeof *b);
+        if (b == NULL) {
+            digest_free_part(part);
+            digest_fail_nomem(d);
+            return;
+        }
+        b->job =
+            (struct job){ .lane = POOL_READ, .run = digest_batch_run, .done = digest_batch_done };
+        b->digest = d;
+        b->n = 0;
+        b->sum[0] = b->sum[1] = 0;
+        b->rc = OK;
+        d->batch = b;
+    }
+    b->parts[b->n++] = *part;
+    if (b->n == DIGEST_BATCH)
+        digest_submit_batch(d);
+}
+
+/* ---- visiting ---- */
 
 void digest_skip(struct digest *d, struct object *o)
 {
     o->digested = d->number + 1;
 }
 
-/* The object that is being hashed is complete. */
-static void digest_end_current(struct digest *d)
+/* Starts hashing o: its header now, or the one that was pinned. False: no memory. */
+static bool digest_begin(struct digest *d, struct object *o, struct digest_part *part)
 {
-    digest_finish(d->hash, d->sum);
-    d->current->digested = d->number + 1;
-    d->current = NULL;
+    struct digest_pin *pin = !d->at_once && o->digested == d->number ? digest_pin_find(d, o) : NULL;
+
+    *part = (struct digest_part){ 0 };
+    if (pin != NULL) {
+        part->header = pin->header;
+        pin->header.bytes = NULL;
+    } else if (!digest_make_header(o, d->clock, &part->header)) {
+        digest_fail_nomem(d);
+        return false;
+    }
+    digest_take_sealed(d->log, (const struct stream *)o, part);
+    return true;
 }
 
-/* Starts hashing o: its header now, or the one that was pinned. */
-static void digest_begin(struct digest *d, struct object *o)
+/* The tail has been hashed. */
+static void digest_end(struct digest *d, struct object *o, struct digest_part *part)
 {
-    struct digest_pin *pin = o->digested == d->number ? digest_pin_find(d, o) : NULL;
-    struct digest_header header = { 0 };
+    struct err e;
+    int rc = OK;
 
-    if (pin != NULL) {
-        header = pin->header;
-    } else {
-        header.bytes = malloc(digest_header_max(o));
-        if (header.bytes == NULL) {
-            d->failed = true;
-            return;
-        }
-        digest_make_header(o, d->clock, &header);
+    if (!d->at_once)
+        o->digested = d->number + 1;
+    if (part->has_sealed && !d->at_once) {
+        digest_give_part(d, part);
+        return;
     }
-    XXH3_128bits_reset(d->hash);
-    XXH3_128bits_update(d->hash, header.bytes, header.n);
-    if (pin == NULL)
-        free(header.bytes);
-    d->current = o;
-    d->next = ID_MIN;
-    d->top = header.top;
+    if (part->has_sealed)
+        rc = digest_read_sealed(part, log_cache(d->log), log_sync_decoder(d->log), &d->abandoned,
+                                &e);
+    if (rc == OK)
+        digest_finish(part, d->sum);
+    else
+        digest_fail(d, rc, &e);
+    digest_free_part(part);
+}
+
+static void digest_end_current(struct digest *d)
+{
+    struct object *o = d->current;
+
+    d->current = NULL;
+    digest_end(d, o, &d->part);
 }
 
 static void digest_pin(struct digest *d, struct object *o)
 {
-    struct digest_pin *pin = malloc(sizeof *pin + digest_header_max(o));
+    struct digest_pin *pin = malloc(sizeof *pin);
 
-    if (pin == NULL) {
-        d->failed = true;
+    if (pin == NULL || !digest_make_header(o, d->clock, &pin->header)) {
+        free(pin);
+        digest_fail_nomem(d);
         return;
     }
     pin->object = o;
-    pin->header.bytes = (uint8_t *)(pin + 1);
-    digest_make_header(o, d->clock, &pin->header);
     dict_add(&d->pins, &pin->node, digest_pin_key(&pin->node));
     o->digested = d->number;
 }
 
-/* Hashes o to its end before it loses entries; what is being hashed at the moment goes on afterwards. */
+/* Hashes the tail of o to its end before it loses entries; what is being hashed at the moment goes on afterwards. */
 static void digest_include(struct digest *d, struct object *o)
 {
-    struct digest_pin *pin = o->digested == d->number ? digest_pin_find(d, o) : NULL;
+    const struct stream *st = (const struct stream *)o;
     size_t budget = SIZE_MAX;
-    XXH3_state_t *hash;
+    struct digest_part part;
+    struct id next = ID_MIN;
 
     if (d->current == o) {
-        digest_entries(d->hash, (const struct stream *)o, &d->next, d->top, &budget);
+        digest_tail(st, &d->next, d->part.header.top, &budget, d->part.entries);
         digest_end_current(d);
-        return;
+    } else if (digest_begin(d, o, &part)) {
+        digest_tail(st, &next, part.header.top, &budget, part.entries);
+        digest_end(d, o, &part);
     }
-    hash = XXH3_createState();
-    if (hash == NULL)
-        d->failed = true;
-    else if (pin != NULL)
-        digest_whole(hash, o, &pin->header, d->sum);
-    else if (!digest_now(hash, o, d->clock, d->sum))
-        d->failed = true;
-    XXH3_freeState(hash);
-    o->digested = d->number + 1;
 }
 
 void digest_before(struct digest *d, struct object *o, enum digest_change change)
 {
-    if (d->failed || digest_is_done(d, o))
+    if (d->rc != OK || !digest_has(d, o))
         return;
     if (change == DIGEST_REMOVE)
         digest_include(d, o);
@@ -354,90 +596,70 @@ void digest_before(struct digest *d, struct object *o, enum digest_change change
         digest_pin(d, o);
 }
 
-static void digest_push(struct digest *d, struct object *o)
+static void digest_visit(struct digest *d)
 {
-    struct object **work;
-    size_t cap;
-
-    if (digest_is_done(d, o))
-        return;
-    if (d->n_work == d->cap_work) {
-        cap = d->cap_work == 0 ? 16 : d->cap_work * 2;
-        work = realloc(d->work, cap * sizeof *work);
-        if (work == NULL) {
-            d->failed = true;
-            return;
+    if (d->visited < d->n_items) {
+        struct object *o = d->items[d->visited++].object;
+        if (!digest_is_done(d, o) && digest_begin(d, o, &d->part)) {
+            d->current = o;
+            d->next = ID_MIN;
         }
-        d->work = work;
-        d->cap_work = cap;
+    } else if (d->batch != NULL) {
+        digest_submit_batch(d);
+    } else {
+        d->phase = DIGEST_DONE;
     }
-    d->work[d->n_work++] = o;
 }
 
-static void digest_push_node(void *ctx, struct dict_node *node)
+/* Whether nothing can be done before a worker has ended. */
+static bool digest_must_wait(const struct digest *d)
 {
-    digest_push(ctx, (struct object *)node);
+    return d->phase == DIGEST_SORT || d->n_jobs >= DIGEST_JOBS_MAX ||
+           (d->phase == DIGEST_DONE && d->n_jobs > 0);
 }
 
-static void digest_push_pin(void *ctx, struct dict_node *node)
+static bool digest_is_complete(const struct digest *d)
 {
-    digest_push(ctx, digest_pin_of_node(node)->object);
-}
-
-/* Looks for objects in the next bucket, or at the next dropped one. */
-static void digest_look(struct digest *d)
-{
-    switch (d->phase) {
-    case DIGEST_LIVE:
-        d->cursor = dict_scan(&d->state->dbs[d->db].names, d->cursor, digest_push_node, d);
-        if (d->cursor == 0 && ++d->db == CONFIG_DATABASES)
-            d->phase = DIGEST_PINS;
-        break;
-    case DIGEST_PINS:
-        d->cursor = dict_scan(&d->pins, d->cursor, digest_push_pin, d);
-        if (d->cursor == 0) {
-            d->phase = DIGEST_DROPPED;
-            d->dropped = d->state->dropped;
-            d->grave = d->state->graves;
-        }
-        break;
-    case DIGEST_DROPPED:
-        if (d->dropped == d->dropped_end) {
-            d->phase = DIGEST_GRAVES;
-            break;
-        }
-        digest_push(d, d->dropped);
-        d->dropped = (struct object *)d->dropped->node.next;
-        break;
-    case DIGEST_GRAVES:
-        if (d->grave == d->grave_end) {
-            d->phase = DIGEST_DONE;
-            break;
-        }
-        d->cursor = dict_scan(&d->grave->names, d->cursor, digest_push_node, d);
-        if (d->cursor == 0)
-            d->grave = d->grave->next;
-        break;
-    case DIGEST_DONE: break;
-    }
+    return d->rc != OK || (d->phase == DIGEST_DONE && d->n_jobs == 0);
 }
 
 static void digest_run(struct digest *d, size_t budget)
 {
-    while (budget > 0 && d->phase != DIGEST_DONE && !d->failed) {
-        if (d->current != NULL) {
-            if (digest_entries(d->hash, (const struct stream *)d->current, &d->next, d->top,
-                               &budget))
+    while (budget > 0 && !digest_is_complete(d) && !digest_must_wait(d)) {
+        const struct stream *st = (const struct stream *)d->current;
+
+        if (st != NULL) {
+            if (digest_tail(st, &d->next, d->part.header.top, &budget, d->part.entries))
                 digest_end_current(d);
-        } else if (d->n_work > 0) {
-            struct object *o = d->work[--d->n_work];
-            if (!digest_is_done(d, o))
-                digest_begin(d, o);
-        } else {
-            digest_look(d);
-            budget--;
+            continue;
         }
+        budget--;
+        if (d->phase == DIGEST_GATHER)
+            digest_gather(d);
+        else
+            digest_visit(d);
     }
+}
+
+/* ---- at once ---- */
+
+int state_digest(struct state *s, struct log *log, uint64_t clock, uint64_t sum[2], struct err *e)
+{
+    struct digest d;
+    int rc;
+
+    digest_init(&d, s, log, clock);
+    d.at_once = true;
+    digest_run(&d, SIZE_MAX);
+    rc = d.rc;
+    if (rc == ERR_NOMEM)
+        err_ignore(err_set(e, rc, "make a digest"));
+    else if (rc != OK && e != NULL)
+        *e = d.err;
+    sum[0] = d.sum[0];
+    sum[1] = d.sum[1];
+    digest_fini(&d);
+    return rc;
 }
 
 /* ---- BECK DIGEST ---- */
@@ -462,6 +684,28 @@ static void digest_reply_nomem(struct client *c)
     reply_error(c, "OOM not enough memory for a digest");
 }
 
+static void digest_reply_error(struct client *c, int rc, const struct err *e)
+{
+    if (rc == ERR_NOMEM)
+        digest_reply_nomem(c);
+    else
+        reply_error(c, "IOERR %s", e->text);
+}
+
+static struct digest *digest_new(struct engine *e, struct client *owner)
+{
+    struct digest *d = malloc(sizeof *d);
+
+    if (d == NULL)
+        return NULL;
+    digest_init(d, &e->state, e->log, e->clock);
+    d->owner = owner;
+    d->lsn = log_last_lsn(e->log);
+    e->state.digest_number += 2;
+    d->number = e->state.digest_number;
+    return d;
+}
+
 static void digest_drop(struct engine *e)
 {
     digest_free(e->state.digest);
@@ -475,16 +719,16 @@ static bool digest_serve(struct engine *e, struct client *c, void *ctx)
 
     (void)ctx;
     if (d == NULL) {
-        e->state.digest = digest_new(&e->state, c, log_last_lsn(e->log), e->clock);
+        e->state.digest = digest_new(e, c);
         if (e->state.digest == NULL)
             digest_reply_nomem(c);
         return e->state.digest == NULL;
     }
-    if (d->owner != c || (d->phase != DIGEST_DONE && !d->failed))
+    if (d->owner != c || !digest_is_complete(d))
         return false;
     engine_need_all(e, c);
-    if (d->failed)
-        digest_reply_nomem(c);
+    if (d->rc != OK)
+        digest_reply_error(c, d->rc, &d->err);
     else
         digest_reply(c, d->lsn, d->sum);
     digest_drop(e);
@@ -525,17 +769,20 @@ static void digest_wait(struct engine *e, struct client *c)
 
 void digest_command(struct engine *e, struct client *c, bool sync)
 {
+    struct err err;
     uint64_t sum[2];
+    int rc;
 
     if (!sync && !c->in_exec) {
         digest_wait(e, c);
         return;
     }
     engine_need_all(e, c);
-    if (state_digest(&e->state, e->clock, sum, NULL) == OK)
+    rc = state_digest(&e->state, e->log, e->clock, sum, &err);
+    if (rc == OK)
         digest_reply(c, log_last_lsn(e->log), sum);
     else
-        digest_reply_nomem(c);
+        digest_reply_error(c, rc, &err);
 }
 
 bool digest_step(struct engine *e, size_t budget)
@@ -546,8 +793,9 @@ bool digest_step(struct engine *e, size_t budget)
         return false;
     if (d != NULL)
         digest_run(d, budget);
-    if (d == NULL || d->failed || d->phase == DIGEST_DONE)
-        for (int db = 0; db < CONFIG_DATABASES; db++)
-            blocking_ready(e->blocking, db, slice_of("", 0));
+    if (d != NULL && !digest_is_complete(d))
+        return !digest_must_wait(d);
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        blocking_ready(e->blocking, db, slice_of("", 0));
     return true;
 }

@@ -1,7 +1,7 @@
 /* digest.h - BECK DIGEST: a 128-bit hash of the whole logical state, with the LSN that it stands for.
  *
- * It is the sum modulo 2^128 of the XXH3_128 of every object, so the order in which objects are met does
- * not matter: two stores with the same digest say the same to every reader. The essay of digest.c tells
+ * It is the sum modulo 2^128 of a hash of every object, so the order in which objects are met does
+ * not matter: two stores with the same digest say the same to every reader. Between versions of Beck it may differ. The essay of digest.c tells
  * what is hashed, and how a version is pinned while commands go on. */
 #ifndef BROKER_ENGINE_DIGEST_H
 #define BROKER_ENGINE_DIGEST_H
@@ -27,13 +27,16 @@ bool digest_step(struct engine *e, size_t budget);
  * state_reap frees nothing meanwhile. */
 enum digest_change {
     DIGEST_HEADER, /* an entry with a larger ID than all comes, or anything changes but the entries */
-    DIGEST_REMOVE /* entries go */
+    DIGEST_REMOVE, /* entries go, or lose their addresses */
 };
 void digest_before(struct digest *d, struct object *o, enum digest_change change);
 
 /* A new object, which the version that is pinned does not have. */
 void digest_skip(struct digest *d, struct object *o);
 
-void digest_free(struct digest *d); /* NULL is fine */
+/* An object is taken out of the table by oid, or has another oid from now on. */
+void digest_found(struct digest *d, struct object *o);
+
+void digest_free(struct digest *d); /* NULL is fine; what workers still do for it ends soon */
 
 #endif

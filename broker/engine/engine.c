@@ -408,8 +408,8 @@ static bool engine_turn_log(struct engine *e)
 void engine_round_end(struct engine *e)
 {
     engine_expire(e);
-    e->busy = digest_step(e, ENGINE_DIGEST_SLICE);
-    e->busy |= engine_turn_log(e);
+    e->busy = engine_turn_log(e);
+    e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);

@@ -494,6 +494,8 @@ static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
 {
     struct object *o = &st->object;
 
+    if (s->digest != NULL)
+        digest_found(s->digest, o);
     dict_remove(&s->oids, &o->oid_node);
     o->oid = lsn;
     st->due_s = 0;
@@ -609,6 +611,8 @@ void state_take_name(struct state *s, struct object *o)
 
 void state_drop(struct state *s, struct object *o)
 {
+    if (s->digest != NULL)
+        digest_found(s->digest, o);
     dict_remove(&s->oids, &o->oid_node);
     state_push(&s->dropped, o);
 }

@@ -272,7 +272,9 @@ static inline struct object *state_next_expiry(const struct state *s, int db)
 const char *state_check(const struct state *s);
 
 /* Hash of the whole logical state at that hybrid clock, the sum of the objects' hashes modulo 2^128; two halves,
- * low first. O(everything); engine/digest.c has it in slices too. Errors: ERR_NOMEM. */
-must_check int state_digest(const struct state *s, uint64_t clock, uint64_t sum[2], struct err *e);
+ * low first. O(everything); reads what is sealed on the spot (`log` NULL: nothing is). engine/digest.c has it in slices
+ * too. Errors: ERR_NOMEM, ERR_IO, ERR_CORRUPT. */
+must_check int state_digest(struct state *s, struct log *log, uint64_t clock, uint64_t sum[2],
+                            struct err *e);
 
 #endif
