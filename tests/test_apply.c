@@ -17,7 +17,7 @@
 #include "log/io.h"
 #include "tests/lib/random.h"
 
-enum { ARGS_MAX = 40, ARG_BYTES = 64, N_CLIENTS = 3, FILE_BYTES = 256 << 10 };
+enum { ARGS_MAX = 40, ARG_BYTES = 64, N_CLIENTS = 3, FILE_BYTES = 256 << 10, SEEN = 64 };
 
 struct process {  /* one start of an engine on a store */
     struct io io; /* must be first: the real one with another clock and randomness */
@@ -56,7 +56,48 @@ static void process_fail(const char *what, const struct err *e)
     abort();
 }
 
-static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t seed)
+/* A checkpoint as its pieces. */
+struct taken {
+    struct log_buffer bytes;
+    struct piece {
+        uint64_t as_of;
+        size_t n;
+    } pieces[4096];
+    size_t n_pieces;
+    uint64_t start_lsn, end_lsn;
+    uint64_t sealed_lsn; /* entries up to it are said to be in segments */
+    struct log_host host;
+};
+
+static int taken_replay(void *ctx, const struct log_record *record, struct err *e)
+{
+    struct taken *taken = ctx;
+    struct log_record r = *record;
+
+    r.sealed = r.lsn <= taken->sealed_lsn;
+    return taken->host.replay(taken->host.ctx, &r, e);
+}
+
+/* Gives the engine the checkpoint, and sees to it that the log goes on from there. */
+static int taken_load(struct taken *taken, struct log_host *host, struct err *e)
+{
+    const uint8_t *p = taken->bytes.p;
+    int rc = OK;
+
+    taken->host = *host;
+    for (size_t i = 0; i < taken->n_pieces && rc == OK; i++) {
+        rc = host->load(host->ctx, taken->pieces[i].as_of, slice_of(p, taken->pieces[i].n), e);
+        p += taken->pieces[i].n;
+    }
+    if (rc == OK)
+        rc = host->loaded(host->ctx, taken->start_lsn, taken->end_lsn, e);
+    *host = (struct log_host){ .ctx = taken, .replay = taken_replay };
+    return rc;
+}
+
+/* `taken` NULL: the engine begins empty. */
+static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint64_t seed,
+                                         struct taken *taken)
 {
     struct process *p = calloc(1, sizeof *p);
     struct engine_host host = { 0 };
@@ -85,6 +126,8 @@ static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t 
                                     .batch_bytes_max = p->config.max_batch_bytes,
                                     .interval_ms = 1000 };
     host_init(&p->e, &options.host);
+    if (taken != NULL && taken_load(taken, &options.host, &e) != OK)
+        process_fail("checkpoint", &e);
     if (log_open(&options, &p->e.log, &p->info, &e) != OK ||
         engine_start(&p->e, p->e.log, &p->info, &e) != OK)
         process_fail("open", &e);
@@ -94,8 +137,13 @@ static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t 
     return p;
 }
 
-/* Ends in good order, or as if killed; what was committed is on disk either way. */
-static void process_close(struct process *p, bool killed)
+static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t seed)
+{
+    return process_open_from(dir, wall_ms, seed, NULL);
+}
+
+/* Ends in good order, or as if killed; what was committed is on disk either way. The state stays. */
+static void process_close_log(struct process *p, bool killed)
 {
     struct err e = { 0 };
 
@@ -107,9 +155,19 @@ static void process_close(struct process *p, bool killed)
         log_abandon(p->log);
     else if (log_close(p->log, &e) != OK)
         process_fail("close", &e);
+}
+
+static void process_free(struct process *p)
+{
     engine_fini(&p->e);
     config_fini(&p->config);
     free(p);
+}
+
+static void process_close(struct process *p, bool killed)
+{
+    process_close_log(p, killed);
+    process_free(p);
 }
 
 struct digest_text {
@@ -131,12 +189,13 @@ static struct digest_text process_digest(struct process *p, uint64_t clock)
 /* ---- random commands ---- */
 
 struct request {
+    struct id seen[SEEN]; /* IDs of entries that are there, or were lately */
     struct slice argv[ARGS_MAX];
     size_t argc;
     char bytes[ARGS_MAX][ARG_BYTES];
 };
 
-/* Fills in a form: words, where K is a key, I an ID, N a small number, V a value, T a time in seconds. */
+/* Fills in a form: words, where K is a key, I an ID, E an entry's ID, N a small number, V a value, T a time in seconds. */
 static void request_make(struct request *r, struct random *rng, const char *form)
 {
     r->argc = 0;
@@ -147,6 +206,8 @@ static void request_make(struct request *r, struct random *rng, const char *form
             snprintf(out, ARG_BYTES, "k%zu", random_below(rng, 12));
         else if (n == 1 && *form == 'I')
             snprintf(out, ARG_BYTES, "%zu-%zu", random_below(rng, 4000000), random_below(rng, 3));
+        else if (n == 1 && *form == 'E')
+            out[id_format(r->seen[random_below(rng, SEEN)], out)] = '\0';
         else if (n == 1 && *form == 'N')
             snprintf(out, ARG_BYTES, "%zu", random_below(rng, 30));
         else if (n == 1 && *form == 'V')
@@ -179,11 +240,17 @@ static const char *const FORMS[] = {
     "XCFGSET K IDMP-MAXSIZE N",
     "XCFGSET K IDMP-DURATION N IDMP-MAXSIZE N",
     "XDEL K I I",
+    "XDEL K E E E",
+    "XDEL K E",
+    "XDELEX K IDS 3 E E E",
     "XDELEX K IDS 2 I I",
     "XTRIM K MAXLEN N",
     "XTRIM K MINID I",
+    "XTRIM K MINID E",
     "XTRIM K MAXLEN ~ N",
     "XSETID K 9000000-0",
+    "XSETID K I",
+    "XSETID K I MAXDELETEDID 0-1",
     "XSETID K 9000000-N ENTRIESADDED 10000 MAXDELETEDID I",
     "XREAD COUNT N STREAMS K K 0 I",
     "XRANGE K - +",
@@ -221,6 +288,19 @@ static void outputs_forget(struct process *p)
     }
 }
 
+static void requests_see(const struct process *p, struct random *rng, struct request *r)
+{
+    for (int i = 0; i < 12; i++) {
+        char key[8];
+        struct object *o;
+
+        snprintf(key, sizeof key, "k%d", i);
+        o = state_find(&p->e.state, 0, slice_str(key));
+        if (o != NULL)
+            r->seen[random_below(rng, SEEN)] = ((struct stream *)o)->last_id;
+    }
+}
+
 /* A round of some commands from random clients; time passes, and now and then jumps back. Returns the clock of
  * the last record. */
 static uint64_t random_round(struct process *p, struct random *rng, struct request *r,
@@ -243,6 +323,7 @@ static uint64_t random_round(struct process *p, struct random *rng, struct reque
     while (log_step(p->log)) {
     }
     outputs_forget(p);
+    requests_see(p, rng, r);
     return log_last_lsn(p->log) > last_lsn ? p->e.clock : last_clock;
 }
 
@@ -316,7 +397,7 @@ static void check_state(const struct process *p)
 static void a_replay_elsewhere_and_at_another_time_gives_the_same_digest(void **state)
 {
     struct random rng = random_seeded("a_replay");
-    struct request *r = malloc(sizeof *r);
+    struct request *r = calloc(1, sizeof *r);
 
     (void)state;
     assert_non_null(r);
@@ -350,6 +431,118 @@ static void a_replay_elsewhere_and_at_another_time_gives_the_same_digest(void **
     free(r);
 }
 
+/* ---- a checkpoint ---- */
+
+static void taken_piece(struct taken *taken, struct process *p, size_t budget, bool *more)
+{
+    size_t before = taken->bytes.n;
+
+    *more = save_some(&p->e.save, budget, &taken->bytes);
+    assert_false(taken->bytes.failed);
+    assert_true(taken->n_pieces < sizeof taken->pieces / sizeof taken->pieces[0]);
+    taken->end_lsn = log_last_lsn(p->log);
+    taken->pieces[taken->n_pieces++] = (struct piece){ taken->end_lsn, taken->bytes.n - before };
+}
+
+/* Rounds of commands, during which a checkpoint is taken. */
+static uint64_t random_rounds_with_checkpoint(struct process *p, struct random *rng,
+                                              struct request *r, struct taken *taken)
+{
+    size_t from = random_below(rng, 300), slow = 1 + random_below(rng, 4);
+    uint64_t clock = 0;
+    bool more = true;
+
+    for (size_t i = 0; i < 400 || more; i++) {
+        clock = random_round(p, rng, r, clock);
+        if (i == from) {
+            taken->start_lsn = log_last_lsn(p->log);
+            save_begin(&p->e.save, &p->e.state);
+        }
+        if (i >= from && more && random_below(rng, slow) == 0)
+            taken_piece(taken, p, 1 + random_below(rng, 2), &more);
+    }
+    save_end(&p->e.save);
+    return clock;
+}
+
+struct compared {
+    struct process *other;
+    size_t n;
+};
+
+static void compare_node(void *ctx, struct dict_node *node)
+{
+    struct stream *a = (struct stream *)(void *)node, *b;
+    struct compared *c = ctx;
+
+    b = (struct stream *)state_find(&c->other->e.state, a->object.db, a->object.name);
+    assert_non_null(b);
+    assert_int_equal(a->object.oid, b->object.oid);
+    assert_int_equal(a->object.rev, b->object.rev);
+    assert_int_equal(a->object.expiry_ms, b->object.expiry_ms);
+    assert_int_equal(a->n_entries, b->n_entries);
+    assert_int_equal(a->bytes, b->bytes);
+    assert_int_equal(a->entries_added, b->entries_added);
+    assert_int_equal(a->added_when_empty, b->added_when_empty);
+    assert_int_equal(id_cmp(a->last_id, b->last_id), 0);
+    assert_int_equal(id_cmp(stream_max_deleted(a), stream_max_deleted(b)), 0);
+    c->n++;
+}
+
+/* All that a checkpoint keeps is the same; where entries lie is not looked at. */
+static void compare_states(struct process *p, struct process *other)
+{
+    struct compared c = { other, 0 };
+
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        uint64_t cursor = 0;
+        do
+            cursor = dict_scan(&p->e.state.dbs[db].names, cursor, compare_node, &c);
+        while (cursor != 0);
+    }
+    assert_int_equal(c.n, p->e.state.n_objects);
+    assert_int_equal(c.n, other->e.state.n_objects);
+    check_state(other);
+}
+
+static void a_checkpoint_taken_among_commands_and_the_log_after_it_give_the_state(void **state)
+{
+    struct random rng = random_seeded("a_checkpoint");
+    struct request *r = calloc(1, sizeof *r);
+
+    (void)state;
+    assert_non_null(r);
+    for (size_t round = random_rounds(60); round > 0; round--) {
+        struct taken *taken = calloc(1, sizeof *taken);
+        struct process *before, *after;
+        struct digest_text a, b;
+        char dir[64];
+        uint64_t clock;
+
+        assert_non_null(taken);
+        store_make(dir);
+        before = process_open(dir, 1000000, random_u64(&rng));
+        clock = random_rounds_with_checkpoint(before, &rng, r, taken);
+        a = process_digest(before, clock);
+        process_close_log(before, true);
+        after = process_open_from(dir, before->wall_ms, random_u64(&rng), taken);
+        b = process_digest(after, clock);
+        assert_string_equal(a.hex, b.hex);
+        compare_states(before, after);
+        process_close(after, true);
+        /* Had the first part of it been sealed meanwhile, all but the entries would be the same. */
+        taken->sealed_lsn = random_below(&rng, (size_t)taken->start_lsn + 1);
+        after = process_open_from(dir, before->wall_ms, random_u64(&rng), taken);
+        compare_states(before, after);
+        process_close(after, true);
+        process_free(before);
+        free(taken->bytes.p);
+        free(taken);
+        store_remove(dir);
+    }
+    free(r);
+}
+
 static void the_random_commands_are_all_that_write(void **state)
 {
     (void)state;
@@ -370,7 +563,7 @@ static void the_random_commands_are_all_that_write(void **state)
 static void a_digest_depends_on_the_clock_it_is_given(void **state)
 {
     struct random rng = random_seeded("a_digest_depends");
-    struct request *r = malloc(sizeof *r);
+    struct request *r = calloc(1, sizeof *r);
     struct digest_text now, same, later;
     struct process *p;
     char dir[64];
@@ -398,6 +591,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_random_commands_are_all_that_write),
         cmocka_unit_test(a_replay_elsewhere_and_at_another_time_gives_the_same_digest),
+        cmocka_unit_test(a_checkpoint_taken_among_commands_and_the_log_after_it_give_the_state),
         cmocka_unit_test(a_digest_depends_on_the_clock_it_is_given),
     };
 

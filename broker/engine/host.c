@@ -93,13 +93,13 @@ static void host_folded(void *ctx, uint64_t oid, const struct delset *folded, st
 static void host_save_begin(void *ctx)
 {
     struct engine *e = ctx;
-    save_begin(&e->save);
+    save_begin(&e->save, &e->state);
 }
 
 static bool host_save_some(void *ctx, size_t budget, struct log_buffer *out)
 {
     struct engine *e = ctx;
-    return save_some(&e->save, &e->state, budget, out);
+    return save_some(&e->save, budget, out);
 }
 
 static void host_save_end(void *ctx)

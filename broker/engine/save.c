@@ -2,7 +2,8 @@
  * save.c - objects as a checkpoint has them.
  *
  * The table by oid is scanned by a cursor that resizing does not disturb: every object that is there from the first slice
- * to the last comes at least once, under whatever names it has meanwhile. Objects flushed since are skipped.
+ * to the last comes at least once, under whatever names it has meanwhile. One that gets another oid (state_set_id)
+ * is added to those still to be saved. Objects flushed since are skipped.
  *
  *   stream        | 1 | oid, rev, db, str name, expiry, id last, entries_added, added_when_empty, n_entries, bytes |
  *                 | flags | id floor, id max_deleted | deleted IDs | settings | idempotence |     as the flags say
@@ -170,20 +171,22 @@ static size_t save_rest(struct save *x, const struct state *s, struct log_buffer
 
 /* ---- going through all of them ---- */
 
-void save_begin(struct save *x)
+void save_begin(struct save *x, struct state *s)
 {
-    *x = (struct save){ 0 };
+    *x = (struct save){ .state = s };
+    s->save = x;
 }
 
 void save_end(struct save *x)
 {
+    if (x->state != NULL)
+        x->state->save = NULL;
     free(x->oids);
     *x = (struct save){ 0 };
 }
 
-static void save_found(void *ctx, struct dict_node *node)
+void save_found(struct save *x, uint64_t oid)
 {
-    struct save *x = ctx;
     size_t cap = x->cap == 0 ? 16 : x->cap * 2;
     uint64_t *oids = x->oids;
 
@@ -196,26 +199,31 @@ static void save_found(void *ctx, struct dict_node *node)
         x->oids = oids;
         x->cap = cap;
     }
-    oids[x->n++] = state_of_oid_node(node)->oid;
+    oids[x->n++] = oid;
+}
+
+static void save_found_node(void *ctx, struct dict_node *node)
+{
+    save_found(ctx, state_of_oid_node(node)->oid);
 }
 
 /* Saves what is next, or looks for more; returns what that was worth. */
-static size_t save_step(struct save *x, struct state *s, struct log_buffer *out)
+static size_t save_step(struct save *x, struct log_buffer *out)
 {
     const struct object *o;
 
     if (x->rest_oid != 0)
-        return save_rest(x, s, out);
+        return save_rest(x, x->state, out);
     if (x->n == 0) {
-        x->cursor = dict_scan(&s->oids, x->cursor, save_found, x);
+        x->cursor = dict_scan(&x->state->oids, x->cursor, save_found_node, x);
         x->scanned = x->cursor == 0;
         return 0;
     }
-    o = state_find_oid(s, x->oids[--x->n]);
+    o = state_find_oid(x->state, x->oids[--x->n]);
     return o == NULL ? 0 : save_stream(x, (const struct stream *)(const void *)o, out);
 }
 
-bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer *out)
+bool save_some(struct save *x, size_t budget, struct log_buffer *out)
 {
     size_t steps =
         budget * 4; /* empty buckets and objects that are gone are worth little, but not nothing */
@@ -224,7 +232,7 @@ bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer
         size_t worth;
         if (x->scanned && x->n == 0 && x->rest_oid == 0)
             return false;
-        worth = save_step(x, s, out);
+        worth = save_step(x, out);
         budget -= worth < budget ? worth : budget;
     }
     out->failed |= x->failed;

@@ -7,6 +7,7 @@
 #include "broker/engine/state.h"
 
 struct save {
+    struct state *state;
     uint64_t cursor; /* of the scan of the objects */
     bool scanned;    /* all of it */
     bool failed;     /* memory ran out */
@@ -17,10 +18,13 @@ struct save {
     struct id rest;
 };
 
-void save_begin(struct save *x);
+void save_begin(struct save *x, struct state *s);
 
 /* Adds about `budget` objects' worth to *out. False if everything has been saved, or memory ran out (out->failed). */
-bool save_some(struct save *x, struct state *s, size_t budget, struct log_buffer *out);
+bool save_some(struct save *x, size_t budget, struct log_buffer *out);
+
+/* An object has another oid from now on: the scan may not come to it. */
+void save_found(struct save *x, uint64_t oid);
 
 void save_end(struct save *x); /* at any time */
 

@@ -28,6 +28,7 @@
 #include "broker/engine/digest.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/replay.h"
+#include "broker/engine/save.h"
 #include "log/bytes.h"
 #include "log/entry.h"
 #include "log/record.h"
@@ -500,6 +501,8 @@ static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
     o->oid = lsn;
     st->due_s = 0;
     o->rev = lsn;
+    if (s->save != NULL)
+        save_found(s->save, lsn);
     dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
     st->sealed_last = ID_MIN;
     st->more->floor = ID_MIN;

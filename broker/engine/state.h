@@ -19,6 +19,7 @@
 struct digest; /* engine/digest.h */
 struct idmp;   /* engine/idmp.h */
 struct replay; /* engine/replay.h */
+struct save;   /* engine/save.h */
 struct idmp_item;
 
 enum object_type { OBJECT_STREAM = 1 };
@@ -159,6 +160,7 @@ struct state {
     struct digest *digest;       /* the one being made of a pinned version, or NULL */
     uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
     uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
+    struct save *save;           /* the checkpoint being written, or NULL */
     struct state_left garbage;   /* gone from segments since the log was told (log_note_garbage) */
     struct replay *replay;       /* at a start, while a checkpoint is completed; else NULL */
     /* Counts live entries of segments with IDs in [from, to], for old records that do not; NULL: there are none. */
