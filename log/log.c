@@ -161,14 +161,15 @@ int log_open(const struct log_options *o, struct log **out, struct log_recovery 
         rc = store_open(&l->store, l->io, l->dir, e);
     if (rc == OK)
         rc = keeper_open(o, l->store.uuid, l->store.is_new, &l->keeper, e);
+    *out = l; /* the host may look at what is sealed while it replays */
     if (rc == OK)
         rc = log_recover(l, o, info, e);
     if (rc != OK) {
+        *out = NULL;
         log_abandon(l);
         return rc;
     }
     l->arena = keeper_arena(l->keeper);
-    *out = l;
     return OK;
 }
 

@@ -151,7 +151,8 @@ struct log_recovery {
         [320]; /* names what was set aside, or what was damaged and could be done without; else empty */
 };
 
-/* Opens the store in `dir`, replaying every record, and is ready for appends when it returns.
+/* Opens the store in `dir`, replaying every record, and is ready for appends when it returns. *out is set before the
+ * host's first call, which may look at what is sealed; NULL after a failure.
  * Errors: ERR_LOCKED, ERR_FORMAT (not a store, newer, not empty), ERR_CORRUPT (names file and
  * offset; the directory is unchanged), ERR_IO, ERR_FULL, ERR_NOMEM, or replay's. The text is one
  * line for the operator: which file, what is wrong, what to do. */
