@@ -59,11 +59,11 @@ $(BUILD)/tests/corpus_%: $(BUILD)/obj/tests/corpus.o $(BUILD)/obj/tests/fuzz_%.o
     $(BUILD)/libcore.a $(BUILD)/libbeck.a
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(TEST_LIBS)
-# log/ once more, with the bugs of log/bug.h, for the test that plants them
+# log/ and its host once more, with the bugs of log/bug.h, for the test that plants them
 $(BUILD)/obj/bugs/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DBECK_PLANTED_BUGS -MMD -MP -c -o $@ $<
-$(BUILD)/tests/test_planted_bugs: $(patsubst %.c,$(BUILD)/obj/bugs/%.o,tests/test_planted_bugs.c $(wildcard log/*.c)) \
+$(BUILD)/tests/test_planted_bugs: $(patsubst %.c,$(BUILD)/obj/bugs/%.o,tests/test_planted_bugs.c tests/lib/host.c $(wildcard log/*.c)) \
     $(BUILD)/libtest.a
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ $(TEST_LIBS)

@@ -1,7 +1,7 @@
 /*
  * test_planted_bugs.c - the crash suites fail when the log has a bug. A suite that cannot fail proves nothing.
  *
- * log/ is built into this program with BECK_PLANTED_BUGS (log/bug.h). Each bug is planted in turn in a child
+ * log/ and the host of tests/lib/host.c are built into this program with BECK_PLANTED_BUGS (log/bug.h). Each bug is planted in turn in a child
  * process and the suites run until one fails; an assertion of the log that stops the child counts too. Without a
  * bug all of them must hold.
  */
@@ -36,7 +36,25 @@ static const struct {
     [BUG_CLOCK_NOT_CARRIED] = { "a start doesn't tell the highest clock", NULL },
     [BUG_UNALIGNED_AFTER_SYNC] = { "new frames share a sector with synced ones", NULL },
     [BUG_SYNCED_BEFORE_DURABLE] = { "synced_lsn claims what is only written", NULL },
+    [BUG_MANIFEST_BEFORE_SYNC] = { "a manifest names what is not durable", seal_points },
+    [BUG_SEGMENT_NOT_SYNCED] = { "a segment is installed unsynced", seal_points },
+    [BUG_UNLINK_BEFORE_MANIFEST] = { "inputs of a merge go before the manifest", seal_points },
+    [BUG_WAL_RELEASED_EARLY] = { "the log that an older checkpoint needs is gone", seal_damage },
+    [BUG_CHECKPOINT_END_IGNORED] = { "a log that ends before its checkpoint does", seal_damage },
+    [BUG_REPLAY_COUNTS_TWICE] = { "what a chunk has seen is applied again", seal_random },
+    [BUG_DELETES_FORGOTTEN] = { "deletes that a merge has not folded are lost", seal_random },
+    [BUG_SEAL_REVIVES] = { "deleted entries are sealed and come back", seal_random },
+    [BUG_INSTALL_AT_ONCE] = { "a segment counts before the tail is cut", seal_random },
+    [BUG_NAME_LOSER_KEPT] = { "of two bindings of a name the older one wins", seal_random },
 };
+
+/* All suites, those of the log alone first. */
+enum { N_SUITES = CRASH_SUITES + SEAL_SUITES };
+
+static const struct crash_named *suite_of(size_t i)
+{
+    return i < CRASH_SUITES ? &crash_suites[i] : &seal_suites[i - CRASH_SUITES];
+}
 
 /* What a child tells its parent. */
 struct verdict {
@@ -53,7 +71,7 @@ static void child_suite(size_t suite, const struct crash_options *options, struc
     v->suite = suite;
     if (write(fd, v, sizeof *v) != sizeof *v)
         _exit(2);
-    crash_suites[suite].run(options, &v->result);
+    suite_of(suite)->run(options, &v->result);
 }
 
 static void child_run(int bug, int fd)
@@ -68,11 +86,11 @@ static void child_run(int bug, int fd)
         options.seed = 1;
     planted_bug = bug;
     memset(&v, 0, sizeof v);
-    for (size_t i = 0; i < CRASH_SUITES; i++)
-        if (crash_suites[i].run == bugs[bug].first)
+    for (size_t i = 0; i < N_SUITES; i++)
+        if (suite_of(i)->run == bugs[bug].first)
             child_suite(i, &options, &v, fd);
-    for (size_t i = 0; i < CRASH_SUITES; i++)
-        if (crash_suites[i].run != bugs[bug].first)
+    for (size_t i = 0; i < N_SUITES; i++)
+        if (suite_of(i)->run != bugs[bug].first)
             child_suite(i, &options, &v, fd);
     if (write(fd, &v, sizeof v) != sizeof v)
         _exit(2);
@@ -114,8 +132,8 @@ static bool bug_try(int bug)
     close(fds[0]);
     clock_gettime(CLOCK_MONOTONIC, &ended);
     caught = WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 1);
-    printf("%-45s %-10s %-13s %8" PRIu64 " starts %6.1f s\n", bugs[bug].what,
-           caught ? "caught by" : "not caught", caught ? crash_suites[v.suite].name : "",
+    printf("%-47s %-10s %-24s %8" PRIu64 " starts %6.1f s\n", bugs[bug].what,
+           caught ? "caught by" : "not caught", caught ? suite_of(v.suite)->name : "",
            v.result.n_opens,
            (double)(ended.tv_sec - began.tv_sec) + (double)(ended.tv_nsec - began.tv_nsec) * 1e-9);
     printf("    %s\n", WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : v.result.why);
