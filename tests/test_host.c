@@ -1,5 +1,6 @@
 /* test_host.c - the rules of a fuzzy checkpoint, as tests/lib/host.c applies them: chunks of different moments and the
- * log from the first of them on give what the log alone gives. Whatever judges the log has to be right itself. */
+ * log from the first of them on give what the log alone gives. Whatever judges the log has to be right itself; and the
+ * broker's state, which was written apart from it, must come to the same. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/engine/replay.h"
+#include "broker/engine/state.h"
 #include "log/entry.h"
 #include "tests/lib/host.h"
 #include "tests/lib/random.h"
@@ -128,6 +131,7 @@ struct chunk {
     uint64_t as_of;
     uint8_t *p;
     size_t n;
+    struct host_stream saved; /* what is in it, if n > 0 */
 };
 
 /* `live` goes through a script while a checkpoint of it is made from record `from` on; chunks of one stream each. */
@@ -150,7 +154,12 @@ static size_t script_run(struct script *s, struct host *live, size_t from, struc
             calls.save_begin(live);
         struct log_buffer b = { 0 };
         more = calls.save_some(live, 1, &b);
-        chunks[n++] = (struct chunk){ FIRST + s->n - 1, b.p, b.n };
+        chunks[n] = (struct chunk){ .as_of = FIRST + s->n - 1, .p = b.p, .n = b.n };
+        if (b.n > 0) {
+            chunks[n].saved = *host_find(live, live->saved_oid);
+            chunks[n].saved.deletes = delset_ref(chunks[n].saved.deletes);
+        }
+        n++;
         if (!more) {
             calls.save_end(live);
             *end = s->n;
@@ -183,57 +192,178 @@ static void same(const struct host *want, const struct host *got, uint64_t seale
     }
 }
 
-static void once(uint64_t seed)
+/* A life, a checkpoint of it from `start` to `end` (both 0: there is none), and what is kept of the log. */
+struct life {
+    struct script script;
+    struct host *live;
+    struct chunk chunks[N_RECORDS];
+    size_t n_chunks;
+    uint64_t start, end, sealed;
+    size_t first; /* record that is replayed */
+};
+
+static void life_run(struct life *l, uint64_t seed)
 {
     struct random rng = { seed };
-    static struct script s;
-    struct chunk chunks[N_RECORDS];
-    struct host *live = host_begin(0, 0), *next;
-    size_t from = 1 + random_below(&rng, N_RECORDS), end, n;
+    size_t from = 1 + random_below(&rng, N_RECORDS), end;
+
+    memset(l, 0, sizeof *l);
+    l->live = host_begin(0, 0);
+    l->n_chunks = script_run(&l->script, l->live, from, l->chunks, &rng, &end);
+    l->sealed = FIRST + random_below(&rng, N_RECORDS);
+    if (end == SIZE_MAX)
+        return;
+    l->start = FIRST + from - 1;
+    l->end = FIRST + end - 1;
+    l->first = (size_t)((l->start < l->sealed ? l->start : l->sealed) + 1 - FIRST);
+}
+
+static void life_end(struct life *l)
+{
+    for (size_t i = 0; i < l->n_chunks; i++) {
+        delset_unref(l->chunks[i].saved.deletes);
+        free(l->chunks[i].p);
+    }
+    host_free(l->live);
+}
+
+static void host_once(struct life *l)
+{
+    struct host *next = host_new();
     struct log_host calls;
     struct err e = { 0 };
-    uint64_t sealed, begin;
 
-    memset(&s, 0, sizeof s);
-    n = script_run(&s, live, from, chunks, &rng, &end);
-    sealed = FIRST + random_below(&rng, N_RECORDS);
-    next = host_new();
     host_set_calls(next, &calls);
     host_enter(next);
-    for (size_t i = 0; i < n && end != SIZE_MAX; i++)
-        assert_int_equal(calls.load(next, chunks[i].as_of, slice_of(chunks[i].p, chunks[i].n), &e),
-                         OK);
-    if (end == SIZE_MAX)
-        assert_int_equal(calls.loaded(next, 0, 0, &e), OK);
-    else
-        assert_int_equal(calls.loaded(next, FIRST + from - 1, FIRST + end - 1, &e), OK);
+    for (size_t i = 0; i < l->n_chunks && l->end > 0; i++) {
+        const struct chunk *c = &l->chunks[i];
+        assert_int_equal(calls.load(next, c->as_of, slice_of(c->p, c->n), &e), OK);
+    }
+    assert_int_equal(calls.loaded(next, l->start, l->end, &e), OK);
     host_leave(next);
-    begin = end == SIZE_MAX ? FIRST - 1 : FIRST + from - 1; /* the log is kept from there on */
-    begin = begin < sealed ? begin : sealed;
-    for (size_t i = (size_t)(begin + 1 - FIRST); i < s.n; i++)
-        feed(next, &s, i, FIRST + i <= sealed);
+    for (size_t i = l->first; i < l->script.n; i++)
+        feed(next, &l->script, i, FIRST + i <= l->sealed);
     if (host_complete(next, &e) != OK)
         fail_msg("%s", e.text);
-    same(live, next, sealed);
-    for (size_t i = 0; i < n; i++)
-        free(chunks[i].p);
-    host_free(live);
+    same(l->live, next, l->sealed);
     host_free(next);
+}
+
+/* ---- the broker's state ---- */
+
+static struct slice name_of(uint32_t name, uint8_t out[4])
+{
+    put_u32le(out, name);
+    return slice_of(out, 4);
+}
+
+static void state_load(struct state *s, const struct chunk *c)
+{
+    const struct host_stream *from = &c->saved;
+    struct stream *st = NULL;
+    struct err e = { 0 };
+    uint8_t name[4];
+
+    assert_int_equal(state_reserve_stream(s, name_of(from->name, name), &st, &e), OK);
+    assert_int_equal(state_prepare_remove(st, 1, &e), OK);
+    st->object.oid = from->oid;
+    st->object.rev = from->rev;
+    st->last_id = st->sealed_last = from->last;
+    st->n_entries = from->n;
+    st->bytes = from->bytes;
+    st->entries_added = from->added;
+    st->more->floor = from->floor;
+    st->more->max_deleted = from->max_deleted;
+    delset_unref(st->more->deletes);
+    st->more->deletes = delset_ref(from->deletes);
+    assert_int_equal(replay_add(s, st, c->as_of, &e), OK);
+}
+
+static void state_same(const struct host *want, const struct state *s, uint64_t sealed_lsn)
+{
+    uint8_t name[4];
+
+    assert_null(state_check(s));
+    assert_int_equal(s->n_objects, want->n);
+    for (size_t i = 0; i < want->n; i++) {
+        const struct host_stream *a = want->streams[i];
+        const struct stream *b = (struct stream *)state_find(s, 0, name_of(a->name, name));
+        size_t k = 0;
+        assert_non_null(b);
+        assert_int_equal(a->oid, b->object.oid);
+        assert_int_equal(a->rev, b->object.rev);
+        assert_int_equal(a->n, b->n_entries);
+        assert_int_equal(a->bytes, b->bytes);
+        assert_int_equal(a->added, b->entries_added);
+        assert_int_equal(id_cmp(a->last, b->last_id), 0);
+        assert_int_equal(id_cmp(a->max_deleted, stream_max_deleted(b)), 0);
+        while (k < a->n_tail && a->tail[k].id.ms <= sealed_lsn)
+            k++;
+        assert_int_equal(a->n_tail - k, stream_index_n(b->tail));
+        for (uint64_t m = 0; k + m < a->n_tail; m++) {
+            struct id id;
+            entry_id(stream_index_at(b->tail, stream_index_nth(b->tail, m)), &id);
+            assert_int_equal(id_cmp(a->tail[k + m].id, id), 0);
+        }
+    }
+}
+
+static void state_once(struct life *l)
+{
+    static const uint8_t key[16] = { 1 };
+    struct state s;
+    struct err e = { 0 };
+
+    state_init(&s, key);
+    if (l->end > 0) {
+        assert_int_equal(replay_begin(&s, &e), OK);
+        for (size_t i = 0; i < l->n_chunks; i++)
+            if (l->chunks[i].n > 0)
+                state_load(&s, &l->chunks[i]);
+        replay_loaded(&s, l->start, l->end);
+    }
+    for (size_t i = l->first; i < l->script.n; i++) {
+        struct log_record r = l->script.records[i];
+        r.sealed = r.lsn <= l->sealed;
+        if (replay_apply(&s, &r, &e) != OK)
+            fail_msg("record %zu: %s", i, e.text);
+    }
+    if (replay_end(&s, &e) != OK)
+        fail_msg("%s", e.text);
+    state_same(l->live, &s, l->sealed);
+    replay_free(&s);
+    state_fini(&s);
+}
+
+static void many_lives(const char *name, void (*once)(struct life *l))
+{
+    static struct life l;
+    struct random r = random_seeded(name);
+
+    for (size_t i = 0; i < random_rounds(3000); i++) {
+        life_run(&l, r.state + i);
+        once(&l);
+        life_end(&l);
+    }
 }
 
 static void a_fuzzy_checkpoint_and_the_log_give_what_the_log_alone_gives(void **state)
 {
-    struct random r = random_seeded("host");
-
     (void)state;
-    for (size_t i = 0; i < random_rounds(3000); i++)
-        once(r.state + i);
+    many_lives("host", host_once);
+}
+
+static void the_brokers_state_comes_to_the_same(void **state)
+{
+    (void)state;
+    many_lives("state", state_once);
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fuzzy_checkpoint_and_the_log_give_what_the_log_alone_gives),
+        cmocka_unit_test(the_brokers_state_comes_to_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
