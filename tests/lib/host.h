@@ -40,7 +40,7 @@ struct host {
     uint64_t n_replayed;
     uint64_t saved_oid; /* a checkpoint is written: this one was the last */
     bool saving, is_loaded;
-    unsigned inside;  /* calls that may ask us are under way: log_open, _turn, _close */
+    unsigned inside;  /* calls that may ask us are under way: log_open, _turn, _step, _close */
     uint64_t n_asked; /* describe, sealed, folded and objects saved since the last host_enter */
     uint64_t n_sealed_calls, n_folded_calls, n_saves;
     void (*on_replay)(void *ctx, const struct log_record *r); /* before it; may be NULL */
@@ -52,7 +52,7 @@ struct host *host_new(void);
 void host_free(struct host *h); /* NULL is fine */
 void host_set_calls(struct host *h, struct log_host *out);
 
-/* Around log_open, log_turn and log_close, the only ones that may call us. */
+/* Around log_open, log_turn, log_step and log_close, the only ones that may call us. */
 void host_enter(struct host *h);
 void host_leave(struct host *h);
 

@@ -489,7 +489,9 @@ bool sealstart_work(struct sealstart *s, size_t max)
     bool more = true;
 
     for (; more && n < STEPS_MAX && (max == 0 || n < max) && s->why[0] == '\0'; n++) {
+        host_enter(s->host);
         more = log_step(s->log);
+        host_leave(s->host);
         more = turn(s->log, s->host, s->why) || more;
     }
     if (n == STEPS_MAX)
@@ -910,7 +912,9 @@ void sealworld_work(struct sealworld *w, size_t n, bool random)
         sealworld_commit(w, false);
     for (size_t i = 0; w->log != NULL && more && (n == 0 || i < n) && sealworld_holds(w); i++) {
         w->role = ROLE_STEP;
+        host_enter(w->host); /* without threads a step may be a turn */
         more = random ? log_step_pick(w->log, simio_random(&w->rng)) : log_step(w->log);
+        host_leave(w->host);
         w->role = ROLE_NONE;
         sealworld_poll(w);
         if (!random || !more || simio_below(&w->rng, 2))
