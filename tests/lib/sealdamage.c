@@ -349,7 +349,7 @@ static void damage_sectors(struct damage *d)
         struct simio *copy = simio_copy(d->w.disk);
         simio_break_sector(copy, d->file, at);
         snprintf(what, sizeof what, "sector %zu of %s cannot be read", at, d->file);
-        damage_judge(d, copy, damage_is_spare(d), what);
+        damage_judge(d, copy, false, what);
     }
 }
 

@@ -443,7 +443,11 @@ static void start_judge(struct sealstart *s)
     if (s->n > 0 && s->n < w->n_ops && w->ops[s->n - 1].batch == w->ops[s->n].batch)
         start_fails(s, "a batch was torn: LSN %" PRIu64 " is its last", w->ops[s->n - 1].lsn);
     if (s->n > 0 && s->info.last_clock < w->ops[s->n - 1].clock)
-        start_fails(s, "last_clock is below that of the last record");
+        start_fails(s,
+                    "last_clock is %" PRIu64 ", below that of LSN %" PRIu64 ", %" PRIu64
+                    " (replayed up to %" PRIu64 ", a checkpoint from %" PRIu64 " to %" PRIu64 ")",
+                    s->info.last_clock, w->ops[s->n - 1].lsn, w->ops[s->n - 1].clock,
+                    s->host->last_replayed, s->host->start_lsn, s->host->end_lsn);
     if (s->n > 0 && log_durable_lsn(s->log) < w->ops[s->n - 1].lsn)
         start_fails(s, "what was replayed is not durable after the start");
     s->rc = host_complete(s->host, &s->err);
@@ -1058,7 +1062,8 @@ static void files_each(void *ctx, const char *path)
     else if (strncmp(name, "ckpt-", 5) == 0 && strstr(name, ".tmp") == NULL)
         f->n_checkpoints++;
     else if (strncmp(name, "wal-", 4) != 0 && strcmp(name, "STORE") != 0 &&
-             strcmp(name, "MANIFEST") != 0 && strncmp(name, "quarantine/", 11) != 0)
+             strcmp(name, "work-reserve") != 0 && strcmp(name, "MANIFEST") != 0 &&
+             strncmp(name, "quarantine/", 11) != 0)
         sealworld_fails(f->w, "the file %s belongs to nothing", path);
 }
 
