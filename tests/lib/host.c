@@ -355,6 +355,8 @@ static int host_apply(struct host *h, const struct log_record *r, struct err *e)
 {
     struct record_reader in = { r->body, r->body + r->len, true };
 
+    if (r->lsn > h->last_lsn)
+        h->last_lsn = r->lsn;
     switch (r->type) {
     case RECORD_STREAM: apply_stream(h, r, &in); break;
     case RECORD_NAME: apply_name(h, r, &in); break;
@@ -397,8 +399,6 @@ static int host_replay(void *ctx, const struct log_record *r, struct err *e)
         return OK;
     if (h->on_replay != NULL)
         h->on_replay(h->replay_ctx, r);
-    if (r->lsn > h->last_lsn)
-        h->last_lsn = r->lsn;
     return host_apply(h, r, e);
 }
 
@@ -420,7 +420,9 @@ static int host_loaded(void *ctx, uint64_t start_lsn, uint64_t end_lsn, struct e
                 h->streams[i]->as_of, start_lsn, end_lsn);
     h->is_loaded = true;
     h->start_lsn = start_lsn;
-    h->last_lsn = h->end_lsn = end_lsn;
+    h->end_lsn = end_lsn;
+    if (h->last_lsn > end_lsn)
+        host_notes(h, "a checkpoint up to %" PRIu64 " has LSN %" PRIu64, end_lsn, h->last_lsn);
     return OK;
 }
 
@@ -468,7 +470,7 @@ static void host_folded(void *ctx, uint64_t oid, const struct delset *folded, st
 
 /* ---- checkpoints ------------------------------------------------------------------------------- */
 
-/* oid, name, rev, last, floor, max_deleted, n, bytes, added, n, n times id */
+/* A chunk: the last LSN, then of each stream: oid, name, rev, last, floor, max_deleted, n, bytes, added, n, n times id */
 static size_t host_save_one(uint8_t *p, const struct host_stream *s)
 {
     uint8_t *at = p;
@@ -492,6 +494,16 @@ static size_t host_save_one(uint8_t *p, const struct host_stream *s)
     return (size_t)(at - p);
 }
 
+static bool host_save_lsn(const struct host *h, struct log_buffer *out)
+{
+    uint8_t *p = log_buffer_grow(out, VARINT_MAX);
+
+    if (p == NULL)
+        return false;
+    out->n += (size_t)(varint_put(p, h->last_lsn) - p);
+    return true;
+}
+
 static void host_save_begin(void *ctx)
 {
     struct host *h = host_asked(ctx, "save_begin");
@@ -509,6 +521,8 @@ static bool host_save_some(void *ctx, size_t budget, struct log_buffer *out)
 
     if (!h->saving)
         host_notes(h, "save_some without save_begin");
+    if (!host_save_lsn(h, out))
+        abort();
     for (size_t i = 0; i < h->n; i++) {
         const struct host_stream *s = h->streams[i];
         size_t max = (12 + 2 * (size_t)delset_n(s->deletes) + 6) * VARINT_MAX;
@@ -540,7 +554,10 @@ static int host_load(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct e
 {
     struct host *h = host_asked(ctx, "load");
     struct record_reader in = { chunk.p, chunk.p + chunk.n, true };
+    uint64_t last_lsn = take_u64(&in);
 
+    if (last_lsn > h->last_lsn)
+        h->last_lsn = last_lsn;
     while (in.ok && in.at < in.end) {
         uint64_t oid = take_u64(&in), n;
         struct host_stream *s = host_find(h, oid);

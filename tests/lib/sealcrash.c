@@ -598,7 +598,7 @@ static void full_once(const struct crash_options *o, uint64_t room, struct crash
     life_run(&l, begin, sizeof begin / sizeof begin[0]);
     life_run(&l, fill_disk, 1);
     simio_set_capacity(l.w.disk, simio_used_bytes(l.w.disk) + room, true);
-    for (int i = 0; i < 60 && sealworld_holds(&l.w) && l.w.n_refused == 0 && !l.w.was_full; i++)
+    for (int i = 0; i < 400 && sealworld_holds(&l.w) && l.w.n_refused == 0 && !l.w.was_full; i++)
         life_run(&l, fill, sizeof fill / sizeof fill[0]);
     if (sealworld_holds(&l.w) && !l.w.was_full && l.w.n_refused == 0)
         sealworld_fails(&l.w, "the disk never got full");
@@ -615,9 +615,9 @@ static void full_once(const struct crash_options *o, uint64_t room, struct crash
 
 void seal_full(const struct crash_options *o, struct crash_result *out)
 {
-    uint64_t step = o->full ? 4096 : (uint64_t)(20000 / (o->scale + 0.01)) + 1;
+    uint64_t step = o->full ? 4096 : (uint64_t)(8000 / (o->scale + 0.01)) + 1;
 
-    for (uint64_t room = 4096 + o->seed % step; room < 400000 && out->why[0] == '\0'; room += step)
+    for (uint64_t room = 4096 + o->seed % step; room < 160000 && out->why[0] == '\0'; room += step)
         full_once(o, room, out);
 }
 

@@ -51,6 +51,7 @@ struct sealworld {
     struct model now; /* all of them */
     struct model at;  /* as far as somebody asked last */
     uint64_t n_batches, lsn_given, last_committed, clock;
+    uint64_t largest_batch;    /* bytes */
     uint64_t written, durable; /* highest watermarks since the last start */
     bool failed, was_full;
     bool
