@@ -131,7 +131,7 @@ struct chunk {
     uint64_t as_of;
     uint8_t *p;
     size_t n;
-    struct host_stream saved; /* what is in it, if n > 0 */
+    struct host_stream saved; /* what is in it; oid 0: nothing */
 };
 
 /* `live` goes through a script while a checkpoint of it is made from record `from` on; chunks of one stream each. */
@@ -153,9 +153,10 @@ static size_t script_run(struct script *s, struct host *live, size_t from, struc
         if (s->n == from)
             calls.save_begin(live);
         struct log_buffer b = { 0 };
+        uint64_t before = live->saved_oid;
         more = calls.save_some(live, 1, &b);
         chunks[n] = (struct chunk){ .as_of = FIRST + s->n - 1, .p = b.p, .n = b.n };
-        if (b.n > 0) {
+        if (live->saved_oid != before) {
             chunks[n].saved = *host_find(live, live->saved_oid);
             chunks[n].saved.deletes = delset_ref(chunks[n].saved.deletes);
         }
@@ -318,7 +319,7 @@ static void state_once(struct life *l)
     if (l->end > 0) {
         assert_int_equal(replay_begin(&s, &e), OK);
         for (size_t i = 0; i < l->n_chunks; i++)
-            if (l->chunks[i].n > 0)
+            if (l->chunks[i].saved.oid > 0)
                 state_load(&s, &l->chunks[i]);
         replay_loaded(&s, l->start, l->end);
     }

@@ -35,7 +35,7 @@ struct host {
     struct host_stream **streams; /* in order of oid */
     size_t n, cap;
     uint64_t start_lsn, end_lsn; /* of the checkpoint that was loaded */
-    uint64_t last_lsn;           /* the highest that it has met, the log's own records left out */
+    uint64_t last_lsn;           /* the highest that it has applied; a checkpoint has it too */
     uint64_t last_replayed, last_clock;
     uint64_t n_replayed;
     uint64_t saved_oid; /* a checkpoint is written: this one was the last */

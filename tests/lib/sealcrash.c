@@ -111,7 +111,7 @@ static void life_close(struct life *l)
     bool failed = w->failed;
     char text[200];
 
-    if (w->log != NULL && !sealworld_close(w, text) && !w->faulty && !failed && !w->was_full)
+    if (w->log != NULL && !sealworld_close(w, text) && !w->faulty && !failed && !w->limited)
         sealworld_fails(w, "log_close failed: %s", text);
 }
 

@@ -965,7 +965,7 @@ static void world_on_done(struct log_request *r, int rc, const struct err *e)
     q->pending = false;
     q->rc = rc;
     snprintf(q->text, sizeof q->text, "%.199s", rc == OK ? "" : e->text);
-    if (w->log != NULL && rc != OK && !w->faulty && !w->failed && !w->was_full)
+    if (w->log != NULL && rc != OK && !w->faulty && !w->failed && !w->limited)
         sealworld_fails(w, "request %d failed: %s", (int)q->what, q->text);
     if (rc == OK && q->what == ASK_BACKUP) {
         w->n_backups++;
@@ -1029,6 +1029,7 @@ void sealworld_poll(struct sealworld *w)
     w->written = written;
     w->failed = log_failure(w->log, &e) != OK;
     w->was_full = w->was_full || log_is_full(w->log);
+    w->limited = w->limited || simio_capacity(w->disk) > 0;
     if (w->role != ROLE_NONE)
         return;
     log_get_stats(w->log, &stats);
