@@ -375,10 +375,10 @@ void seal_points(const struct crash_options *o, struct crash_result *out)
 
     life_init(&l, o->seed, "crash points of sealing", out);
     l.judge.modes = (1u << SIMIO_N_MODES) - 1;
-    l.judge.max_variants = o->full ? 32 : 2;
-    l.judge.max_inner = o->full ? 32 : 1;
+    l.judge.max_variants = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
+    l.judge.max_inner = o->full ? 32 : 1 + (uint64_t)o->scale;
     l.judge.wants = points_wants;
-    l.judge.one_in = o->full || o->scale >= 3 ? 1 : (uint64_t)(3 / (o->scale + 0.01));
+    l.judge.one_in = o->full || o->scale >= 0.5 ? 1 : (uint64_t)(1 / (o->scale + 0.01));
     l.judge.from = o->seed;
     l.w.work_one_in = 8;
     life_run(&l, life, LIFE_STEPS);

@@ -54,6 +54,7 @@ struct sealworld {
     uint64_t largest_batch;    /* bytes */
     uint64_t written, durable; /* highest watermarks since the last start */
     bool failed, was_full;
+    bool limited; /* the disk had no room for everything, once */
     bool
         faulty; /* an operation may fail, or has failed: background work may be given up, reads may fail */
     bool unsynced; /* nothing may be concluded from `written` */
