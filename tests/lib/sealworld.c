@@ -681,6 +681,15 @@ bool sealworld_close(struct sealworld *w, char text[200])
 
 /* ---- operations -------------------------------------------------------------------------------- */
 
+/* What takes space is refused on a full disk, before it comes to the log. */
+static bool world_has_room(struct sealworld *w)
+{
+    bool full = w->log != NULL && log_is_full(w->log);
+
+    w->n_refused += full;
+    return !full;
+}
+
 /* Work, until the log can take more. */
 static bool world_wait(struct sealworld *w)
 {
@@ -752,7 +761,7 @@ void sealworld_create(struct sealworld *w, uint32_t name, enum log_class class)
     struct op o = { .type = RECORD_STREAM, .class = (uint8_t) class, .name = name };
     uint8_t body[64];
 
-    if (world_wait(w) && model_find_name(&w->now, name) == NULL)
+    if (world_wait(w) && world_has_room(w) && model_find_name(&w->now, name) == NULL)
         world_append(w, &o, body, (size_t)(name_put(body, name) - body));
 }
 
@@ -775,7 +784,7 @@ static void world_add_one(struct sealworld *w, const struct model_stream *s, enu
 
 void sealworld_add(struct sealworld *w, uint32_t name, size_t n, enum log_class class)
 {
-    for (size_t i = 0; i < n && world_wait(w); i++) {
+    for (size_t i = 0; i < n && world_wait(w) && world_has_room(w); i++) {
         const struct model_stream *s = model_find_name(&w->now, name);
         if (s != NULL)
             world_add_one(w, s, class);
@@ -1033,7 +1042,7 @@ void sealworld_poll(struct sealworld *w)
     if (w->role != ROLE_NONE)
         return;
     log_get_stats(w->log, &stats);
-    if (stats.unsealed_bytes > 3 * (w->options.part_bytes + w->largest_batch))
+    if (!w->limited && stats.unsealed_bytes > 3 * (w->options.part_bytes + w->largest_batch))
         sealworld_fails(w, "%" PRIu64 " bytes are unsealed", stats.unsealed_bytes);
 }
 
