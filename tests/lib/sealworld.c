@@ -621,9 +621,12 @@ static void world_end(struct sealworld *w)
 
 void sealworld_abandon(struct sealworld *w)
 {
-    if (w->log == NULL)
+    struct log *l = w->log;
+
+    if (l == NULL)
         return;
-    log_abandon(w->log);
+    w->log = NULL; /* requests that are answered now tell nothing */
+    log_abandon(l);
     world_end(w);
 }
 
