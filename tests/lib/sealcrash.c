@@ -94,10 +94,10 @@ static void life_restart(struct life *l, enum simio_mode mode)
     uint64_t faults;
 
     sealworld_abandon(w);
-    for (int tries = 0; tries < 20 && w->log == NULL && sealworld_holds(w); tries++) {
+    for (int tries = 0; tries < 60 && w->log == NULL && sealworld_holds(w); tries++) {
         faults = simio_n_faults(w->disk);
         simio_crash(w->disk, mode, simio_random(&l->rng));
-        if (!sealworld_open(w, mode, w->faulty && tries < 19) && tries > 0 &&
+        if (!sealworld_open(w, mode, w->faulty && tries < 59) && tries > 0 &&
             simio_n_faults(w->disk) == faults)
             sealworld_open(w, mode, false); /* says why */
     }
@@ -387,10 +387,14 @@ void seal_points(const struct crash_options *o, struct crash_result *out)
     l.judge.modes = 0;
     if (sealworld_holds(&l.w))
         life_settle(&l);
-    if (sealworld_holds(&l.w) && l.w.n_backups == 0)
-        sealworld_fails(&l.w, "the life is meant to make a backup, and didn't");
     if (sealworld_holds(&l.w))
         life_remove_all(&l);
+    if (sealworld_holds(&l.w) && (l.w.n_backups == 0 || l.w.n_seals < 5 || l.w.n_merges < 2 ||
+                                  l.w.n_checkpoints < 5 || !l.w.was_full))
+        sealworld_fails(&l.w,
+                        "%" PRIu64 " backups, %" PRIu64 " seals, %" PRIu64 " merges, %" PRIu64
+                        " checkpoints, a disk that was full: the life is meant to have them all",
+                        l.w.n_backups, l.w.n_seals, l.w.n_merges, l.w.n_checkpoints);
     life_fini(&l);
 }
 

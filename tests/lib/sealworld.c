@@ -609,6 +609,17 @@ void sealworld_fini(struct sealworld *w)
     simio_free(w->disk);
 }
 
+/* Before a log goes: what it has done. */
+static void world_count(struct sealworld *w)
+{
+    struct log_stats stats;
+
+    log_get_stats(w->log, &stats);
+    w->n_seals += stats.n_seals;
+    w->n_merges += stats.n_merges;
+    w->n_checkpoints += stats.n_checkpoints;
+}
+
 static void world_end(struct sealworld *w)
 {
     w->log = NULL;
@@ -625,6 +636,7 @@ void sealworld_abandon(struct sealworld *w)
 
     if (l == NULL)
         return;
+    world_count(w);
     w->log = NULL; /* requests that are answered now tell nothing */
     log_abandon(l);
     world_end(w);
@@ -665,6 +677,7 @@ bool sealworld_close(struct sealworld *w, char text[200])
     bool ok;
 
     sealworld_commit(w, false);
+    world_count(w);
     w->log = NULL; /* no watermarks from inside: it is freed there */
     host_enter(w->host);
     ok = log_close(l, &e) == OK;
@@ -1001,7 +1014,7 @@ void sealworld_ask(struct sealworld *w, int what)
     q->pending = true;
     q->what = what;
     q->r.done = world_on_done;
-    snprintf(q->dir, sizeof q->dir, "backup-%" PRIu64, simio_n_ops(w->disk));
+    snprintf(q->dir, sizeof q->dir, "backup-%" PRIu64, w->n_asked++);
     switch (what) {
     case ASK_SEAL: log_seal(w->log, &q->r); break;
     case ASK_MERGE: log_merge(w->log, &q->r); break;

@@ -58,7 +58,8 @@ struct sealworld {
     bool
         faulty; /* an operation may fail, or has failed: background work may be given up, reads may fail */
     bool unsynced; /* nothing may be concluded from `written` */
-    uint64_t n_refused, n_bad_reads, n_backups;
+    uint64_t n_refused, n_bad_reads, n_backups, n_asked;
+    uint64_t n_seals, n_merges, n_checkpoints; /* of logs that have ended */
     struct sealworld_request {
         struct log_request r; /* must be first */
         struct sealworld *w;
