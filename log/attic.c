@@ -110,9 +110,10 @@ static bool attic_fits(const struct manifest *m, const struct segment_info *info
 static bool attic_is_own_segment(struct attic *a, const struct manifest *m, uint64_t ordinal)
 {
     struct segment *s;
+    struct err damage;
     bool own;
 
-    if (segment_open(a->io, a->dir, a->uuid, ordinal, NULL, &s, NULL) != OK)
+    if (segment_open(a->io, a->dir, a->uuid, ordinal, NULL, &s, &damage) != OK)
         return false;
     own = attic_fits(m, segment_info(s));
     segment_unref(s);
@@ -135,6 +136,7 @@ static int attic_judge(struct attic *a, const struct manifest *m, struct attic_f
 {
     uint64_t number;
     bool unfinished, own;
+    struct err damage;
 
     *keep = false;
     if (segment_name_parse(f->name, &number, &unfinished)) {
@@ -151,7 +153,7 @@ static int attic_judge(struct attic *a, const struct manifest *m, struct attic_f
             return attic_unlink(a, f->name, e);
         if (attic_names_checkpoint(m, number))
             return OK;
-        own = checkpoint_verify(a->io, a->dir, a->uuid, number, NULL, NULL, NULL) == OK;
+        own = checkpoint_verify(a->io, a->dir, a->uuid, number, NULL, NULL, &damage) == OK;
     }
     *keep = true;
     f->foreign = !own;

@@ -28,9 +28,11 @@ enum step_kind {
     STEP_FLUSH,
     STEP_COMMIT, /* n: sync_now */
     STEP_WORK,   /* n steps and turns; 0: all there is */
-    STEP_ASK,    /* n: what (ASK_SEAL, ...) */
-    STEP_TIME,   /* n ms pass */
-    STEP_FILL,   /* the disk has n bytes left; 0: no limit */
+    STEP_BUSY,   /* n times a step or turn, and an entry of the stream deleted before the next */
+    STEP_CHURN, /* n times the same, and a stream dropped and made anew, or renamed, before the next */
+    STEP_ASK,  /* n: what (ASK_SEAL, ...) */
+    STEP_TIME, /* n ms pass */
+    STEP_FILL, /* the disk has n bytes left; 0: no limit */
     STEP_CLOSE,
     STEP_N_KINDS
 };
@@ -45,6 +47,7 @@ struct life {
     struct sealworld w;
     struct judge judge;
     uint64_t rng;
+    enum log_class class;  /* of most records of a random life */
     bool random;           /* background work in random order */
     enum simio_mode after; /* what happens to a process whose log failed */
     char failure[200];     /* what the log said when it failed first; empty: it didn't */
@@ -115,6 +118,38 @@ static void life_close(struct life *l)
         sealworld_fails(w, "log_close failed: %s", text);
 }
 
+/* Deletes at every moment of what goes on in the background. */
+static void life_be_busy(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t i = 0; i < s->n && w->log != NULL && !w->failed && sealworld_holds(w); i++) {
+        sealworld_remove(w, s->name, 1, s->class);
+        sealworld_commit(w, false);
+        sealworld_work(w, 1, l->random);
+        sealworld_compare(w);
+    }
+}
+
+/* Names pass from stream to stream at every moment. */
+static void life_churn(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t i = 0; i < s->n && w->log != NULL && !w->failed && sealworld_holds(w); i++) {
+        uint32_t name = (s->name + i) % NAMES;
+        if (i % 3 == 2)
+            sealworld_rename(w, name, (name + 3) % NAMES, s->class);
+        else
+            sealworld_drop(w, name, s->class);
+        sealworld_create(w, name, s->class);
+        sealworld_add(w, name, 1, s->class);
+        sealworld_commit(w, false);
+        sealworld_work(w, 1, l->random);
+        sealworld_compare(w);
+    }
+}
+
 static void life_step(struct life *l, const struct step *s)
 {
     struct sealworld *w = &l->w;
@@ -131,6 +166,8 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_FLUSH: sealworld_flush(w, s->class); break;
     case STEP_COMMIT: sealworld_commit(w, s->n != 0); break;
     case STEP_WORK: sealworld_work(w, s->n, l->random); break;
+    case STEP_BUSY: life_be_busy(l, s); break;
+    case STEP_CHURN: life_churn(l, s); break;
     case STEP_ASK: sealworld_ask(w, (int)s->n); break;
     case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
     case STEP_FILL: simio_set_capacity(w->disk, s->n == 0 ? 0 : used + s->n, true); break;
@@ -243,6 +280,10 @@ static void life_remove_all(struct life *l)
     {                                                                        \
         .kind = STEP_##what, .name = stream, .n = count, .class = LOG_ALWAYS \
     }
+#define OS(what, stream, count)                                          \
+    {                                                                    \
+        .kind = STEP_##what, .name = stream, .n = count, .class = LOG_OS \
+    }
 #define DONE DO(COMMIT, 1), DO(WORK, 0)
 
 /* Sealing with deletes and cuts before, during and after; streams that go and come back under their name, renamed
@@ -287,7 +328,7 @@ static const struct step life[] = {
     TO(ADD, 3, 2),
     DO(COMMIT, 1),
     DO(ASK, ASK_SEAL),
-    DO(WORK, 5),
+    TO(BUSY, 2, 6),
     TO(RENAME, 3, 6),
     TO(ADD, 3, 2),
     DO(COMMIT, 1),
@@ -316,7 +357,7 @@ static const struct step life[] = {
     DO(COMMIT, 1),
     DO(WORK, 0),
     DO(ASK, ASK_MERGE),
-    DO(WORK, 12),
+    TO(BUSY, 1, 24),
     TO(DEL, 2, 5),
     TO(CUT, 5, 6),
     DO(COMMIT, 1),
@@ -329,10 +370,30 @@ static const struct step life[] = {
     DO(WORK, 0),
     DO(CLOSE, 0),
     DO(START, 0),
-    TO(ADD, 2, 20),
-    TO(ADD, 6, 20),
+    OS(ADD, 2, 30),
     DO(COMMIT, 0),
-    DO(WORK, 3),
+    DO(WORK, 6),
+    OS(DEL, 2, 9),
+    OS(ADD, 2, 30),
+    DO(COMMIT, 0),
+    DO(WORK, 9),
+    OS(ADD, 6, 20),
+    OS(CUT, 2, 20),
+    DO(COMMIT, 0),
+    DO(WORK, 0),
+    OS(ADD, 1, 50),
+    DO(COMMIT, 0),
+    DO(ASK, ASK_MERGE),
+    OS(BUSY, 1, 40),
+    DO(WORK, 0),
+    OS(CREATE, 0, 0),
+    OS(CREATE, 3, 0),
+    OS(CREATE, 7, 0),
+    DO(ASK, ASK_SEAL),
+    OS(CHURN, 1, 20),
+    TO(ADD, 1, 20),
+    DO(COMMIT, 1),
+    DO(WORK, 0),
     DO(FILL, 3000),
     TO(ADD, 1, 20),
     DO(COMMIT, 1),
@@ -474,7 +535,7 @@ static void random_step(struct life *l, struct step *s)
 
     memset(s, 0, sizeof *s);
     s->name = (uint32_t)simio_below(&l->rng, NAMES);
-    s->class = simio_below(&l->rng, 3) ? LOG_ALWAYS : (enum log_class)simio_below(&l->rng, 3);
+    s->class = simio_below(&l->rng, 3) ? l->class : (enum log_class)simio_below(&l->rng, 3);
     if (r < 30) {
         s->kind = STEP_ADD;
         s->n = 1 + (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 3) ? 8 : 40);
@@ -488,7 +549,7 @@ static void random_step(struct life *l, struct step *s)
         s->kind = STEP_CREATE;
     } else if (r < 52) {
         s->kind = STEP_DROP;
-    } else if (r < 54) {
+    } else if (r < 56) {
         s->kind = STEP_RENAME;
         s->n = (uint32_t)simio_below(&l->rng, NAMES);
     } else if (r < 64) {
@@ -497,6 +558,9 @@ static void random_step(struct life *l, struct step *s)
     } else if (r < 90) {
         s->kind = STEP_WORK;
         s->n = (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 4) ? 8 : 60);
+    } else if (r < 91) {
+        s->kind = simio_below(&l->rng, 3) ? STEP_BUSY : STEP_CHURN;
+        s->n = 1 + (uint32_t)simio_below(&l->rng, 40);
     } else if (r < 94) {
         s->kind = STEP_ASK;
         s->n = (uint32_t)simio_below(&l->rng, 4);
@@ -546,6 +610,7 @@ static void random_life(struct life *l)
 
     snprintf(suite, sizeof suite, "%.99s", w->where);
     l->random = true;
+    l->class = (enum log_class)simio_below(&l->rng, 3);
     l->after = (enum simio_mode)simio_below(&l->rng, SIMIO_N_MODES);
     simio_set_sync_reverts(w->disk, simio_below(&l->rng, 2));
     w->unsynced = true; /* a failed sync may have taken back what was written */

@@ -390,13 +390,14 @@ static void damage_foreign(struct damage *d, const struct damage *other)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (size_t k = 0; k <= other->n_files && sealworld_holds(&d->w); k++) {
             struct simio *copy = simio_copy(d->w.disk);
-            const uint8_t *bytes = (const uint8_t *)"hello";
-            n = 5;
+            static const uint8_t zeros[12000];
+            const uint8_t *bytes = zeros;
+            n = i % 2 == 0 ? sizeof zeros : 5;
             if (k < other->n_files)
                 bytes = simio_bytes(other->w.disk, other->files[k], &n);
             snprintf(path, sizeof path, SEALWORLD_DIR "/%s", names[i]);
             snprintf(what, sizeof what, "%s with the bytes of %s", path,
-                     k < other->n_files ? other->files[k] : "nothing");
+                     k < other->n_files ? other->files[k] : "zeros");
             simio_put(copy, path, bytes, n);
             d->file = strstr(path, ".tmp") != NULL ? d->files[0] : path;
             damage_judge(d, copy, true, what);
