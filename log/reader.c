@@ -67,6 +67,8 @@ static bool wants_has(const struct wants *w, const struct wants_item *item)
 
 static void wants_add(struct wants *w, struct wants_item item)
 {
+    uint64_t bytes = item.is_page ? WANTS_PAGE_BYTES : item.at.raw_bytes;
+
     if (wants_has(w, &item))
         return;
     if (w->n == w->cap) {
@@ -81,7 +83,9 @@ static void wants_add(struct wants *w, struct wants_item item)
     }
     segment_ref(item.segment);
     w->items[w->n++] = item;
-    w->bytes += item.is_page ? WANTS_PAGE_BYTES : item.at.raw_bytes;
+    w->bytes += bytes;
+    if (bytes > w->largest)
+        w->largest = bytes;
 }
 
 int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
@@ -89,7 +93,7 @@ int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *
 {
     if (w->failed)
         return err_set(e, ERR_NOMEM, "no memory to note what has to be read");
-    if (w->bytes > WANTS_BYTES_MAX)
+    if (w->bytes - w->largest > WANTS_BYTES_MAX)
         return err_set(e, ERR_TOO_BIG, "more than %d MiB of sealed data would have to be in memory",
                        WANTS_BYTES_MAX >> 20);
     for (size_t i = 0; i < w->n; i++) {

@@ -32,13 +32,14 @@ struct wants_item {
     bool pinned;
 };
 
-enum { WANTS_BYTES_MAX = 8 << 20 }; /* in memory, of one command */
+enum { WANTS_BYTES_MAX = 8 << 20 }; /* in memory, of one command, but for its largest block */
 
 struct wants {
     struct wants_item *items;
     size_t n, cap;
-    uint64_t bytes; /* that what is wanted takes, about */
-    bool failed;    /* memory ran out: something is missing in the list */
+    uint64_t bytes;   /* that what is wanted takes, about */
+    uint64_t largest; /* of them, the block that takes most: an entry of any size can be had */
+    bool failed;      /* memory ran out: something is missing in the list */
 };
 
 void wants_init(struct wants *w);

@@ -83,20 +83,29 @@ int sweep_seek(struct sweep *s, uint64_t oid, struct id id, bool *more, struct e
     return rc;
 }
 
+/* Whether a page begins with the stream, or with what is before it. */
+static bool sweep_page_may_have(const struct sweep *s, uint32_t page, uint64_t oid)
+{
+    uint64_t first_oid;
+    struct id first;
+
+    if (page >= segment_n_pages(s->segment))
+        return false;
+    segment_page_key(s->segment, page, &first_oid, &first);
+    return first_oid <= oid;
+}
+
+/* Stays where it is if the stream does not go on: the next stream is likely to be in the same block. */
 int sweep_next(struct sweep *s, uint64_t oid, bool *more, struct err *e)
 {
-    *more = false;
     if (s->in_page + 1 < s->page->n) {
-        sweep_move(s, s->in_page + 1);
-    } else if (s->page_no + 1 < segment_n_pages(s->segment)) {
-        int rc = sweep_open_page(s, s->page_no + 1, e);
-        if (rc != OK)
-            return rc;
-    } else {
+        *more = sweep_item(s)[1].oid <= oid;
+        if (*more)
+            sweep_move(s, s->in_page + 1);
         return OK;
     }
-    *more = sweep_item(s)->oid <= oid;
-    return OK;
+    *more = sweep_page_may_have(s, s->page_no + 1, oid);
+    return *more ? sweep_open_page(s, s->page_no + 1, e) : OK;
 }
 
 int sweep_load(struct sweep *s, struct err *e)

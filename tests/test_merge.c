@@ -601,6 +601,44 @@ static void a_survey_of_a_trimmed_stream_is_exact(void **state)
     world_end(&w);
 }
 
+static void count_read(void *ctx, const struct simio_op *op)
+{
+    if (op->kind == SIMIO_READ)
+        *(uint64_t *)ctx += op->n;
+}
+
+static void each_byte_is_read_once_however_many_streams_share_a_block(void **state)
+{
+    struct random r = { 30 };
+    struct merge_options o;
+    struct survey_result result;
+    struct merge *m = NULL;
+    struct world w;
+    struct err e = { 0 };
+    uint64_t n_read = 0, bytes = 0;
+
+    (void)state;
+    world_begin(&w, &r, 2000, 2, 3, 4096);
+    for (size_t s = 0; s < w.n_streams; s++) {
+        w.streams[s].state.alive = true;
+        w.streams[s].state.floor = (struct id){ 1001, 0 };
+    }
+    for (size_t i = 0; i < 2; i++)
+        bytes += segment_info(w.segments[i])->file_bytes;
+    simio_set_hook(w.disk, count_read, &n_read);
+    survey_all(&w, w.segments[0], &result);
+    survey_all(&w, w.segments[1], &result);
+    assert_true(n_read <= bytes);
+    n_read = 0;
+    options_of(&w, 0, 2, false, 0, &o);
+    assert_int_equal(merge_new(&o, &m, &e), OK);
+    assert_int_equal(run(&w, m, &e), OK);
+    assert_true(n_read > bytes / 2 && n_read <= bytes);
+    merge_free(m);
+    simio_set_hook(w.disk, NULL, NULL);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -616,6 +654,7 @@ int main(void)
         cmocka_unit_test(a_step_ends_after_so_many_bytes),
         cmocka_unit_test(a_survey_counts_what_is_dead),
         cmocka_unit_test(a_survey_of_a_trimmed_stream_is_exact),
+        cmocka_unit_test(each_byte_is_read_once_however_many_streams_share_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -587,13 +587,13 @@ static void wants_beyond_the_limit_are_refused(void **state)
     int rc = ERR_COLD;
 
     (void)state;
-    for (uint64_t i = 0; i < 20; i++)
+    for (uint64_t i = 0; i < 30; i++)
         entries_add(&l, &r, 1024, (struct id){ i, 0 }, 500000);
     segments_write(disk, 1, 0, BLOCK_LZ4, &l, 0, l.n, NULL);
     s = segments_open(disk, 1);
     v = view_new(&s, 1);
     sealed = (struct sealed){ .view = v, .n_segments = 1, .oid = 1024, .last = ID_MAX };
-    for (uint64_t i = 0; i < 20; i++) {
+    for (uint64_t i = 0; i < 30; i++) {
         assert_int_equal(delset_reserve(&sealed.deletes, 1, &e), OK);
         delset_add(&sealed.deletes, (struct id){ i, 0 });
     }
@@ -609,6 +609,49 @@ static void wants_beyond_the_limit_are_refused(void **state)
     assert_int_equal(rc, ERR_TOO_BIG);
     wants_fini(&wants, cache);
     delset_unref(sealed.deletes);
+    view_unref(v);
+    segment_unref(s);
+    blockcache_free(cache);
+    block_decoder_free(c);
+    entries_fini(&l);
+    simio_free(disk);
+}
+
+static void one_entry_of_any_size_can_be_had_without_waiting(void **state)
+{
+    struct random r = { 2 };
+    struct simio *disk = segments_disk(1);
+    struct entries l = { 0 };
+    struct block_decoder *c = block_decoder_new();
+    struct blockcache *cache = NULL;
+    struct segment *s;
+    struct view *v;
+    struct sealed sealed;
+    struct wants wants;
+    struct err e = { 0 };
+    size_t len = 0;
+    int rc = ERR_COLD;
+
+    (void)state;
+    entries_add(&l, &r, 1024, (struct id){ 1, 0 }, 20 << 20);
+    segments_write(disk, 1, 0, BLOCK_LZ4, &l, 0, l.n, NULL);
+    s = segments_open(disk, 1);
+    v = view_new(&s, 1);
+    sealed = (struct sealed){ .view = v, .n_segments = 1, .oid = 1024, .last = ID_MAX };
+    assert_int_equal(blockcache_new(1 << 20, &cache, &e), OK);
+    wants_init(&wants);
+    while (rc == ERR_COLD) {
+        struct reader reader;
+        reader_init(&reader, &sealed, cache, NULL, &wants);
+        rc = reader_seek(&reader, ID_MIN, &e);
+        if (rc == OK)
+            assert_memory_equal(reader_at(&reader, &len), l.at[0].p, l.at[0].len);
+        else
+            assert_int_equal(wants_load(&wants, cache, c, &e), OK);
+        reader_fini(&reader);
+    }
+    assert_int_equal(rc, OK);
+    wants_fini(&wants, cache);
     view_unref(v);
     segment_unref(s);
     blockcache_free(cache);
@@ -664,6 +707,7 @@ int main(void)
         cmocka_unit_test(counting_reads_the_index_and_not_the_entries),
         cmocka_unit_test(damage_is_named_and_other_streams_are_read),
         cmocka_unit_test(wants_beyond_the_limit_are_refused),
+        cmocka_unit_test(one_entry_of_any_size_can_be_had_without_waiting),
         cmocka_unit_test(what_streams_take_on_disk_adds_up_to_the_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
