@@ -49,8 +49,8 @@ enum {
                          MANIFEST_SEGMENTS_MAX * (MANIFEST_SEGMENT_BYTES + 8) + MANIFEST_CRC_BYTES
 };
 
-/* Sums of two LSNs below it do not wrap. */
-#define MANIFEST_LSN_MAX (UINT64_MAX / 2)
+/* Sums with LSNs below it do not wrap, and a start can jump beyond them (recover.c). */
+#define MANIFEST_LSN_MAX (UINT64_MAX / 4)
 
 void manifest_init(struct manifest *m)
 {
