@@ -30,7 +30,8 @@
 enum {
     BROKER_STOP_MS = 3000,   /* how long slow readers may delay the end */
     BROKER_ACCEPT_MAX = 256, /* clients taken at once from one socket */
-    BROKER_ACCEPT_PAUSE_MS = 100
+    BROKER_ACCEPT_PAUSE_MS = 100,
+    BROKER_LOOK_MS = 1000 /* between two looks at what workers report, if they do not call */
 };
 
 struct broker;
@@ -56,8 +57,10 @@ struct broker {
     struct loop_timer *stop_timer;
     atomic_bool stop_asked;
     bool stopping;
-    bool disk_full;     /* as last told */
-    struct err failure; /* of the log; OK while there is none */
+    bool disk_full;   /* as last told */
+    uint64_t look_ms; /* when what workers report is looked at again, on the engine's clock */
+    uint64_t n_job_errors, n_bad_segments; /* as last told */
+    struct err failure;                    /* of the log; OK while there is none */
 };
 
 /* ---- accepting ---- */
@@ -183,6 +186,28 @@ static void broker_look_at_disk(struct broker *b)
                      "the disk has room again: appends are accepted");
 }
 
+/* Tells the operator what workers have met. Nothing of it stops the broker. */
+static void broker_look_at_work(struct broker *b)
+{
+    struct log_stats log;
+
+    b->look_ms = b->engine.now_ms + BROKER_LOOK_MS;
+    log_get_stats(b->log, &log);
+    if (log.n_job_errors > b->n_job_errors)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "background work failed, and is tried again when there is cause: %s (%" PRIu64
+                     " times since the start)",
+                     log.last_job_error, log.n_job_errors);
+    if (log.n_bad_segments > b->n_bad_segments)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "damage in sealed entries, in %" PRIu64
+                     " segments by now: commands that need them fail, all others go on; BECK CHECK "
+                     "lists the places",
+                     log.n_bad_segments);
+    b->n_job_errors = log.n_job_errors;
+    b->n_bad_segments = log.n_bad_segments;
+}
+
 /* After each turn: has the log failed, is the disk full, is everybody answered? */
 static void broker_look_around(struct broker *b)
 {
@@ -196,6 +221,8 @@ static void broker_look_around(struct broker *b)
         loop_stop(b->loop);
     }
     broker_look_at_disk(b);
+    if (b->engine.now_ms >= b->look_ms)
+        broker_look_at_work(b);
     if (b->stopping && b->conns.n == 0)
         loop_stop(b->loop);
 }
@@ -219,6 +246,7 @@ static void broker_on_wake(void *ctx)
     connset_log_moved(&b->conns);
     connset_enter(&b->conns); /* at the round's end the log has its turn */
     broker_look_around(b);
+    b->look_ms = 0; /* of which one may be to tell */
 }
 
 static void broker_on_progress(void *ctx)
@@ -251,8 +279,10 @@ static void broker_host_config_changed(void *ctx, const char *key)
 
 /* ---- beginning and end ---- */
 
+/* What the start found: a line, and one more for each thing that is not as a clean stop leaves it. */
 static void broker_tell_store(struct broker *b, const struct log_recovery *info, uint64_t ms)
 {
+    const char *dir = b->config.dir;
     struct log_stats stats;
 
     log_get_stats(b->log, &stats);
@@ -260,12 +290,33 @@ static void broker_tell_store(struct broker *b, const struct log_recovery *info,
                  "store %s %s: %" PRIu64 " records in %" PRIu64 " files, %" PRIu64
                  " bytes read in %" PRIu64 " ms; %" PRIu64 " segments with %" PRIu64
                  " entries, checkpoint at %" PRIu64,
-                 b->config.dir,
+                 dir,
                  info->created ? "created"
                  : info->clean ? "opened"
                                : "recovered",
                  info->n_records, info->n_files, info->bytes, ms, stats.n_segments,
                  stats.segment_entries, stats.checkpoint_lsn);
+    if (info->dropped_bytes > 0)
+        logger_write(&b->logger, CONFIG_LOG_NOTICE,
+                     "%" PRIu64 " bytes at the end of the log were not whole and never "
+                     "acknowledged: dropped",
+                     info->dropped_bytes);
+    if (info->salvaged_bytes > 0)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "%" PRIu64 " damaged bytes were set aside in %s/quarantine",
+                     info->salvaged_bytes, dir);
+    if (info->older_checkpoint)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "the newest checkpoint is damaged and is in %s/quarantine now; the one before "
+                     "and the log have all of it",
+                     dir);
+    if (info->n_set_aside > 0)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "%" PRIu64 " files are not in use and were moved to %s/quarantine, to be "
+                     "looked at and removed by hand: %s",
+                     info->n_set_aside, dir, info->note);
+    else if (info->note[0] != '\0')
+        logger_write(&b->logger, CONFIG_LOG_WARNING, "%s", info->note);
 }
 
 static int broker_open_log(struct broker *b, struct log_recovery *info, struct err *e)
@@ -291,17 +342,6 @@ static int broker_open_log(struct broker *b, struct log_recovery *info, struct e
         return rc;
     b->log = b->engine.log;
     broker_tell_store(b, info, (b->io.monotonic_ns(&b->io) - began) / 1000000);
-    if (info->note[0] != '\0')
-        logger_write(&b->logger, CONFIG_LOG_WARNING, "%s", info->note);
-    if (info->dropped_bytes > 0)
-        logger_write(
-            &b->logger, CONFIG_LOG_NOTICE,
-            "%llu bytes at the end of the log were not whole and never acknowledged: dropped",
-            (unsigned long long)info->dropped_bytes);
-    if (info->salvaged_bytes > 0)
-        logger_write(&b->logger, CONFIG_LOG_WARNING,
-                     "%llu damaged bytes were set aside in %s/quarantine",
-                     (unsigned long long)info->salvaged_bytes, b->config.dir);
     return OK;
 }
 

@@ -28,6 +28,9 @@ struct log {
     uint64_t written, durable;
     size_t n_commits;
     bool full, failed, sync_now, hold; /* hold: commits do not move the watermarks */
+    uint64_t cache_bytes;
+    struct log_request *requests; /* the last one first */
+    char backup_dir[64];
 };
 
 void log_set_clock(struct log *l, uint64_t clock)
@@ -176,6 +179,45 @@ struct block_decoder *log_sync_decoder(struct log *l)
 {
     (void)l;
     return NULL;
+}
+
+bool log_is_backed_up(const struct log *l)
+{
+    (void)l;
+    return false;
+}
+
+void log_set_cache_bytes(struct log *l, uint64_t bytes)
+{
+    l->cache_bytes = bytes;
+}
+
+/* What operators ask for is kept until a test ends it. */
+static void fake_request(struct log *l, struct log_request *r)
+{
+    r->next = l->requests;
+    l->requests = r;
+}
+
+void log_seal(struct log *l, struct log_request *r)
+{
+    fake_request(l, r);
+}
+
+void log_merge(struct log *l, struct log_request *r)
+{
+    fake_request(l, r);
+}
+
+void log_check(struct log *l, struct log_request *r)
+{
+    fake_request(l, r);
+}
+
+void log_backup(struct log *l, const char *dir, struct log_request *r)
+{
+    snprintf(l->backup_dir, sizeof l->backup_dir, "%s", dir);
+    fake_request(l, r);
 }
 
 /* ---- the engine in it ---- */
@@ -470,6 +512,32 @@ static void replies_need_what_they_tell(void **state)
     needs_are(t, "XADD s 1-1 a b", 0, 0); /* queued */
     needs_are(t, "PING", 0, 0);
     needs_are(t, "EXEC", first + 15, first + 15);
+    engine_round_end(&t->e);
+    bench_free(t);
+}
+
+static void what_holds_for_a_stream_decides_what_its_replies_wait_for(void **state)
+{
+    struct bench *t = bench_new();
+    const uint64_t first = LOG_FIRST_LSN;
+
+    (void)state;
+    t->log.hold = true;
+    t->config.stream_durability = LOG_OS;
+    assert_int_equal(config_set(&t->config, slice_str("stream-settings"),
+                                slice_str("a* DURABILITY always"), NULL),
+                     OK);
+    engine_round_begin(&t->e);
+    needs_are(t, "XADD os 1-1 a b", first + 1, 0);
+    needs_are(t, "XADD a1 1-1 a b", first + 3, first + 3); /* a pattern's */
+    needs_are(t, "XCFGSET os DURABILITY always", first + 4, 0);
+    needs_are(t, "XADD os 2-1 a b", first + 5, first + 5); /* its own */
+    needs_are(t, "XCFGSET a1 DURABILITY os", first + 6, first + 6);
+    needs_are(t, "XADD a1 2-1 a b", first + 7, first + 6); /* what was always is still waited for */
+    needs_are(t, "XCFGSET a1 DURABILITY DEFAULT", first + 8, first + 6);
+    needs_are(t, "RENAME a1 b1", first + 9, first + 6); /* the new name has no pattern */
+    needs_are(t, "XADD b1 3-1 a b", first + 10, first + 6);
+    needs_are(t, "FLUSHALL", first + 11, first + 11); /* as strong as anything that goes */
     engine_round_end(&t->e);
     bench_free(t);
 }
@@ -1230,6 +1298,9 @@ static void a_digest_tells_what_differs(void **state)
                                            "XTRIM s MAXLEN 0",
                                            "XADD t 1-1 f v",
                                            "XCFGSET s IDMP-MAXSIZE 7",
+                                           "XCFGSET s RETENTION-LEN 7",
+                                           "XCFGSET s RETENTION-LEN 8",
+                                           "XCFGSET s CODEC zstd:7",
                                            "XADD s IDMP p i * f v" };
     char texts[sizeof changes / sizeof changes[0] + 1][33];
     size_t n = 0;
@@ -1249,14 +1320,129 @@ static void a_digest_tells_what_differs(void **state)
     }
 }
 
+/* ---- work that clients wait for ---- */
+
+/* The log is through with the request that it got last, in log_turn. */
+static void end_request(struct bench *t, int rc, const char *text)
+{
+    struct log_request *r = t->log.requests;
+    struct err err;
+
+    assert_non_null(r);
+    t->log.requests = r->next;
+    err_set(&err, rc, "%s", text);
+    engine_round_begin(&t->e);
+    r->done(r, rc, &err);
+    engine_round_end(&t->e);
+}
+
+static void work_of_the_log_is_waited_for_and_told(void **state)
+{
+    struct bench *t = bench_new();
+
+    (void)state;
+    replies(t, a, "BECK SEAL", "");
+    replies(t, b, "PING", "+PONG\r\n"); /* others go on */
+    t->log.requests->lsn = 7;
+    t->log.requests->n_files = 2;
+    t->log.requests->bytes = 99;
+    end_request(t, OK, "");
+    assert_string_equal(taken(t, &t->a),
+                        "*6\r\n$3\r\nlsn\r\n:7\r\n$5\r\nfiles\r\n:2\r\n$5\r\nbytes\r\n:99\r\n");
+    replies(t, a, "BECK MERGE", "");
+    end_request(t, ERR_IO, "st-1.seg: cannot be read");
+    assert_string_equal(taken(t, &t->a), "-IOERR st-1.seg: cannot be read\r\n");
+    replies(t, a, "MULTI", "+OK\r\n");
+    replies(t, a, "BECK SEAL", "-ERR Command not allowed inside a transaction\r\n");
+    bench_free(t);
+}
+
+static void damage_is_listed_by_place(void **state)
+{
+    struct bench *t = bench_new();
+
+    (void)state;
+    replies(t, a, "BECK CHECK", "");
+    end_request(t, OK, "");
+    assert_string_equal(taken(t, &t->a), "*0\r\n");
+    replies(t, a, "BECK CHECK", "");
+    for (int i = 0; i < 200; i++) /* a hundred are kept */
+        t->log.requests->found(t->log.requests, "data/x.seg", 4096, "bad");
+    end_request(t, ERR_CORRUPT, "damaged");
+    assert_non_null(strstr(taken(t, &t->a),
+                           "*100\r\n*6\r\n$4\r\nfile\r\n$10\r\ndata/x.seg\r\n$6\r\noffset\r\n"
+                           ":4096\r\n$4\r\nwhat\r\n$3\r\nbad\r\n*6\r\n"));
+    replies(t, a, "BECK CHECK", "");
+    end_request(t, ERR_NOMEM, "check");
+    assert_string_equal(taken(t, &t->a), "-OOM check\r\n");
+    bench_free(t);
+}
+
+static void a_client_that_leaves_does_not_end_its_work(void **state)
+{
+    struct bench *t = bench_new();
+
+    (void)state;
+    replies(t, a, "BECK CHECK", "");
+    t->log.requests->found(t->log.requests, "data/x.seg", 4096, "bad");
+    engine_client_fini(&t->e, &t->a);
+    assert_non_null(t->log.requests);
+    end_request(t, ERR_CORRUPT, "damaged"); /* frees what was found */
+    engine_client_init(&t->e, &t->a);
+    replies(t, a, "BECK SEAL", "");
+    struct log_request *r = t->log.requests;
+    engine_client_fini(&t->e, &t->a);
+    engine_client_init(&t->e, &t->a);
+    r->done(r, ERR_IO, &(struct err){ .code = ERR_IO }); /* as in log_close */
+    bench_free(t);
+}
+
+static void a_backup_goes_to_an_absolute_path_outside_of_the_store(void **state)
+{
+    static const char *const bad[] = { "relative", "/a/../b", "/store", "/store/b", "/..", "''" };
+    struct bench *t = bench_new();
+
+    (void)state;
+    free(t->config.dir);
+    t->config.dir = strdup("/store/");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "BECK BACKUP %s", bad[i]);
+        print_message("  %s\n", text);
+        assert_memory_equal(say(t, &t->a, text), "-ERR ", 5);
+        assert_null(t->log.requests);
+    }
+    replies(t, a, "BECK BACKUP /stores/..b", "");
+    assert_string_equal(t->log.backup_dir, "/stores/..b");
+    end_request(t, ERR_USAGE, "/stores/..b is not empty");
+    assert_string_equal(taken(t, &t->a), "-ERR /stores/..b is not empty\r\n");
+    bench_free(t);
+}
+
+static void the_cache_gets_its_size_at_once(void **state)
+{
+    struct bench *t = bench_new();
+
+    (void)state;
+    replies(t, a, "CONFIG SET Cache-Bytes 3mb", "+OK\r\n");
+    assert_int_equal(t->log.cache_bytes, 3 << 20);
+    bench_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(work_of_the_log_is_waited_for_and_told),
+        cmocka_unit_test(damage_is_listed_by_place),
+        cmocka_unit_test(a_client_that_leaves_does_not_end_its_work),
+        cmocka_unit_test(a_backup_goes_to_an_absolute_path_outside_of_the_store),
+        cmocka_unit_test(the_cache_gets_its_size_at_once),
         cmocka_unit_test(a_request_is_refused_with_redis_texts),
         cmocka_unit_test(a_request_over_the_batch_limit_is_refused_by_name),
         cmocka_unit_test(a_full_disk_refuses_what_takes_space_and_nothing_else),
         cmocka_unit_test(after_a_failure_of_the_log_only_what_needs_no_keys_runs),
         cmocka_unit_test(replies_need_what_they_tell),
+        cmocka_unit_test(what_holds_for_a_stream_decides_what_its_replies_wait_for),
         cmocka_unit_test(a_miss_because_of_expiry_waits_for_what_set_it),
         cmocka_unit_test(the_gate_opens_in_order_as_watermarks_pass),
         cmocka_unit_test(no_sync_is_asked_for_in_a_round_where_somebody_waits_for_written_only),

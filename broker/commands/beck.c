@@ -1,9 +1,10 @@
 /*
- * beck.c - what no other server has, under one name: BECK DIGEST, BECK LOG.
+ * beck.c - what no other server has, under one name: the table of the BECK commands.
  *
- * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures as a
- * map, for programs; INFO has the same ones as text in its section "log".
+ * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures (beck_log.c). SEAL, MERGE, CHECK and BACKUP have the log's workers do what takes long
+ * (beck_work.c).
  */
+#include "broker/commands/beck.h"
 #include "broker/engine/args.h"
 #include "broker/engine/digest.h"
 #include "broker/engine/engine.h"
@@ -19,50 +20,29 @@ static void beck_digest(struct engine *e, struct client *c, const struct slice *
         digest_command(e, c, sync);
 }
 
-static void beck_log(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
-{
-    const struct log *l = e->log;
-    struct err err = { 0 };
-    struct log_stats s;
-
-    (void)argv;
-    (void)argc;
-    log_get_stats(l, &s);
-    const struct {
-        const char *name;
-        uint64_t value;
-    } figures[] = {
-        { "last_lsn", log_last_lsn(l) },
-        { "written_lsn", log_written_lsn(l) },
-        { "durable_lsn", log_durable_lsn(l) },
-        { "released_lsn", log_released_lsn(l) },
-        { "full", log_is_full(l) },
-        { "full_times", s.n_full },
-        { "failed", log_failure(l, &err) != OK },
-        { "files", s.n_files },
-        { "file_bytes", s.file_bytes },
-        { "written_bytes", s.written_bytes },
-        { "record_bytes", s.record_bytes },
-        { "queued_bytes", s.queued_bytes },
-        { "arena_bytes", s.arena_bytes },
-        { "batches", s.n_batches },
-        { "batches_inline", s.n_inline },
-        { "batches_queued", s.n_queued },
-        { "inline_slow", s.n_slow_inline },
-        { "always_records", s.n_always_records },
-        { "fsyncs", s.n_syncs },
-        { "fsyncs_inline", s.n_inline_syncs },
-        { "fsync_usec_total", s.sync_ns_total / 1000 },
-        { "fsync_usec_max", s.sync_ns_max / 1000 },
-    };
-    reply_map(c, sizeof figures / sizeof figures[0]);
-    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++) {
-        reply_str(c, figures[i].name);
-        reply_u64(c, figures[i].value);
-    }
-}
+#define BECK_ADMIN                                                                       \
+    .flags = CMD_ADMIN | CMD_NOSCRIPT | CMD_NO_MULTI | CMD_BLOCKING | CMD_NO_TOUCH_KEYS, \
+    .categories = CAT_ADMIN | CAT_DANGEROUS, .group = "beck", .since = "beck 0.2"
 
 static const struct command beck_subcommands[] = {
+    { .name = "beck|backup",
+      .handler = beck_backup,
+      .arity = 3,
+      BECK_ADMIN,
+      .complexity = "O(N) in the files of the store, which are linked where that is possible",
+      .summary =
+          "Makes a copy of the store, which another beckd can open, and tells up to which LSN. The "
+          "path is absolute, and of a directory that is new or empty",
+      .syntax = "directory" },
+    { .name = "beck|check",
+      .handler = beck_check,
+      .arity = 2,
+      BECK_ADMIN,
+      .complexity = "O(N) in everything that is stored",
+      .summary =
+          "Reads and checks every file of the store; lists what is damaged, the first 100 places "
+          "of it, as maps of file, offset and what is wrong there",
+      .syntax = "" },
     { .name = "beck|digest",
       .handler = beck_digest,
       .arity = -2,
@@ -87,10 +67,28 @@ static const struct command beck_subcommands[] = {
       .handler = beck_log,
       .arity = 2,
       .flags = CMD_ADMIN | CMD_NOSCRIPT | CMD_LOADING | CMD_STALE | CMD_NO_TOUCH_KEYS,
+      .categories = CAT_ADMIN,
       .group = "beck",
       .since = "beck 0.1",
       .complexity = "O(1)",
-      .summary = "Watermarks, files, bytes and fsyncs of the log as a map of numbers",
+      .summary = "Watermarks, files, bytes, background work, cache as a map of figures",
+      .syntax = "" },
+    { .name = "beck|merge",
+      .handler = beck_merge,
+      .arity = 2,
+      BECK_ADMIN,
+      .complexity = "O(N) in everything that is stored",
+      .summary =
+          "Seals, then rewrites all segments into as few as possible, compressed more strongly, "
+          "and waits for that",
+      .syntax = "" },
+    { .name = "beck|seal",
+      .handler = beck_seal,
+      .arity = 2,
+      BECK_ADMIN,
+      .complexity = "O(N) in what is not sealed",
+      .summary =
+          "Seals all that is not, writes a checkpoint, and waits for both; tells up to which LSN",
       .syntax = "" },
     { .name = NULL },
 };

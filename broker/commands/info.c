@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include "broker/commands/figures.h"
 #include "broker/engine/args.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/engine.h"
@@ -80,6 +81,15 @@ static void info_put_memory(const struct info *x, const char *name, uint64_t byt
 static void info_put(const struct info *x, const char *name, uint64_t value)
 {
     fprintf(x->f, "%s:%" PRIu64 "\r\n", name, value);
+}
+
+/* A text that must not end the line that it stands in. */
+static void info_put_line(const struct info *x, const char *name, const char *text)
+{
+    fprintf(x->f, "log_%s:", name);
+    for (; *text != '\0'; text++)
+        fputc(*text == '\r' || *text == '\n' ? ' ' : *text, x->f);
+    fprintf(x->f, "\r\n");
 }
 
 /* ---- sections ---- */
@@ -279,37 +289,18 @@ static void info_keyspace(const struct info *x)
 
 static void info_log(const struct info *x)
 {
-    const struct log *l = x->e->log;
-    const struct log_stats *s = &x->log;
-    const uint8_t *uuid = log_uuid(l);
-    struct err err = { 0 };
+    struct figures f;
 
-    fprintf(x->f, "log_uuid:");
-    for (size_t i = 0; i < 16; i++)
-        fprintf(x->f, "%02x", uuid[i]);
-    fprintf(x->f, "\r\n");
-    info_put(x, "log_last_lsn", x->last_lsn);
-    info_put(x, "log_written_lsn", log_written_lsn(l));
-    info_put(x, "log_durable_lsn", log_durable_lsn(l));
-    info_put(x, "log_released_lsn", log_released_lsn(l));
-    info_put(x, "log_full", log_is_full(l));
-    info_put(x, "log_full_times", s->n_full);
-    info_put(x, "log_failed", log_failure(l, &err) != OK);
-    info_put(x, "log_files", s->n_files);
-    info_put(x, "log_file_bytes", s->file_bytes);
-    info_put(x, "log_written_bytes", s->written_bytes);
-    info_put(x, "log_record_bytes", s->record_bytes);
-    info_put(x, "log_queued_bytes", s->queued_bytes);
-    info_put(x, "log_arena_bytes", s->arena_bytes);
-    info_put(x, "log_batches", s->n_batches);
-    info_put(x, "log_batches_inline", s->n_inline);
-    info_put(x, "log_batches_queued", s->n_queued);
-    info_put(x, "log_inline_slow", s->n_slow_inline);
-    info_put(x, "log_always_records", s->n_always_records);
-    info_put(x, "log_fsyncs", s->n_syncs);
-    info_put(x, "log_fsyncs_inline", s->n_inline_syncs);
-    info_put(x, "log_fsync_usec_total", s->sync_ns_total / 1000);
-    info_put(x, "log_fsync_usec_max", s->sync_ns_max / 1000);
+    figures_get(x->e, &f);
+    for (size_t i = 0; i < f.n; i++) {
+        switch (f.at[i].kind) {
+        case FIGURE_NUMBER:
+            fprintf(x->f, "log_%s:%" PRIu64 "\r\n", f.at[i].name, f.at[i].number);
+            break;
+        case FIGURE_RATIO: fprintf(x->f, "log_%s:%.3f\r\n", f.at[i].name, f.at[i].ratio); break;
+        case FIGURE_TEXT: info_put_line(x, f.at[i].name, f.at[i].text); break;
+        }
+    }
 }
 
 static const struct {

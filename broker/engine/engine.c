@@ -500,6 +500,8 @@ void engine_config_changed(struct engine *e, const char *key)
 {
     if (strcmp(key, "stream-settings") == 0 && ++e->rules_version == 0)
         e->rules_version = 1;
+    if (strcmp(key, "cache-bytes") == 0)
+        log_set_cache_bytes(e->log, e->config->cache_bytes);
     if (e->host.config_changed != NULL)
         e->host.config_changed(e->host.ctx, key);
 }
