@@ -168,7 +168,7 @@ int chain_each(const struct chain *c,
     size_t last = chain_last(c);
     int rc = OK;
 
-    for (size_t i = 0; i <= last && rc == OK; i++)
+    for (size_t i = 0; i < c->n_files && i <= last && rc == OK; i++)
         rc = chain_file(c, i, last, each, ctx, e);
     return rc;
 }

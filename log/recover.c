@@ -350,7 +350,8 @@ static int recover_batch(struct recover *r, const struct scan_frame *first, uint
 
     if (rc != OK || !*more)
         return rc;
-    sealed = run.n_records > 0 && r->lsn + run.n_records - 1 <= r->start.sealed_lsn;
+    sealed = r->sink.keeper == NULL ||
+             (run.n_records > 0 && r->lsn + run.n_records - 1 <= r->start.sealed_lsn);
     rc = recover_make_room(r, run.bytes, sealed, &to, e);
     if (rc != OK)
         return rc;
@@ -740,30 +741,78 @@ static int recover_existing(struct recover *r, struct err *e)
     if (rc != OK)
         return rc;
     recover_judge(r);
-    if (r->damaged && !r->o->salvage)
-        return recover_refuse(r, e);
     r->info->clean = r->closed && !r->damaged && r->info->dropped_bytes == 0;
     return OK;
 }
 
+static struct recover recover_init(const struct recover_options *o, struct log_recovery *info)
+{
+    return (struct recover){ .o = o->log,
+                             .uuid = o->uuid,
+                             .start = o->start,
+                             .sink = o->sink,
+                             .info = info,
+                             .lsn = o->start.wal_first,
+                             .index = 1,
+                             .clock = o->start.clock };
+}
+
+static void recover_fini(struct recover *r)
+{
+    recover_close_scan(r);
+    free(r->files);
+    free(r->scratch);
+}
+
+static void recover_tell(const struct recover *r, struct recover_verdict *out)
+{
+    char name[WAL_NAME_MAX];
+
+    out->damaged = r->damaged;
+    out->damage = r->damage;
+    out->next_lsn = r->lsn;
+    out->clock = r->clock;
+    out->info.last_clock = r->clock;
+    wal_name(r->start.wal_first, name);
+    file_path(out->path, r->o->dir, name);
+    if (!r->has_scan)
+        return;
+    snprintf(out->path, sizeof out->path, "%s", r->scan.path);
+    out->pos = r->scan_is_sound ? r->scan.pos : 0;
+}
+
+int recover_look(const struct recover_options *o, struct recover_verdict *out, struct err *e)
+{
+    struct recover r;
+    struct err own;
+    int rc;
+
+    if (e == NULL)
+        e = &own; /* err_add wants one */
+    *out = (struct recover_verdict){ 0 };
+    r = recover_init(o, &out->info);
+    r.sink = (struct recover_sink){ 0 };
+    rc = recover_existing(&r, e);
+    if (rc == OK)
+        recover_tell(&r, out);
+    recover_fini(&r);
+    return rc;
+}
+
 int recover_run(const struct recover_options *o, struct recover_result *out, struct err *e)
 {
-    struct recover r = { .o = o->log,
-                         .uuid = o->uuid,
-                         .start = o->start,
-                         .sink = o->sink,
-                         .info = &out->info,
-                         .lsn = o->start.wal_first,
-                         .index = 1,
-                         .clock = o->start.clock };
+    struct recover r;
     struct err own;
     int rc = OK;
 
     if (e == NULL)
         e = &own; /* err_add wants one */
     *out = (struct recover_result){ .info = { .created = o->created, .clean = o->created } };
+    r = recover_init(o, &out->info);
     if (!o->created)
         rc = recover_existing(&r, e);
+    if (rc == OK && r.damaged && !r.o->salvage)
+        rc = recover_refuse(&r, e);
     if (rc == OK)
         rc = recover_go_on(&r, o->created, out, e);
     if (rc == OK && r.damaged)
@@ -773,8 +822,6 @@ int recover_run(const struct recover_options *o, struct recover_result *out, str
         out->files = NULL;
     }
     out->info.last_clock = BUG(BUG_CLOCK_NOT_CARRIED) ? 0 : r.clock;
-    recover_close_scan(&r);
-    free(r.files);
-    free(r.scratch);
+    recover_fini(&r);
     return rc;
 }

@@ -10,7 +10,7 @@
 #include "log/keeper.h"
 #include "log/log.h"
 
-/* Where records go: the functions that keeper.h has under these names. */
+/* Where records go: the functions that keeper.h has under these names. Without a keeper no record stays in memory. */
 struct recover_sink {
     struct keeper *keeper;
     struct arena *(*arena)(struct keeper *k);
@@ -42,5 +42,21 @@ struct recover_result {
  * meanwhile. Errors: as log_open. */
 must_check int recover_run(const struct recover_options *options, struct recover_result *out,
                            struct err *e);
+
+/* What a start would find. */
+struct recover_verdict {
+    struct log_recovery info;
+    bool damaged;
+    struct err damage;          /* what and where, for people */
+    uint64_t next_lsn;          /* behind the last record that counts */
+    uint64_t clock;             /* the highest stamp seen */
+    char path[CURSOR_PATH_MAX]; /* the file, and its byte, where what counts ends */
+    uint64_t pos;
+};
+
+/* Reads and judges the log as recover_run does, and changes nothing; log->salvage does not matter. The host's replay (which may be
+ * NULL) gets the records of whole batches, for the call only. Errors: ERR_IO, ERR_NOMEM, ERR_FORMAT, or replay's. */
+must_check int recover_look(const struct recover_options *options, struct recover_verdict *out,
+                            struct err *e);
 
 #endif
