@@ -240,6 +240,27 @@ static int reader_open_page(struct reader *r, uint32_t page_no, struct err *e)
     return OK;
 }
 
+/* Wants the block that is missing, and as many behind it (before it) as are wanted already, if steps led there. */
+static void reader_want_blocks(struct reader *r)
+{
+    struct wants *w = r->wants;
+    size_t n = r->steps != 0 ? w->n : 0;
+    uint32_t i = r->in_page;
+
+    wants_add(w, (struct wants_item){ .segment = reader_segment(r), .at = *reader_item(r) });
+    for (; n > 0; n--) {
+        const struct segment_block *b;
+
+        if (r->steps < 0 ? i == 0 : i + 1 == r->page->n)
+            return;
+        i = r->steps < 0 ? i - 1 : i + 1;
+        b = &r->page->blocks[i];
+        if (b->oid != r->sealed->oid || w->bytes + b->raw_bytes > WANTS_BYTES_MAX)
+            return;
+        wants_add(w, (struct wants_item){ .segment = reader_segment(r), .at = *b });
+    }
+}
+
 /* R2, without choosing a row. */
 static int reader_load(struct reader *r, struct err *e)
 {
@@ -257,7 +278,7 @@ static int reader_load(struct reader *r, struct err *e)
     }
     if (b == NULL) {
         if (r->wants != NULL)
-            wants_add(r->wants, (struct wants_item){ .segment = s, .at = *at });
+            reader_want_blocks(r);
         return reader_cold(e);
     }
     r->block = b;
@@ -460,11 +481,18 @@ static struct id reader_min(struct id a, struct id b)
     return id_cmp(a, b) < 0 ? a : b;
 }
 
+/* What the call that begins may want beyond what is missing. */
+static void reader_begin(struct reader *r, bool walks, int8_t steps)
+{
+    r->walks = walks;
+    r->steps = steps;
+}
+
 int reader_seek(struct reader *r, struct id id, struct err *e)
 {
     int rc;
 
-    r->walks = false;
+    reader_begin(r, false, 0);
     id = reader_max(id, r->sealed->floor);
     rc = reader_goto(r, id, e);
     if (rc == OK)
@@ -478,6 +506,7 @@ int reader_next(struct reader *r, struct err *e)
 
     if (reader_is_end(r) || reader_settle_row(r, r->row + 1))
         return OK;
+    reader_begin(r, false, 1);
     rc = reader_advance(r, e);
     if (rc == OK)
         rc = reader_settle(r, r->sealed->floor, e);
@@ -560,7 +589,7 @@ int reader_seek_back(struct reader *r, struct id id, struct err *e)
     bool found = false;
     int rc;
 
-    r->walks = false;
+    reader_begin(r, false, 0);
     id = reader_min(id, r->sealed->last);
     if (id_cmp(id, r->sealed->floor) < 0) {
         reader_end(r);
@@ -589,6 +618,7 @@ int reader_prev(struct reader *r, struct err *e)
         reader_end(r);
         return OK;
     }
+    reader_begin(r, false, -1);
     rc = reader_step_back(r, &found, e);
     if (rc == OK && !found)
         rc = reader_enter_back(r, r->segment, id, &found, e);
@@ -696,7 +726,7 @@ int reader_count(struct reader *r, struct id from, struct id to, uint64_t max, u
     struct reader_sum sum = { 0 };
     int rc = OK;
 
-    r->walks = true;
+    reader_begin(r, true, 0);
     from = reader_max(from, r->sealed->floor);
     to = reader_min(to, r->sealed->last);
     if (id_cmp(from, to) <= 0)
@@ -736,7 +766,7 @@ int reader_seek_nth(struct reader *r, uint64_t n, uint64_t *bytes, struct err *e
     bool found = false;
     int rc;
 
-    r->walks = true;
+    reader_begin(r, true, 0);
     rc = reader_goto(r, s->floor, e);
     while (rc == OK && !reader_is_end(r) && !found) {
         const struct segment_block *b = reader_item(r);
@@ -821,7 +851,7 @@ int reader_cut(struct reader *r, uint64_t n, uint64_t bytes, struct id below, st
     struct reader_cut cut = { .first = r->sealed->floor };
     int rc;
 
-    r->walks = true;
+    reader_begin(r, true, 0);
     rc = reader_cut_walk(r, &most, below, &cut, e);
     reader_end(r);
     if (rc == OK) {

@@ -65,6 +65,7 @@ struct reader {
     uint32_t row;
     bool has_dead; /* some rows of the run are deleted */
     bool walks;    /* goes on over index pages: several may be wanted at once */
+    int8_t steps;  /* 1, -1: by next, prev to where it is: blocks ahead may be wanted; else 0 */
 };
 
 /* With `decoder` it may wait for the disk; without, what is missing goes to `wants`. */
@@ -77,7 +78,9 @@ void reader_fini(struct reader *r);
  *
  * What a call reads, if it is not in memory: a seek, for each segment that may have the stream from the place on
  * (usually one, else those that the filter does not rule out), an index page, and one or two blocks in all; a step,
- * a block at the end of each, an index page each 300 blocks; and the blocks in which everything is deleted. */
+ * a block at the end of each, an index page each 300 blocks; and the blocks in which everything is deleted. Where a
+ * step misses a block, as many blocks behind it are wanted as there are already, so that a command that begins anew each time
+ * has all of 8 MiB in some ten rounds. */
 must_check int reader_seek(struct reader *r, struct id id, struct err *e);      /* first >= id */
 must_check int reader_seek_back(struct reader *r, struct id id, struct err *e); /* last <= id */
 must_check int reader_next(struct reader *r, struct err *e);

@@ -530,6 +530,47 @@ static void counting_reads_the_index_and_not_the_entries(void **state)
     world_end(&w);
 }
 
+/* Steps over `n` entries as a command does that must not wait: from the start each time. Returns how often. */
+static size_t rounds_of(struct world *w, const struct sealed *s, bool back, size_t n)
+{
+    struct wants wants;
+    struct err e = { 0 };
+    int rc = ERR_COLD;
+    size_t rounds = 0;
+
+    wants_init(&wants);
+    for (; rc == ERR_COLD; rounds++) {
+        struct reader r;
+        reader_init(&r, s, w->cache, NULL, &wants);
+        rc = back ? reader_seek_back(&r, ID_MAX, &e) : reader_seek(&r, ID_MIN, &e);
+        for (size_t i = 0; i < n && rc == OK; i++)
+            rc = back ? reader_prev(&r, &e) : reader_next(&r, &e);
+        reader_fini(&r);
+        if (rc == ERR_COLD)
+            assert_int_equal(wants_load(&wants, w->cache, w->decoder, &e), OK);
+    }
+    assert_int_equal(rc, OK);
+    wants_fini(&wants, w->cache);
+    return rounds;
+}
+
+static void a_long_range_is_in_memory_after_few_rounds(void **state)
+{
+    struct world w;
+    struct sealed s;
+
+    (void)state;
+    world_long(&w);
+    s = (struct sealed){ .view = w.view, .n_segments = 2, .oid = 1026, .last = ID_MAX };
+    for (int back = 0; back < 2; back++) {
+        size_t rounds = rounds_of(&w, &s, back == 1, 1200); /* of some 200 blocks */
+        print_message("  %zu rounds\n", rounds);
+        assert_true(rounds <= 11);
+        blockcache_forget(w.cache, NULL);
+    }
+    world_end(&w);
+}
+
 static void damage_is_named_and_other_streams_are_read(void **state)
 {
     struct random seed = { 8 };
@@ -705,6 +746,7 @@ int main(void)
         cmocka_unit_test(a_reader_finds_what_a_list_has),
         cmocka_unit_test(all_entries_come_in_order_both_ways),
         cmocka_unit_test(counting_reads_the_index_and_not_the_entries),
+        cmocka_unit_test(a_long_range_is_in_memory_after_few_rounds),
         cmocka_unit_test(damage_is_named_and_other_streams_are_read),
         cmocka_unit_test(wants_beyond_the_limit_are_refused),
         cmocka_unit_test(one_entry_of_any_size_can_be_had_without_waiting),
