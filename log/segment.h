@@ -73,7 +73,7 @@ must_check int segment_put_block(struct segment_writer *w, uint64_t oid, struct 
 must_check int segment_finish(struct segment_writer *w, struct segment_info *out, struct err *e);
 void segment_discard(struct segment_writer *w); /* removes the file; NULL is fine */
 
-/* Gives a finished file its name; the directory's fsync is the caller's. Errors: ERR_IO. */
+/* Gives a finished file its name; the directory's fsync is the caller's. Errors: ERR_FULL, ERR_IO. */
 must_check int segment_publish(struct io *io, const char *dir, uint64_t ordinal, struct err *e);
 
 /* ---- reading ---- */

@@ -64,17 +64,24 @@ struct segment_writer {
 
 /* ---- the file ---- */
 
-static int segment_fail_sys(const struct segment_writer *w, const char *what, struct err *e)
+/* Lack of space, and of anything else that comes back by itself, is ERR_FULL. */
+static int segment_fail_sys(const char *path, const char *what, struct err *e)
 {
-    bool full = errno == ENOSPC || errno == EDQUOT;
-
-    return err_sys(e, full ? ERR_FULL : ERR_IO, "%s: %s", w->path, what);
+    switch (errno) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM: return err_sys(e, ERR_FULL, "%s: %s", path, what);
+    default: return err_sys(e, ERR_IO, "%s: %s", path, what);
+    }
 }
 
 static int segment_sync(struct segment_writer *w, struct err *e)
 {
     if (!BUG(BUG_SEGMENT_NOT_SYNCED) && w->io->fdatasync(w->io, w->fd) != 0)
-        return segment_fail_sys(w, "syncing it", e);
+        return segment_fail_sys(w->path, "syncing it", e);
     w->synced = w->pos;
     return OK;
 }
@@ -127,7 +134,7 @@ static int segment_begin_file(struct segment_writer *w, struct err *e)
         return err_sys(e, ERR_IO, "%s: removing a left-over", w->path);
     w->fd = w->io->open(w->io, w->path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE);
     if (w->fd < 0)
-        return segment_fail_sys(w, "creating it", e);
+        return segment_fail_sys(w->path, "creating it", e);
     header = malloc(SEGMENT_HEADER_BYTES);
     if (header == NULL)
         return err_set(e, ERR_NOMEM, "no memory to write %s", w->path);
@@ -507,7 +514,7 @@ int segment_publish(struct io *io, const char *dir, uint64_t ordinal, struct err
     if (from == NULL || to == NULL)
         rc = err_set(e, ERR_NOMEM, "no memory to name a segment");
     else if (io->rename(io, from, to) != 0)
-        rc = err_sys(e, ERR_IO, "%s: renaming it to %s", from, to);
+        rc = segment_fail_sys(from, "giving it its name", e);
     free(from);
     free(to);
     return rc;
