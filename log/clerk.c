@@ -51,11 +51,11 @@ static uint64_t clerk_wal_first(const struct keeper *k)
     uint64_t needed = m->sealed_lsn, start = 0, first;
 
     if (m->n_checkpoints == MANIFEST_CHECKPOINTS_MAX)
-        start = m->checkpoints[BUG(BUG_WAL_RELEASED_EARLY) ? 0 : 1].start_lsn;
+        start = m->checkpoints[1].start_lsn;
     if (start < needed)
         needed = start;
-    if (k->writer == NULL || needed == 0)
-        return m->wal_first;
+    if (k->writer == NULL || needed == 0 || BUG(BUG_WAL_RELEASED_EARLY))
+        return m->wal_first; /* the bug does not even say so */
     first = writer_first_needed(k->writer, needed);
     return first > m->wal_first ? first : m->wal_first;
 }
@@ -212,7 +212,9 @@ static bool clerk_choose(struct keeper *k)
         c->n_removing = c->n_checkpoints;
     c->writer = k->writer;
     c->removing_wal = c->wal_first;
-    return c->n_ordinals + c->n_removing > 0 || c->released < c->wal_first;
+    if (BUG(BUG_WAL_RELEASED_EARLY) && m->n_checkpoints > 0)
+        c->removing_wal = writer_first_needed(k->writer, m->checkpoints[0].start_lsn);
+    return c->n_ordinals + c->n_removing > 0 || c->released < c->removing_wal;
 }
 
 static void clerk_turn_cleaning(struct keeper *k)
