@@ -10,8 +10,11 @@
  *   chunks | - - | c0 | c1 | ... | free    and in one chunk   at | - - | p0 p1 ... | free
  *
  * Space in front of `first` comes from trimming. It is used again, by moving down, when more than
- * half of a full array or chunk is free in front. A small stream's only chunk starts with room for
- * a few pointers and doubles, so that many small streams stay cheap.
+ * half of a full array or chunk is free in front.
+ *
+ * There may be a million streams of which each has an entry or two here. Their index is a single chunk, which
+ * starts with room for STREAM_FIRST pointers and doubles. One that is to hold more than STREAM_SMALL_MAX becomes the
+ * first of several; it stays so until the index is freed.
  *
  *   X1  IDs increase strictly, inside a chunk and from chunk to chunk.
  *   X2  A chunk that the array holds is not empty, and its pointers lie inside it: first + n <=
@@ -24,7 +27,27 @@
 #include <stdlib.h>
 #include "log/entry.h"
 
-enum { STREAM_CHUNK_FIRST = 4, STREAM_CHUNKS_FIRST = 4 };
+enum { STREAM_FIRST = 2, STREAM_SMALL_MAX = 128, STREAM_CHUNKS_FIRST = 4 };
+
+struct stream_chunk {
+    uint16_t first, n, cap; /* live pointers are at[first .. first + n) */
+    uint16_t is_array;      /* 1: it is the beginning of a stream_array, and the rest is 0 */
+    const uint8_t *at[];
+};
+
+static_assert(sizeof(struct stream_chunk) == 8, "a malloc of 24 bytes holds two pointers");
+
+struct stream_array {
+    struct stream_chunk head;     /* must be first */
+    struct stream_chunk **chunks; /* live ones are [first, first + n) */
+    size_t first, n, cap;
+    uint64_t n_entries;
+    struct stream_chunk *spare; /* an empty chunk that the next append may need, or NULL */
+};
+
+struct stream_index { /* a chunk, or an array of them */
+    struct stream_chunk chunk;
+};
 
 static struct id stream_entry_id(const uint8_t *entry)
 {
@@ -34,9 +57,22 @@ static struct id stream_entry_id(const uint8_t *entry)
     return id;
 }
 
+/* The array, or NULL if x is a single chunk. */
+static struct stream_array *stream_index_array(const struct stream_index *x)
+{
+    return x->chunk.is_array ? (struct stream_array *)(uintptr_t)x : NULL;
+}
+
+static size_t stream_index_chunks(const struct stream_index *x)
+{
+    const struct stream_array *a = stream_index_array(x);
+    return a != NULL ? a->n : x->chunk.n > 0;
+}
+
 static struct stream_chunk *stream_chunk_get(const struct stream_index *x, size_t i)
 {
-    return x->chunks[x->first + i];
+    const struct stream_array *a = stream_index_array(x);
+    return a != NULL ? a->chunks[a->first + i] : (struct stream_chunk *)(uintptr_t)&x->chunk;
 }
 
 static struct id stream_chunk_id(const struct stream_chunk *c, size_t i)
@@ -44,7 +80,7 @@ static struct id stream_chunk_id(const struct stream_chunk *c, size_t i)
     return stream_entry_id(c->at[c->first + i]);
 }
 
-static size_t stream_chunk_bytes(uint32_t cap)
+static size_t stream_chunk_bytes(size_t cap)
 {
     return sizeof(struct stream_chunk) + cap * sizeof(const uint8_t *);
 }
@@ -56,120 +92,161 @@ static bool stream_chunk_has_room(const struct stream_chunk *c)
 
 void stream_index_free(struct stream_index *x)
 {
-    if (x == NULL)
-        return;
-    for (size_t i = 0; i < x->n; i++)
-        free(stream_chunk_get(x, i));
-    free(x->chunks);
-    free(x->spare);
+    struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
+
+    if (a != NULL) {
+        for (size_t i = 0; i < a->n; i++)
+            free(a->chunks[a->first + i]);
+        free(a->chunks);
+        free(a->spare);
+    }
     free(x);
+}
+
+uint64_t stream_index_n(const struct stream_index *x)
+{
+    const struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
+    return a != NULL ? a->n_entries : x == NULL ? 0 : x->chunk.n;
 }
 
 /* ---- growing ---- */
 
-/* Makes room for one more chunk in the array. */
-static int stream_index_grow(struct stream_index *x, struct err *e)
+static int stream_chunk_new(size_t cap, struct stream_chunk **out, struct err *e)
 {
-    size_t cap = x->cap == 0 ? STREAM_CHUNKS_FIRST : x->cap * 2;
-    struct stream_chunk **chunks;
+    struct stream_chunk *c = malloc(stream_chunk_bytes(cap));
 
-    if (x->first + x->n < x->cap)
-        return OK;
-    if (x->first > x->cap / 2) {
-        memmove(x->chunks, x->chunks + x->first, x->n * sizeof x->chunks[0]);
-        x->first = 0;
-        return OK;
-    }
-    chunks = realloc(x->chunks, cap * sizeof chunks[0]);
-    if (chunks == NULL)
-        return err_set(e, ERR_NOMEM, "index of a stream: %zu chunks", cap);
-    x->chunks = chunks;
-    x->cap = cap;
+    if (c == NULL)
+        return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %zu entries", cap);
+    *c = (struct stream_chunk){ .cap = (uint16_t)cap };
+    *out = c;
     return OK;
 }
 
-/* Makes room in the last chunk if it is small or much of it is free in front. */
-static int stream_chunk_grow(struct stream_chunk **chunk, bool *out_grown, struct err *e)
+/* Makes room in a chunk if it is smaller than `max` or much of it is free in front. */
+static int stream_chunk_grow(struct stream_chunk **chunk, size_t max, bool *out_grown,
+                             struct err *e)
 {
     struct stream_chunk *c = *chunk;
-    uint32_t cap = c->cap * 2;
+    size_t cap = c->cap * 2u;
 
+    *out_grown = true;
     if (c->first > c->cap / 2) {
         memmove(c->at, c->at + c->first, c->n * sizeof c->at[0]);
         c->first = 0;
-    } else if (cap <= STREAM_CHUNK) {
-        c = realloc(c, stream_chunk_bytes(cap));
-        if (c == NULL)
-            return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %u entries", cap);
-        c->cap = cap;
-        *chunk = c;
-    } else {
-        *out_grown = false;
         return OK;
     }
-    *out_grown = true;
+    *out_grown = cap <= max;
+    if (!*out_grown)
+        return OK;
+    c = realloc(c, stream_chunk_bytes(cap));
+    if (c == NULL)
+        return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %zu entries", cap);
+    c->cap = (uint16_t)cap;
+    *chunk = c;
     return OK;
 }
 
-static int stream_index_make_spare(struct stream_index *x, struct err *e)
+/* Makes room for one more chunk in the array. */
+static int stream_array_grow(struct stream_array *a, struct err *e)
 {
-    uint32_t cap = x->n == 0 ? STREAM_CHUNK_FIRST : STREAM_CHUNK;
-    int rc = stream_index_grow(x, e);
+    size_t cap = a->cap == 0 ? STREAM_CHUNKS_FIRST : a->cap * 2;
+    struct stream_chunk **chunks;
 
-    if (rc != OK)
+    if (a->first + a->n < a->cap)
+        return OK;
+    if (a->first > a->cap / 2) {
+        memmove(a->chunks, a->chunks + a->first, a->n * sizeof a->chunks[0]);
+        a->first = 0;
+        return OK;
+    }
+    chunks = realloc(a->chunks, cap * sizeof chunks[0]);
+    if (chunks == NULL)
+        return err_set(e, ERR_NOMEM, "index of a stream: %zu chunks", cap);
+    a->chunks = chunks;
+    a->cap = cap;
+    return OK;
+}
+
+/* The array of which the single chunk is the first one. */
+static int stream_array_new(struct stream_chunk *only, struct stream_array **out, struct err *e)
+{
+    struct stream_array *a = calloc(1, sizeof *a);
+    int rc = a != NULL ? stream_array_grow(a, e) : err_set(e, ERR_NOMEM, "index of a stream");
+
+    if (rc != OK) {
+        free(a);
         return rc;
-    x->spare = malloc(stream_chunk_bytes(cap));
-    if (x->spare == NULL)
-        return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %u entries", cap);
-    *x->spare = (struct stream_chunk){ .cap = cap };
+    }
+    a->head.is_array = 1;
+    a->chunks[0] = only;
+    a->n = 1;
+    a->n_entries = only->n;
+    *out = a;
     return OK;
 }
 
-static int stream_index_make(struct stream_index **out, struct err *e)
-{
-    struct stream_index *x = calloc(1, sizeof *x);
-
-    if (x == NULL)
-        return err_set(e, ERR_NOMEM, "index of a stream");
-    *out = x;
-    return OK;
-}
-
-int stream_index_reserve(struct stream_index **index, struct err *e)
+static int stream_array_reserve(struct stream_array *a, struct err *e)
 {
     bool grown = false;
-    int rc = *index == NULL ? stream_index_make(index, e) : OK;
-    struct stream_index *x = *index;
+    int rc = OK;
 
-    if (rc != OK)
-        return rc;
-    if (x->spare != NULL)
+    if (a->spare != NULL)
         return OK;
-    if (x->n > 0) {
-        struct stream_chunk **last = &x->chunks[x->first + x->n - 1];
-
+    if (a->n > 0) {
+        struct stream_chunk **last = &a->chunks[a->first + a->n - 1];
         if (stream_chunk_has_room(*last))
             return OK;
-        rc = stream_chunk_grow(last, &grown, e);
+        rc = stream_chunk_grow(last, STREAM_CHUNK, &grown, e);
     }
+    if (rc == OK && !grown)
+        rc = stream_array_grow(a, e);
+    if (rc == OK && !grown)
+        rc = stream_chunk_new(STREAM_CHUNK, &a->spare, e);
+    return rc;
+}
+
+int stream_index_reserve(struct stream_index **x, struct err *e)
+{
+    struct stream_chunk *only = (struct stream_chunk *)*x;
+    struct stream_array *a = NULL;
+    bool grown = true;
+    int rc = OK;
+
+    if (only == NULL)
+        rc = stream_chunk_new(STREAM_FIRST, &only, e);
+    else if (only->is_array)
+        return stream_array_reserve((struct stream_array *)*x, e);
+    else if (!stream_chunk_has_room(only))
+        rc = stream_chunk_grow(&only, STREAM_SMALL_MAX, &grown, e);
+    if (rc == OK)
+        *x = (struct stream_index *)only;
     if (rc != OK || grown)
         return rc;
-    return stream_index_make_spare(x, e);
+    rc = stream_array_new(only, &a, e);
+    if (rc != OK)
+        return rc;
+    *x = (struct stream_index *)a;
+    return stream_array_reserve(a, e);
 }
 
 void stream_index_append(struct stream_index *x, const uint8_t *entry)
 {
-    struct stream_chunk *last = x->n == 0 ? NULL : stream_chunk_get(x, x->n - 1);
+    struct stream_array *a = stream_index_array(x);
+    struct stream_chunk *last = a == NULL ? &x->chunk
+                                : a->n == 0 ? NULL
+                                            : a->chunks[a->first + a->n - 1];
 
-    if (last == NULL || !stream_chunk_has_room(last)) {
-        assert(x->spare != NULL); /* stream_index_reserve was called */
-        last = x->spare;
-        x->spare = NULL;
-        assert(x->first + x->n < x->cap); /* X4 */
-        x->chunks[x->first + x->n++] = last;
+    if (last == NULL || (a != NULL && !stream_chunk_has_room(last))) {
+        assert(a->spare != NULL); /* stream_index_reserve was called */
+        last = a->spare;
+        a->spare = NULL;
+        assert(a->first + a->n < a->cap); /* X4 */
+        a->chunks[a->first + a->n++] = last;
     }
+    assert(stream_chunk_has_room(last)); /* stream_index_reserve was called */
     last->at[last->first + last->n++] = entry;
-    x->n_entries++;
+    if (a != NULL)
+        a->n_entries++;
 }
 
 /* ---- searching ---- */
@@ -182,13 +259,13 @@ struct stream_pos stream_index_begin(const struct stream_index *x)
 
 struct stream_pos stream_index_end(const struct stream_index *x)
 {
-    return (struct stream_pos){ x == NULL ? 0 : x->n, 0 };
+    return (struct stream_pos){ x == NULL ? 0 : stream_index_chunks(x), 0 };
 }
 
 /* How many chunks begin below `id`. */
 static size_t stream_index_chunks_below(const struct stream_index *x, struct id id)
 {
-    size_t low = 0, high = x->n;
+    size_t low = 0, high = stream_index_chunks(x);
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -235,12 +312,10 @@ struct stream_pos stream_index_seek(const struct stream_index *x, struct id id)
 
 struct stream_pos stream_index_nth(const struct stream_index *x, uint64_t n)
 {
-    size_t chunk = 0;
+    size_t chunk = 0, n_chunks = x == NULL ? 0 : stream_index_chunks(x);
 
     assert(n <= stream_index_n(x));
-    if (x == NULL)
-        return stream_index_begin(x);
-    while (chunk < x->n && n >= stream_chunk_get(x, chunk)->n)
+    while (chunk < n_chunks && n >= stream_chunk_get(x, chunk)->n)
         n -= stream_chunk_get(x, chunk++)->n;
     return (struct stream_pos){ chunk, (uint32_t)n };
 }
@@ -249,7 +324,7 @@ const uint8_t *stream_index_at(const struct stream_index *x, struct stream_pos p
 {
     const struct stream_chunk *c;
 
-    if (x == NULL || pos.chunk >= x->n)
+    if (x == NULL || pos.chunk >= stream_index_chunks(x))
         return NULL;
     c = stream_chunk_get(x, pos.chunk);
     assert(pos.i < c->n);
@@ -258,7 +333,7 @@ const uint8_t *stream_index_at(const struct stream_index *x, struct stream_pos p
 
 void stream_index_next(const struct stream_index *x, struct stream_pos *pos)
 {
-    assert(pos->chunk < x->n);
+    assert(pos->chunk < stream_index_chunks(x));
     if (++pos->i == stream_chunk_get(x, pos->chunk)->n)
         *pos = (struct stream_pos){ pos->chunk + 1, 0 };
 }
@@ -306,21 +381,21 @@ uint64_t stream_index_count(const struct stream_index *x, struct stream_pos from
 /* ---- removing ---- */
 
 /* Frees n chunks from position i on and closes the gap, from the side where less has to move. */
-static void stream_index_drop(struct stream_index *x, size_t i, size_t n)
+static void stream_array_drop(struct stream_array *a, size_t i, size_t n)
 {
-    struct stream_chunk **at = x->chunks + x->first;
+    struct stream_chunk **at = a->chunks + a->first;
 
     for (size_t k = i; k < i + n; k++)
         free(at[k]);
-    if (i < x->n - i - n) {
+    if (i < a->n - i - n) {
         memmove(at + n, at, i * sizeof at[0]);
-        x->first += n;
+        a->first += n;
     } else {
-        memmove(at + i, at + i + n, (x->n - i - n) * sizeof at[0]);
+        memmove(at + i, at + i + n, (a->n - i - n) * sizeof at[0]);
     }
-    x->n -= n;
-    if (x->n == 0)
-        x->first = 0;
+    a->n -= n;
+    if (a->n == 0)
+        a->first = 0;
 }
 
 static void stream_chunk_remove(struct stream_chunk *c, uint32_t i)
@@ -338,6 +413,7 @@ static void stream_chunk_remove(struct stream_chunk *c, uint32_t i)
 
 bool stream_index_delete(struct stream_index *x, struct id id)
 {
+    struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
     struct stream_pos pos = stream_index_seek(x, id);
     const uint8_t *entry = stream_index_at(x, pos);
     struct stream_chunk *c;
@@ -346,28 +422,35 @@ bool stream_index_delete(struct stream_index *x, struct id id)
         return false;
     c = stream_chunk_get(x, pos.chunk);
     stream_chunk_remove(c, pos.i);
-    if (c->n == 0)
-        stream_index_drop(x, pos.chunk, 1);
-    x->n_entries--;
+    if (a != NULL && c->n == 0)
+        stream_array_drop(a, pos.chunk, 1);
+    if (a != NULL)
+        a->n_entries--;
     return true;
 }
 
 uint64_t stream_index_trim(struct stream_index *x, struct id first)
 {
+    struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
     struct stream_pos pos = stream_index_seek(x, first);
     uint64_t n = stream_index_between(x, stream_index_begin(x), pos);
+    struct stream_chunk *c;
 
     if (n == 0)
         return 0;
-    if (pos.chunk > 0)
-        stream_index_drop(x, 0, pos.chunk);
-    if (pos.i > 0) {
-        struct stream_chunk *c = stream_chunk_get(x, 0);
-
-        c->first += pos.i;
-        c->n -= pos.i;
+    if (a == NULL) {
+        x->chunk.first = (uint16_t)(x->chunk.first + n);
+        x->chunk.n = (uint16_t)(x->chunk.n - n);
+        return n;
     }
-    x->n_entries -= n;
+    if (pos.chunk > 0)
+        stream_array_drop(a, 0, pos.chunk);
+    if (pos.i > 0) {
+        c = a->chunks[a->first];
+        c->first = (uint16_t)(c->first + pos.i);
+        c->n = (uint16_t)(c->n - pos.i);
+    }
+    a->n_entries -= n;
     return n;
 }
 
@@ -375,28 +458,29 @@ uint64_t stream_index_trim(struct stream_index *x, struct id first)
 
 size_t stream_index_bytes(const struct stream_index *x)
 {
+    const struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
     size_t n;
 
-    if (x == NULL)
-        return 0;
-    n = sizeof *x + x->cap * sizeof x->chunks[0];
-    for (size_t i = 0; i < x->n; i++)
-        n += stream_chunk_bytes(stream_chunk_get(x, i)->cap);
-    return n + (x->spare != NULL ? stream_chunk_bytes(x->spare->cap) : 0);
+    if (a == NULL)
+        return x == NULL ? 0 : stream_chunk_bytes(x->chunk.cap);
+    n = sizeof *a + a->cap * sizeof a->chunks[0];
+    for (size_t i = 0; i < a->n; i++)
+        n += stream_chunk_bytes(a->chunks[a->first + i]->cap);
+    return n + (a->spare != NULL ? stream_chunk_bytes(a->spare->cap) : 0);
 }
 
 const char *stream_index_check(const struct stream_index *x)
 {
+    const struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
+    size_t n_chunks = x == NULL ? 0 : stream_index_chunks(x);
     struct id last = ID_MIN;
     uint64_t n = 0;
 
-    if (x == NULL)
-        return NULL;
-    if (x->first + x->n > x->cap)
+    if (a != NULL && a->first + a->n > a->cap)
         return "X2: chunks lie outside the array";
-    if (x->spare != NULL && (x->spare->n > 0 || x->first + x->n == x->cap))
+    if (a != NULL && a->spare != NULL && (a->spare->n > 0 || a->first + a->n == a->cap))
         return "X4: the spare chunk is in use, or has no place";
-    for (size_t i = 0; i < x->n; i++) {
+    for (size_t i = 0; i < n_chunks; i++) {
         const struct stream_chunk *c = stream_chunk_get(x, i);
 
         if (c->n == 0 || c->n > c->cap || c->first > c->cap - c->n || c->cap > STREAM_CHUNK)
@@ -409,5 +493,5 @@ const char *stream_index_check(const struct stream_index *x)
             last = id;
         }
     }
-    return n == x->n_entries ? NULL : "X3: n_entries is not the sum";
+    return n == stream_index_n(x) ? NULL : "X3: n_entries is not the sum";
 }

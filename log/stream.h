@@ -2,8 +2,8 @@
  * are not in a segment yet.
  *
  * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the
- * IDs of the entries themselves, so the index costs 8 bytes an entry. A deleted entry leaves its
- * chunk at once, an empty chunk leaves the array. NULL is the empty index for every function that only
+ * IDs of the entries themselves, so the index costs 8 bytes an entry. Of a few entries there are just the pointers, in
+ * one small piece of memory. A deleted entry leaves its chunk at once, an empty chunk leaves the array. NULL is the empty index for every function that only
  * looks; whoever takes entries out frees one that has become empty. */
 #ifndef LOG_STREAM_H
 #define LOG_STREAM_H
@@ -12,17 +12,7 @@
 
 enum { STREAM_CHUNK = 1024 }; /* entries */
 
-struct stream_chunk {
-    uint32_t first, n, cap; /* live pointers are at[first .. first + n) */
-    const uint8_t *at[];
-};
-
-struct stream_index {
-    struct stream_chunk **chunks; /* live ones are [first, first + n) */
-    size_t first, n, cap;
-    uint64_t n_entries;
-    struct stream_chunk *spare; /* an empty chunk that the next append may need, or NULL */
-};
+struct stream_index;
 
 /* A place between or at entries; valid until the index changes. */
 struct stream_pos {
@@ -40,10 +30,7 @@ must_check int stream_index_reserve(struct stream_index **x, struct err *e);
 void stream_index_append(struct stream_index *x, const uint8_t *entry);
 
 /* How many entries there are. */
-static inline uint64_t stream_index_n(const struct stream_index *x)
-{
-    return x == NULL ? 0 : x->n_entries;
-}
+uint64_t stream_index_n(const struct stream_index *x);
 
 /* Removes the entry with exactly this ID; false if there is none. */
 bool stream_index_delete(struct stream_index *x, struct id id);

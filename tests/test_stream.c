@@ -224,8 +224,8 @@ static void a_stream_that_is_kept_short_keeps_one_chunk(void **state)
         }
     }
     assert_consistent(m);
-    assert_int_equal(m->x->n, 1);
-    assert_true(stream_index_bytes(m->x) < 1024);
+    assert_int_equal(stream_index_end(m->x).chunk, 1);
+    assert_true(stream_index_bytes(m->x) < 512);
     model_free(m);
 }
 
@@ -244,11 +244,25 @@ static void the_largest_id_is_found_trimmed_to_and_deleted(void **state)
     model_free(m);
 }
 
+static void one_or_two_entries_cost_one_piece_of_24_bytes(void **state)
+{
+    struct model *m = model_new();
+
+    (void)state;
+    model_append(m, (struct id){ 1, 0 });
+    assert_int_equal(stream_index_bytes(m->x), 24);
+    model_append(m, (struct id){ 2, 0 });
+    assert_int_equal(stream_index_bytes(m->x), 24);
+    assert_consistent(m);
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_index_has_no_entry_and_its_begin_is_its_end),
         cmocka_unit_test(the_largest_id_is_found_trimmed_to_and_deleted),
+        cmocka_unit_test(one_or_two_entries_cost_one_piece_of_24_bytes),
         cmocka_unit_test(the_index_costs_eight_bytes_an_entry),
         cmocka_unit_test(a_stream_that_is_kept_short_keeps_one_chunk),
         cmocka_unit_test(random_operations_give_what_a_sorted_array_gives),
