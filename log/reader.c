@@ -88,6 +88,15 @@ static void wants_add(struct wants *w, struct wants_item item)
         w->largest = bytes;
 }
 
+/* Makes the list what it was. */
+static void wants_go_back(struct wants *w, const struct wants *was)
+{
+    while (w->n > was->n)
+        segment_unref(w->items[--w->n].segment);
+    w->bytes = was->bytes;
+    w->largest = was->largest;
+}
+
 int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
                struct err *e)
 {
@@ -447,11 +456,22 @@ static bool reader_settle_row(struct reader *r, uint32_t row)
     return row < end;
 }
 
+/* Whether the index alone tells that the item has nothing of the stream up to `id`. */
+static bool reader_item_is_past(const struct reader *r, struct id id)
+{
+    return reader_item(r)->oid == r->sealed->oid && id_cmp(reader_item(r)->first, id) > 0;
+}
+
 /* From an item on to the first live entry at or above `id`. */
 static int reader_settle(struct reader *r, struct id id, struct err *e)
 {
     while (!reader_is_end(r)) {
-        int rc = reader_load(r, e);
+        int rc;
+        if (reader_item_is_past(r, r->sealed->last)) {
+            reader_end(r);
+            return OK;
+        }
+        rc = reader_load(r, e);
         if (rc != OK)
             return rc;
         if (r->run != NULL && reader_settle_row(r, block_seek(r->block, r->run, id)))
@@ -562,7 +582,7 @@ static int reader_settle_back(struct reader *r, struct id id, struct err *e)
     bool found = true, below = false;
     int rc = OK;
 
-    while (rc == OK && found) {
+    while (rc == OK && found && !reader_item_is_before(r, r->sealed->floor)) {
         rc = reader_load(r, e);
         if (rc != OK)
             return rc;
@@ -711,7 +731,7 @@ static int reader_count_walk(struct reader *r, struct id from, struct id to, uin
     bool cold = false, last = false;
     int rc = reader_goto(r, from, e);
 
-    while (rc == OK && !reader_is_end(r) && !last && sum->n < max) {
+    while (rc == OK && !reader_is_end(r) && !last && sum->n < max && !reader_item_is_past(r, to)) {
         last = reader_item_is_last(r, to);
         rc = reader_add_item(r, from, to, max, sum, &cold, e);
         if (rc == OK && !last)
@@ -784,6 +804,67 @@ int reader_seek_nth(struct reader *r, uint64_t n, uint64_t *bytes, struct err *e
     if (rc == OK)
         *bytes = sum.bytes;
     return reader_done(r, rc);
+}
+
+/* ---- wanting ---- */
+
+/* Notes the item's block, whether it is in memory or not; *missing tells the latter. */
+static void reader_want_item(struct reader *r, bool *missing)
+{
+    struct segment *s = reader_segment(r);
+    struct block *b = blockcache_get_block(r->cache, s, reader_item(r)->block_no);
+
+    if (b == NULL)
+        *missing = true;
+    block_unref(b);
+    wants_add(r->wants, (struct wants_item){ .segment = s, .at = *reader_item(r) });
+}
+
+/* To the next item towards the front, in this segment or an earlier one; *more is false if there is none. */
+static int reader_retreat(struct reader *r, struct id to, bool *more, struct err *e)
+{
+    int rc = reader_step_back(r, more, e);
+
+    return rc == OK && !*more ? reader_enter_back(r, r->segment, to, more, e) : rc;
+}
+
+static int reader_want_walk(struct reader *r, struct id from, struct id to, uint64_t max, bool back,
+                            bool *missing, struct err *e)
+{
+    bool more = false;
+    uint64_t n = 0;
+    int rc =
+        back ? reader_enter_back(r, r->sealed->n_segments, to, &more, e) : reader_goto(r, from, e);
+
+    if (!back)
+        more = !reader_is_end(r);
+    while (rc == OK && more && n < max && r->wants->bytes - r->wants->largest <= WANTS_BYTES_MAX) {
+        if (back ? reader_item_is_before(r, from) : reader_item_is_past(r, to))
+            break;
+        reader_want_item(r, missing);
+        n += reader_is_whole(r, from, to) ? reader_item(r)->n : 0;
+        rc = back ? reader_retreat(r, to, &more, e) : reader_advance(r, e);
+        more = back ? more : !reader_is_end(r);
+    }
+    return rc;
+}
+
+int reader_want(struct reader *r, struct id from, struct id to, uint64_t max, bool back,
+                struct err *e)
+{
+    const struct wants was = *r->wants;
+    bool missing = false;
+    int rc = OK;
+
+    r->walks = true;
+    from = reader_max(from, r->sealed->floor);
+    to = reader_min(to, r->sealed->last);
+    if (id_cmp(from, to) <= 0)
+        rc = reader_want_walk(r, from, to, max, back, &missing, e);
+    reader_end(r);
+    if (rc == OK && !missing)
+        wants_go_back(r->wants, &was);
+    return rc == OK && missing ? reader_cold(e) : rc;
 }
 
 /* ---- cutting ---- */

@@ -15,8 +15,8 @@ struct sealed {
     size_t n_segments;      /* those of the view that count, from the first on */
     struct delset *deletes; /* a reference, or NULL */
     uint64_t oid;
-    struct id floor; /* what is below is gone */
-    struct id last;  /* no sealed entry has a larger ID */
+    struct id floor; /* what is below is gone; whoever is not interested in it may raise it */
+    struct id last;  /* no sealed entry has a larger ID, or none that is of interest has */
 };
 
 void sealed_copy(struct sealed *to, const struct sealed *from); /* takes references */
@@ -44,7 +44,7 @@ struct wants {
 
 void wants_init(struct wants *w);
 /* Reads everything that is wanted into the cache and pins it there. For threads that may wait. Errors: as
- * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX), ERR_NOMEM. */
+ * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX, unless it is a single block), ERR_NOMEM. */
 must_check int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
                           struct err *e);
 /* Unpins, and empties the list. */
@@ -94,6 +94,12 @@ const uint8_t *reader_at(const struct reader *r, size_t *len);
  * reader is at no entry then. */
 must_check int reader_count(struct reader *r, struct id from, struct id to, uint64_t max,
                             uint64_t *n, uint64_t *bytes, struct err *e);
+
+/* Notes in `wants` all blocks that the entries in [from, to] lie in, of at most `max` of them from the front (`back`: from the
+ * end), those in memory too, so that they can be pinned together; nothing if all of them are in memory. Stops above
+ * WANTS_BYTES_MAX. Never waits. Errors: ERR_COLD (something is missing), ERR_NOMEM. */
+must_check int reader_want(struct reader *r, struct id from, struct id to, uint64_t max, bool back,
+                           struct err *e);
 
 /* Goes to the live entry that has `n` live ones before it (the end if there are not so many); *bytes are those
  * of the ones before. Reads what reader_count would for those, and the block that it ends in. */

@@ -427,6 +427,79 @@ static void a_reader_finds_what_a_list_has(void **state)
     }
 }
 
+/* Walks a range as a reply does, by a reader that must find everything in memory. */
+static void resident_walk(struct world *w, const struct moment *m, struct id from, struct id to,
+                          uint64_t max, bool back)
+{
+    const uint8_t *entry;
+    struct sealed narrow;
+    struct reader r;
+    struct err e = { 0 };
+    uint64_t n = 0;
+    struct id id;
+    size_t len;
+    int rc;
+
+    narrow = m->sealed;
+    narrow.floor = id_cmp(from, narrow.floor) > 0 ? from : narrow.floor;
+    narrow.last = id_cmp(to, narrow.last) < 0 ? to : narrow.last;
+    reader_init(&r, &narrow, w->cache, NULL, NULL);
+    rc = back ? reader_seek_back(&r, to, &e) : reader_seek(&r, from, &e);
+    while (rc == OK && n < max && (entry = reader_at(&r, &len)) != NULL) {
+        entry_id(entry, &id);
+        if (id_cmp(id, from) < 0 || id_cmp(id, to) > 0)
+            break;
+        if (++n < max)
+            rc = back ? reader_prev(&r, &e) : reader_next(&r, &e);
+    }
+    reader_fini(&r);
+    assert_int_equal(rc, OK);
+}
+
+static void what_is_wanted_of_a_range_suffices_to_walk_it(void **state)
+{
+    struct random r = random_seeded("reader");
+
+    (void)state;
+    for (size_t round = 0; round < random_rounds(40); round++) {
+        struct world w;
+        world_begin(&w, &r, 1 + random_below(&r, SEGMENTS_MAX), 1 + random_below(&r, 400),
+                    (uint32_t)(40 + random_below(&r, 1000)), 1 << 20);
+        for (size_t i = 0; i < 40; i++) {
+            bool back = random_below(&w.r, 2) == 0;
+            uint64_t max = random_below(&w.r, 2) == 0 ? UINT64_MAX : 1 + random_below(&w.r, 50);
+            struct wants wants;
+            struct moment m;
+            struct err e = { 0 };
+            struct id from, to;
+            int rc = ERR_COLD;
+
+            moment_begin(&w, random_below(&w.r, N_STREAMS), &m);
+            from = near_id(&w.r, m.all);
+            to = random_below(&w.r, 3) == 0 ? ID_MAX : near_id(&w.r, m.all);
+            blockcache_forget(w.cache, NULL);
+            wants_init(&wants);
+            for (size_t try = 0; rc == ERR_COLD; try++) {
+                struct reader reader;
+
+                assert_true(try < 3 + w.n_segments); /* index pages, then blocks */
+                reader_init(&reader, &m.sealed, w.cache, NULL, &wants);
+                rc = reader_want(&reader, from, to, max, back, &e);
+                reader_fini(&reader);
+                if (rc == ERR_COLD)
+                    assert_int_equal(wants_load(&wants, w.cache, w.decoder, &e), OK);
+            }
+            assert_int_equal(rc, OK);
+            if (id_cmp(from, to) <= 0)
+                resident_walk(&w, &m, from, to, max, back);
+            wants_fini(&wants, w.cache);
+            moment_end(&m);
+        }
+        r = w.r;
+        world_end(&w);
+    }
+}
+
 static void all_entries_come_in_order_both_ways(void **state)
 {
     struct random r = random_seeded("reader");
@@ -744,6 +817,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_finds_what_a_list_has),
+        cmocka_unit_test(what_is_wanted_of_a_range_suffices_to_walk_it),
         cmocka_unit_test(all_entries_come_in_order_both_ways),
         cmocka_unit_test(counting_reads_the_index_and_not_the_entries),
         cmocka_unit_test(a_long_range_is_in_memory_after_few_rounds),
