@@ -16,6 +16,7 @@
 #include "log/batch.h"
 #include "log/blockcache.h"
 #include "log/io.h"
+#include "log/parts.h"
 #include "log/keeper.h"
 #include "log/recover.h"
 #include "log/store.h"
@@ -407,6 +408,11 @@ struct block_decoder *log_sync_decoder(struct log *l)
 struct log_pin *log_pin(struct log *l)
 {
     return keeper_pin(l->keeper);
+}
+
+void log_unpin(struct log_pin *p)
+{
+    parts_unpin(p);
 }
 
 /* ---- asking ---- */

@@ -201,7 +201,7 @@ struct log_pin *parts_pin(struct parts *p)
     return pin;
 }
 
-void log_unpin(struct log_pin *pin)
+void parts_unpin(struct log_pin *pin)
 {
     if (pin == NULL)
         return;

@@ -46,6 +46,7 @@ void parts_drop(struct parts *p);
 uint64_t parts_turn(struct parts *p, uint64_t now_ns);
 
 struct log_pin *parts_pin(struct parts *p);
+void parts_unpin(struct log_pin *pin); /* any thread; NULL is fine */
 void parts_count(const struct parts *p, struct log_stats *out);
 
 #endif
