@@ -148,7 +148,7 @@ static void a_random_life_keeps_every_byte_in_order(void **state)
     outbuf_init(&b);
     for (size_t i = 0; i < rounds; i++) {
         size_t n = next_random(&s) % (next_random(&s) % 8 == 0 ? sizeof more : 200);
-        switch (next_random(&s) % 5) {
+        switch (next_random(&s) % 6) {
         case 0:
         case 1:
             if (n > MODEL - to)
@@ -173,6 +173,19 @@ static void a_random_life_keeps_every_byte_in_order(void **state)
             outbuf_consume(&b, n);
             from += n;
             break;
+        case 4: {
+            struct outbuf other;
+            if (n > MODEL - to)
+                break;
+            outbuf_init(&other);
+            outbuf_append(&other, more, n);
+            memcpy(model + to, more, n);
+            to += n;
+            outbuf_move(&b, &other);
+            assert_int_equal(outbuf_end(&other), 0);
+            outbuf_fini(&other);
+            break;
+        }
         default:
             n = next_random(&s) % 16 == 0 && n < to - from ? n : 0;
             outbuf_truncate(&b, to - n);

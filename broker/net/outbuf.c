@@ -20,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTBUF_FIRST = 1024 - sizeof(struct outbuf_chunk) };
+enum {
+    OUTBUF_FIRST = 1024 - sizeof(struct outbuf_chunk),
+    OUTBUF_COPY = 4 << 10, /* bytes that are rather copied than moved with their chunk */
+};
 
 void outbuf_init(struct outbuf *b)
 {
@@ -112,6 +115,47 @@ void outbuf_append(struct outbuf *b, const void *p, size_t n)
     }
     memcpy(b->at, from, n);
     b->at += n;
+}
+
+static void outbuf_copy(struct outbuf *b, struct outbuf *from)
+{
+    struct iovec iov[OUTBUF_COPY / OUTBUF_FIRST + 2];
+    int n = outbuf_peek(from, UINT64_MAX, iov, (int)(sizeof iov / sizeof iov[0]));
+
+    assert(n < (int)(sizeof iov / sizeof iov[0])); /* only the first chunk is small */
+    for (int i = 0; i < n; i++)
+        outbuf_append(b, iov[i].iov_base, iov[i].iov_len);
+    outbuf_fini(from);
+}
+
+void outbuf_move(struct outbuf *b, struct outbuf *from)
+{
+    uint64_t base = outbuf_end(b);
+
+    assert(from->read_pos == 0);
+    if (from->failed) {
+        b->failed = true;
+        b->end = b->at; /* O3 */
+    }
+    if (b->failed || outbuf_size(from) <= OUTBUF_COPY) {
+        outbuf_copy(b, from);
+        return;
+    }
+    from->tail->n = (size_t)(from->at - from->tail->data);
+    for (struct outbuf_chunk *chunk = from->head; chunk != NULL; chunk = chunk->next)
+        chunk->base += base;
+    if (b->tail != NULL) {
+        b->tail->n = (size_t)(b->at - b->tail->data);
+        b->tail->next = from->head;
+    } else {
+        b->head = from->head;
+    }
+    b->tail = from->tail;
+    b->base = from->tail->base;
+    b->at = from->at;
+    b->end = from->end;
+    b->memory += from->memory;
+    outbuf_init(from);
 }
 
 void outbuf_truncate(struct outbuf *b, uint64_t pos)

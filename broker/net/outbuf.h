@@ -48,6 +48,10 @@ static inline void outbuf_advance(struct outbuf *b, uint8_t *end)
 
 void outbuf_append(struct outbuf *b, const void *p, size_t n);
 
+/* Moves everything in `from`, from which nothing has been sent, behind the end of `b`, without copying if it is
+ * much. */
+void outbuf_move(struct outbuf *b, struct outbuf *from);
+
 /* Position behind the last byte. */
 static inline uint64_t outbuf_end(const struct outbuf *b)
 {
