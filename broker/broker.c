@@ -277,6 +277,13 @@ static void broker_host_config_changed(void *ctx, const char *key)
     logger_write(&b->logger, CONFIG_LOG_NOTICE, "setting changed: %s", key);
 }
 
+static void broker_host_complain(void *ctx, const char *text)
+{
+    struct broker *b = ctx;
+
+    logger_write(&b->logger, CONFIG_LOG_WARNING, "%s", text);
+}
+
 /* ---- beginning and end ---- */
 
 /* What the start found: a line, and one more for each thing that is not as a clean stop leaves it. */
@@ -349,7 +356,7 @@ static int broker_open_parts(struct broker *b, struct err *e)
 {
     const struct loop_options loop = { broker_on_round_end, broker_on_wake, b };
     const struct engine_host host = { b, broker_host_wake, broker_host_shutdown,
-                                      broker_host_config_changed };
+                                      broker_host_config_changed, broker_host_complain };
     struct log_recovery info;
     int rc = loop_new(&loop, &b->loop, e);
 

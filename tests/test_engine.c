@@ -163,10 +163,12 @@ void log_get_sealed(struct log *l, uint64_t oid, struct id floor, struct delset 
     fail_msg("stream %llu was never sealed", (unsigned long long)oid);
 }
 
+/* What workers are given to do is done at once. */
 void log_submit(struct log *l, struct job *j)
 {
-    (void)l, (void)j;
-    fail_msg("there is nothing to read");
+    (void)l;
+    j->run(j);
+    j->done(j);
 }
 
 struct blockcache *log_cache(const struct log *l)
@@ -218,6 +220,21 @@ void log_backup(struct log *l, const char *dir, struct log_request *r)
 {
     snprintf(l->backup_dir, sizeof l->backup_dir, "%s", dir);
     fake_request(l, r);
+}
+
+struct log_pin {
+    int unused;
+};
+
+struct log_pin *log_pin(struct log *l)
+{
+    (void)l;
+    return calloc(1, sizeof(struct log_pin));
+}
+
+void log_unpin(struct log_pin *p)
+{
+    free(p);
 }
 
 /* ---- the engine in it ---- */

@@ -47,24 +47,23 @@ bool streams_find_write(struct engine *e, struct client *c, struct slice key, st
     return streams_of(c, engine_lookup_write(e, c, key), out);
 }
 
-struct id streams_first_id(const struct stream *st)
+const struct stream *streams_peek(const struct engine *e, const struct client *c, struct slice key)
 {
-    const uint8_t *entry = stream_index_at(st->tail, stream_index_begin(st->tail));
-    struct id id = ID_MIN;
+    const struct object *o = state_find(&e->state, c->db, key);
 
-    if (entry != NULL)
-        entry_id(entry, &id);
-    return id;
+    return o == NULL || o->type != OBJECT_STREAM || engine_is_expired(e, o)
+               ? NULL
+               : (const struct stream *)(const void *)o;
 }
 
-struct id streams_top_id(const struct stream *st)
+void streams_reply_failure(struct client *c, int rc, const struct err *err)
 {
-    struct stream_pos pos = stream_index_end(st->tail);
-    struct id id = ID_MIN;
-
-    if (stream_index_prev(st->tail, &pos))
-        entry_id(stream_index_at(st->tail, pos), &id);
-    return id;
+    if (rc == ERR_TOO_BIG)
+        reply_error(c,
+                    "ERR the reply would be larger than %d MiB, too much for stored entries here",
+                    WANTS_BYTES_MAX >> 20);
+    else
+        reply_error(c, "%s %s", rc == ERR_NOMEM ? "OOM" : "IOERR", err->text);
 }
 
 struct streams_span streams_span(const struct stream *st, struct id from, struct id to)
@@ -275,6 +274,7 @@ size_t streams_entry_reply_size(const uint8_t *entry)
 static const struct command streams_xinfo_commands[] = {
     { .name = "xinfo|stream",
       .handler = streams_xinfo_stream,
+      .prefault = streams_xinfo_stream_prefault,
       .arity = -3,
       .flags = CMD_READONLY,
       .categories = CAT_STREAM,
@@ -326,6 +326,7 @@ static const struct command streams_xinfo_commands[] = {
 const struct command stream_commands[] = {
     { .name = "xadd",
       .handler = streams_xadd,
+      .prefault = streams_xadd_prefault,
       .arity = -5,
       .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST,
       .categories = CAT_STREAM,
@@ -359,6 +360,7 @@ const struct command stream_commands[] = {
       .key_flags = "RW UPDATE" },
     { .name = "xdel",
       .handler = streams_xdel,
+      .prefault = streams_xdel_prefault,
       .arity = -3,
       .flags = CMD_WRITE | CMD_FAST,
       .categories = CAT_STREAM,
@@ -371,6 +373,7 @@ const struct command stream_commands[] = {
       .key_flags = "RW DELETE" },
     { .name = "xdelex",
       .handler = streams_xdelex,
+      .prefault = streams_xdelex_prefault,
       .arity = -5,
       .flags = CMD_WRITE | CMD_FAST,
       .categories = CAT_STREAM,
@@ -403,6 +406,7 @@ const struct command stream_commands[] = {
       .key_flags = "RO" },
     { .name = "xrange",
       .handler = streams_xrange,
+      .prefault = streams_xrange_prefault,
       .arity = -4,
       .flags = CMD_READONLY,
       .categories = CAT_STREAM,
@@ -415,6 +419,7 @@ const struct command stream_commands[] = {
       .key_flags = "RO ACCESS" },
     { .name = "xread",
       .handler = streams_xread,
+      .prefault = streams_xread_prefault,
       .arity = -4,
       .flags = CMD_READONLY | CMD_BLOCKING | CMD_MOVABLE_KEYS,
       .categories = CAT_STREAM,
@@ -430,6 +435,7 @@ const struct command stream_commands[] = {
       .key_word = "STREAMS" },
     { .name = "xrevrange",
       .handler = streams_xrevrange,
+      .prefault = streams_xrevrange_prefault,
       .arity = -4,
       .flags = CMD_READONLY,
       .categories = CAT_STREAM,
@@ -442,6 +448,7 @@ const struct command stream_commands[] = {
       .key_flags = "RO ACCESS" },
     { .name = "xsetid",
       .handler = streams_xsetid,
+      .prefault = streams_xsetid_prefault,
       .arity = -3,
       .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST,
       .categories = CAT_STREAM,
@@ -454,6 +461,7 @@ const struct command stream_commands[] = {
       .key_flags = "RW UPDATE" },
     { .name = "xtrim",
       .handler = streams_xtrim,
+      .prefault = streams_xtrim_prefault,
       .arity = -4,
       .flags = CMD_WRITE,
       .categories = CAT_STREAM,

@@ -3,6 +3,7 @@
 #define BROKER_COMMANDS_STREAMS_H
 #include "broker/engine/command.h"
 #include "broker/engine/engine.h"
+#include "broker/engine/trim.h"
 #include "log/id.h"
 
 /* The stream of a key, NULL in *out if there is none. False if the key holds something else: -WRONGTYPE has been
@@ -11,6 +12,12 @@ must_check bool streams_find(struct engine *e, struct client *c, struct slice ke
                              struct stream **out);
 must_check bool streams_find_write(struct engine *e, struct client *c, struct slice key,
                                    struct stream **out);
+
+/* The stream as readers see it, NULL if there is none; replies nothing and counts nothing. */
+const struct stream *streams_peek(const struct engine *e, const struct client *c, struct slice key);
+
+/* What of the log could not be had: -IOERR, -OOM, or that it is too much. */
+void streams_reply_failure(struct client *c, int rc, const struct err *err);
 
 /* Reads "ms" or "ms-seq"; without seq it is missing_seq. The second one knows "-" and "+" too. */
 must_check bool streams_parse_id(struct slice text, uint64_t missing_seq, struct id *out);
@@ -23,9 +30,11 @@ struct streams_span {
 };
 struct streams_span streams_span(const struct stream *st, struct id from, struct id to);
 
-/* The ID of the first (last) entry; 0-0 if there is none. */
-struct id streams_first_id(const struct stream *st);
-struct id streams_top_id(const struct stream *st);
+/* Whether nothing that lives at or above `from` is only in segments. */
+static inline bool streams_is_in_tail(const struct stream *st, struct id from)
+{
+    return stream_n_sealed(st) == 0 || id_cmp(from, st->sealed_last) > 0;
+}
 
 /* Replies the array [id, [field, value, ...]] of one entry, straight from its bytes. */
 void streams_reply_entry(struct client *c, const uint8_t *entry);
@@ -39,24 +48,13 @@ void streams_reply_entries_back(struct client *c, const struct stream *st, struc
 /* How many bytes streams_reply_entry writes. */
 size_t streams_entry_reply_size(const uint8_t *entry);
 
-/* How XADD and XTRIM are to trim. */
-enum streams_trim_by { STREAMS_TRIM_NONE, STREAMS_TRIM_MAXLEN, STREAMS_TRIM_MINID };
-struct streams_trim {
-    enum streams_trim_by by;
-    bool approx;    /* ~: only whole nodes */
-    uint64_t limit; /* with ~: remove at most so many; 0: no limit */
-    bool limit_given;
-    uint64_t maxlen;
-    struct id minid;
-};
-
 /* Reads the option at argv[*i], if it is one of trimming or of what happens to references (which no group holds
  * yet), and moves *i behind it. 0: it is another word; -1: an error has been replied. */
 int streams_trim_option(struct client *c, const struct slice *argv, size_t argc, size_t *i,
-                        struct streams_trim *trim, bool *references_given);
+                        struct trim *trim, bool *references_given);
 
 /* Checks the options together and sets the limit; false if an error has been replied. */
-must_check bool streams_trim_check(struct engine *e, struct client *c, struct streams_trim *trim);
+must_check bool streams_trim_check(struct engine *e, struct client *c, struct trim *trim);
 
 /* The settings of idempotence that hold for a stream. */
 static inline uint64_t streams_idmp_duration_s(const struct engine *e, const struct stream *st)
@@ -77,13 +75,12 @@ static inline uint64_t streams_removed_in_nodes(const struct stream *st)
     return st->entries_added - st->added_when_empty - st->n_entries;
 }
 
-/* Trims by a record and returns how many entries went. */
-uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
-                      const struct streams_trim *trim);
-
 command_handler streams_xadd, streams_xlen, streams_xrange, streams_xrevrange, streams_xread,
     streams_xdel, streams_xdelex, streams_xtrim, streams_xsetid, streams_xcfgset,
     streams_xinfo_stream, streams_xinfo_groups, streams_xinfo_consumers;
+command_prefault streams_xadd_prefault, streams_xrange_prefault, streams_xrevrange_prefault,
+    streams_xread_prefault, streams_xdel_prefault, streams_xdelex_prefault, streams_xtrim_prefault,
+    streams_xsetid_prefault, streams_xinfo_stream_prefault;
 
 /* Where XREAD's keys stand. */
 size_t streams_xread_keys(const struct slice *argv, size_t argc, size_t *out);

@@ -4,7 +4,8 @@
  * Everything is checked before the first record: options, ID, whether the key is a stream, whether
  * memory is there. Then a new stream gets its RECORD_STREAM, and the entry its RECORD_ENTRY (with an
  * idempotence ID RECORD_ENTRY_IDMP), written by its bytes' final place: what the index points to is the
- * record in the arena. A trim is a record of its own behind it, in the same batch.
+ * record in the arena. A trim is a record of its own behind it, in the same batch; what it removes is decided before,
+ * as if the entry were there, since that may have to be read.
  */
 #include <assert.h>
 #include "broker/commands/streams.h"
@@ -20,7 +21,7 @@ enum xadd_idmp { XADD_IDMP_NONE, XADD_IDMP_GIVEN, XADD_IDMP_AUTO };
 struct xadd {
     struct slice key;
     bool no_mkstream, references_given;
-    struct streams_trim trim;
+    struct trim trim;
     enum xadd_idmp idmp;
     struct slice producer, iid;
     uint8_t auto_iid[IDMP_AUTO_BYTES];
@@ -246,18 +247,40 @@ static void xadd_count(struct engine *e, const struct xadd *x)
         e->received_bytes += x->strings[i].n;
 }
 
+/* What the trim that was asked for will remove. */
+static int xadd_plan(struct engine *e, const struct xadd *x, const struct stream *st, struct id id,
+                     struct wants *wants, struct trim_cut *out, struct err *err)
+{
+    const struct trim_added added = { id, entry_size(id, x->strings, x->n_strings) };
+
+    return trim_plan(e, st, &x->trim, &added, wants, out, err);
+}
+
+/* Makes sure that memory is there and what the trim removes known. */
+static int xadd_prepare(struct engine *e, const struct xadd *x, struct stream *st, struct id id,
+                        struct trim_cut *cut, struct err *err)
+{
+    int rc = OK;
+
+    cut->n = 0;
+    if (x->trim.by != TRIM_NONE)
+        rc = xadd_plan(e, x, st, id, NULL, cut, err);
+    if (rc == OK && cut->n > 0)
+        rc = trim_prepare(st, err);
+    return rc == OK ? stream_index_reserve(&st->tail, err) : rc;
+}
+
 /* Adds the entry to `st`, or to a new stream if that is NULL. */
 static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
                     struct id id, struct err *err)
 {
     bool created = st == NULL;
     int rc = created ? state_reserve_stream(&e->state, x->key, &st, err) : OK;
+    struct trim_cut cut;
 
     if (rc != OK)
         return rc;
-    rc = stream_index_reserve(&st->tail, err);
-    if (rc == OK && x->trim.by != STREAMS_TRIM_NONE)
-        rc = state_prepare_remove(st, 1, err);
+    rc = xadd_prepare(e, x, st, id, &cut, err);
     if (rc != OK) {
         if (created)
             state_discard_stream(st);
@@ -272,8 +295,8 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
     if (rc != OK)
         return rc;
     xadd_count(e, x);
-    if (x->trim.by != STREAMS_TRIM_NONE)
-        streams_trim(e, c, st, &x->trim);
+    if (cut.n > 0)
+        trim_apply(e, c, st, &cut);
     return OK;
 }
 
@@ -283,6 +306,7 @@ void streams_xadd(struct engine *e, struct client *c, const struct slice *argv, 
     struct stream *st;
     struct err err;
     struct id id;
+    int rc;
 
     if (!xadd_parse(e, c, argv, argc, &x) || !streams_find_write(e, c, x.key, &st))
         return;
@@ -298,10 +322,29 @@ void streams_xadd(struct engine *e, struct client *c, const struct slice *argv, 
     }
     if (!xadd_choose_id(e, c, &x, st == NULL ? ID_MIN : st->last_id, &id))
         return;
-    if (xadd_add(e, c, &x, st, id, &err) != OK) {
-        reply_error(c, "OOM %s", err.text);
+    rc = xadd_add(e, c, &x, st, id, &err);
+    if (rc != OK) {
+        streams_reply_failure(c, rc, &err);
         return;
     }
     reply_id(c, id);
     engine_key_changed(e, c->db, x.key);
+}
+
+/* Only a trim looks at what is there. */
+void streams_xadd_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                           size_t argc, struct wants *wants)
+{
+    struct xadd x = { .id_kind = XADD_ID_AUTO };
+    const struct stream *st;
+    struct trim_cut cut;
+    struct id id;
+
+    if (argv[2].n == 1 && argv[2].p[0] == '*')
+        return;
+    st = streams_peek(e, c, argv[1]);
+    if (st == NULL || stream_n_sealed(st) == 0 || !xadd_parse(e, c, argv, argc, &x) ||
+        x.trim.by == TRIM_NONE || !xadd_choose_id(e, c, &x, st->last_id, &id))
+        return;
+    err_ignore(xadd_plan(e, &x, st, id, wants, &cut, NULL)); /* the wants tell */
 }

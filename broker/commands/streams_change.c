@@ -1,16 +1,14 @@
 /*
  * streams_change.c - XTRIM, XDEL, XDELEX, XSETID.
  *
- * What `~` and LIMIT leave to the server is decided here and logged as its effect: the ID of the first
- * entry that stays. Redis trims whole nodes of its radix tree, each of stream-node-max-entries entries
- * from the stream's first one on; there are no such nodes here, but the counts that clients see are theirs
- * as long as entries leave by whole nodes: node k holds the entries added as number k * max and up since the
- * stream last was empty.
+ * Each finds out first what it does, which may need entries that are in segments; its prefault asks for those. What is
+ * trimmed is decided by engine/trim.c. A deletion logs the IDs that were there, and what is left in the stream.
  */
-#include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include "broker/commands/streams.h"
 #include "broker/engine/args.h"
+#include "broker/engine/cursor.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
 #include "log/entry.h"
@@ -26,6 +24,7 @@ enum {
 struct delete_item { /* an ID of a request */
     struct id id;
     size_t place;
+    uint64_t bytes; /* of the entry, if it is there */
     bool found;
 };
 
@@ -37,12 +36,12 @@ struct delete_ids { /* in `few` unless there are many */
 /* ---- options of trimming ---- */
 
 static int trim_option_by(struct client *c, const struct slice *argv, size_t argc, size_t *i,
-                          enum streams_trim_by by, struct streams_trim *trim)
+                          enum trim_by by, struct trim *trim)
 {
     size_t at = *i + 1;
     int64_t n = 0;
 
-    if (trim->by != STREAMS_TRIM_NONE) {
+    if (trim->by != TRIM_NONE) {
         reply_error(c, "ERR syntax error, MAXLEN and MINID options at the same time are not "
                        "compatible");
         return -1;
@@ -51,11 +50,11 @@ static int trim_option_by(struct client *c, const struct slice *argv, size_t arg
     trim->approx = false;
     if (argc - at >= 2 && argv[at].n == 1 && (argv[at].p[0] == '~' || argv[at].p[0] == '='))
         trim->approx = argv[at++].p[0] == '~';
-    if (by == STREAMS_TRIM_MINID && !streams_parse_id(argv[at], 0, &trim->minid)) {
+    if (by == TRIM_MINID && !streams_parse_id(argv[at], 0, &trim->minid)) {
         streams_bad_id(c);
         return -1;
     }
-    if (by == STREAMS_TRIM_MAXLEN && !args_i64(argv[at], &n)) {
+    if (by == TRIM_MAXLEN && !args_i64(argv[at], &n)) {
         reply_not_integer(c);
         return -1;
     }
@@ -68,8 +67,7 @@ static int trim_option_by(struct client *c, const struct slice *argv, size_t arg
     return 1;
 }
 
-static int trim_option_limit(struct client *c, struct slice arg, size_t *i,
-                             struct streams_trim *trim)
+static int trim_option_limit(struct client *c, struct slice arg, size_t *i, struct trim *trim)
 {
     int64_t n;
 
@@ -104,15 +102,15 @@ static int trim_option_references(struct client *c, size_t *i, bool *given)
 }
 
 int streams_trim_option(struct client *c, const struct slice *argv, size_t argc, size_t *i,
-                        struct streams_trim *trim, bool *references_given)
+                        struct trim *trim, bool *references_given)
 {
     struct slice arg = argv[*i];
     bool more = *i + 1 < argc;
 
     if (more && args_word(arg, "maxlen"))
-        return trim_option_by(c, argv, argc, i, STREAMS_TRIM_MAXLEN, trim);
+        return trim_option_by(c, argv, argc, i, TRIM_MAXLEN, trim);
     if (more && args_word(arg, "minid"))
-        return trim_option_by(c, argv, argc, i, STREAMS_TRIM_MINID, trim);
+        return trim_option_by(c, argv, argc, i, TRIM_MINID, trim);
     if (more && args_word(arg, "limit"))
         return trim_option_limit(c, argv[*i + 1], i, trim);
     if (trim_is_reference_word(arg))
@@ -129,9 +127,9 @@ static uint64_t trim_default_limit(const struct engine *e)
     return limit < TRIM_LIMIT_MAX ? limit : TRIM_LIMIT_MAX;
 }
 
-bool streams_trim_check(struct engine *e, struct client *c, struct streams_trim *trim)
+bool streams_trim_check(struct engine *e, struct client *c, struct trim *trim)
 {
-    if (trim->limit_given && trim->by == STREAMS_TRIM_NONE) {
+    if (trim->limit_given && trim->by == TRIM_NONE) {
         reply_error(c, "ERR syntax error, LIMIT cannot be used without specifying a trimming "
                        "strategy");
         return false;
@@ -145,64 +143,7 @@ bool streams_trim_check(struct engine *e, struct client *c, struct streams_trim 
     return true;
 }
 
-/* ---- trimming ---- */
-
-/* How many entries at the front the threshold does not keep. */
-static uint64_t trim_excess(const struct stream *st, const struct streams_trim *trim)
-{
-    struct stream_pos begin = stream_index_begin(st->tail);
-
-    if (trim->by == STREAMS_TRIM_MAXLEN)
-        return st->n_entries > trim->maxlen ? st->n_entries - trim->maxlen : 0;
-    if (id_cmp(trim->minid, streams_first_id(st)) <= 0)
-        return 0;
-    return stream_index_between(st->tail, begin, stream_index_seek(st->tail, trim->minid));
-}
-
-/* The part of `excess` that is whole nodes, within the limit. */
-static uint64_t trim_whole_nodes(const struct engine *e, const struct stream *st,
-                                 const struct streams_trim *trim, uint64_t excess)
-{
-    uint64_t node = (uint64_t)e->config->stream_node_max_entries, n_entries = st->n_entries;
-    uint64_t removed = 0, next = n_entries;
-
-    if (node > 0)
-        next = node - streams_removed_in_nodes(st) % node; /* left of the first node */
-    while (removed < n_entries) {
-        uint64_t n = next < n_entries - removed ? next : n_entries - removed;
-
-        if (n > excess - removed || (trim->limit > 0 && n > trim->limit - removed))
-            break;
-        removed += n;
-        next = node;
-    }
-    return removed;
-}
-
-static uint64_t trim_bytes(const uint8_t *entry)
-{
-    return (uint64_t)(entry_end(entry) - entry);
-}
-
-/* Removes the first n entries; `first` is the ID of the next one. */
-static void trim_append(struct engine *e, struct client *c, struct stream *st, struct id first,
-                        uint64_t n)
-{
-    struct state_left left = { st->n_entries - n, st->bytes };
-    struct stream_pos pos = stream_index_begin(st->tail);
-    uint64_t lsn;
-    size_t len;
-    uint8_t *p;
-
-    for (; n > 0; n--, stream_index_next(st->tail, &pos))
-        left.bytes -= trim_bytes(stream_index_at(st->tail, pos));
-    len = varint_size(st->object.oid) + id_size(first) + varint_size(left.n) +
-          varint_size(left.bytes);
-    p = engine_append_to(e, c, &st->object, RECORD_CUT, len, &lsn);
-    p = id_put(varint_put(p, st->object.oid), first);
-    varint_put(varint_put(p, left.n), left.bytes);
-    state_cut(&e->state, st, first, left);
-}
+/* ---- deleting by a record ---- */
 
 /* Moves the IDs of the n_found items that are marked as found to the front of `ids`; returns what is left. */
 static struct state_left delete_left(const struct stream *st, const struct delete_item *items,
@@ -214,8 +155,7 @@ static struct state_left delete_left(const struct stream *st, const struct delet
         if (!items[i].found)
             continue;
         left.n--;
-        left.bytes -=
-            trim_bytes(stream_index_at(st->tail, stream_index_seek(st->tail, items[i].id)));
+        left.bytes -= items[i].bytes < left.bytes ? items[i].bytes : left.bytes;
         *ids++ = items[i].id;
     }
     return left;
@@ -265,58 +205,71 @@ static void setid_append(struct engine *e, struct client *c, struct stream *st, 
     state_set_id(&e->state, st, last, added, max_deleted, lsn);
 }
 
-uint64_t streams_trim(struct engine *e, struct client *c, struct stream *st,
-                      const struct streams_trim *trim)
-{
-    uint64_t n = trim_excess(st, trim), before = st->n_entries;
-    struct id first = streams_top_id(st);
+/* ---- XTRIM ---- */
 
-    if (n > 0 && trim->approx)
-        n = trim_whole_nodes(e, st, trim, n);
-    if (n == 0)
-        return 0;
-    if (n < before)
-        entry_id(stream_index_at(st->tail, stream_index_nth(st->tail, n)), &first);
-    else
-        id_next(&first); /* where there is none, that nothing is left says it */
-    trim_append(e, c, st, first, n);
-    assert(before - st->n_entries == n);
-    return n;
-}
-
-void streams_xtrim(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+/* Reads all options; false if an error has been replied. */
+static bool xtrim_parse(struct engine *e, struct client *c, const struct slice *argv, size_t argc,
+                        struct trim *trim)
 {
-    struct streams_trim trim = { .by = STREAMS_TRIM_NONE };
     bool references_given = false;
-    struct stream *st;
-    struct err err;
-    uint64_t n = 0;
 
     for (size_t i = 2; i < argc;) {
-        int rc = streams_trim_option(c, argv, argc, &i, &trim, &references_given);
+        int rc = streams_trim_option(c, argv, argc, &i, trim, &references_given);
 
         if (rc == 0)
             reply_syntax_error(c);
         if (rc <= 0)
-            return;
+            return false;
     }
-    if (!streams_trim_check(e, c, &trim))
-        return;
-    if (trim.by == STREAMS_TRIM_NONE) {
+    if (!streams_trim_check(e, c, trim))
+        return false;
+    if (trim->by == TRIM_NONE)
         reply_error(c, "ERR syntax error, XTRIM called without specifying a trimming strategy");
+    return trim->by != TRIM_NONE;
+}
+
+static void xtrim_run(struct engine *e, struct client *c, struct slice key, struct stream *st,
+                      const struct trim *trim)
+{
+    struct trim_cut cut;
+    struct err err;
+    int rc = trim_plan(e, st, trim, NULL, NULL, &cut, &err);
+
+    if (rc == OK && cut.n > 0)
+        rc = trim_prepare(st, &err);
+    if (rc != OK) {
+        streams_reply_failure(c, rc, &err);
         return;
     }
-    if (!streams_find_write(e, c, argv[1], &st))
-        return;
-    if (st != NULL && state_prepare_remove(st, 0, &err) != OK) {
-        reply_error(c, "OOM %s", err.text);
-        return;
+    if (cut.n > 0) {
+        trim_apply(e, c, st, &cut);
+        engine_key_changed(e, c->db, key);
     }
-    if (st != NULL)
-        n = streams_trim(e, c, st, &trim);
-    if (n > 0)
-        engine_key_changed(e, c->db, argv[1]);
-    reply_u64(c, n);
+    reply_u64(c, cut.n);
+}
+
+void streams_xtrim(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    struct trim trim = { .by = TRIM_NONE };
+    struct stream *st;
+
+    if (!xtrim_parse(e, c, argv, argc, &trim) || !streams_find_write(e, c, argv[1], &st))
+        return;
+    if (st == NULL)
+        reply_u64(c, 0);
+    else
+        xtrim_run(e, c, argv[1], st, &trim);
+}
+
+void streams_xtrim_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                            size_t argc, struct wants *wants)
+{
+    struct trim trim = { .by = TRIM_NONE };
+    const struct stream *st = streams_peek(e, c, argv[1]);
+    struct trim_cut cut;
+
+    if (st != NULL && stream_n_sealed(st) > 0 && xtrim_parse(e, c, argv, argc, &trim))
+        err_ignore(trim_plan(e, st, &trim, NULL, wants, &cut, NULL)); /* the wants tell */
 }
 
 /* ---- deleting ---- */
@@ -347,15 +300,24 @@ static bool delete_ids_parse(struct client *c, const struct slice *argv, size_t 
     return true;
 }
 
-static bool delete_has(const struct stream *st, struct id id)
+/* Whether the cursor's stream has the item, and how large it is. */
+static int delete_look(struct cursor *at, struct delete_item *item, struct err *err)
 {
-    const uint8_t *entry = stream_index_at(st->tail, stream_index_seek(st->tail, id));
+    const struct stream *st = at->st;
+    const uint8_t *entry;
     struct id found;
+    int rc;
 
-    if (entry == NULL)
-        return false;
+    if (id_cmp(item->id, stream_floor(st)) < 0 || delset_has(stream_deletes(st), item->id))
+        return OK;
+    rc = cursor_seek(at, item->id, err);
+    entry = cursor_at(at);
+    if (rc != OK || entry == NULL)
+        return rc;
     entry_id(entry, &found);
-    return id_cmp(found, id) == 0;
+    item->found = id_cmp(found, item->id) == 0;
+    item->bytes = (uint64_t)(entry_end(entry) - entry);
+    return OK;
 }
 
 static int delete_cmp(const void *a, const void *b)
@@ -373,44 +335,71 @@ static int delete_cmp_place(const void *a, const void *b)
     return x->place < y->place ? -1 : x->place > y->place;
 }
 
-/* Sorts the items and marks those that the stream has, of equal ones the first; returns how many. */
-static size_t delete_ids_mark(const struct stream *st, struct delete_ids *d)
+/* Sorts the items and marks those that the stream has, of equal ones the first; *n_found is how many. What is cold is
+ * noted, if there are wants, for all of them. */
+static int delete_ids_mark(struct engine *e, const struct stream *st, struct delete_ids *d,
+                           struct wants *wants, size_t *n_found, struct err *err)
 {
-    size_t n_found = 0;
+    struct cursor at;
+    int rc = OK;
 
+    *n_found = 0;
     qsort(d->items, d->n, sizeof d->items[0], delete_cmp);
+    cursor_open(&at, e, st, wants != NULL ? CURSOR_RESIDENT : CURSOR_ON_THE_SPOT, wants);
     for (size_t i = 0; i < d->n; i++) {
         struct delete_item *item = &d->items[i];
 
         if (i > 0 && id_cmp(item[-1].id, item->id) == 0)
             continue;
-        item->found = delete_has(st, item->id);
-        n_found += item->found;
+        rc = delete_look(&at, item, err);
+        if (rc != OK && (rc != ERR_COLD || wants->bytes > WANTS_BYTES_MAX))
+            break;
+        *n_found += item->found;
     }
-    return n_found;
+    cursor_close(&at);
+    return rc;
 }
 
-static bool delete_present(struct engine *e, struct client *c, struct slice key, struct stream *st,
-                           struct delete_ids *d, size_t *n_found)
+/* Deletes those of the IDs that are there. */
+static int delete_present(struct engine *e, struct client *c, struct slice key, struct stream *st,
+                          struct delete_ids *d, size_t *n_found, struct err *err)
 {
-    struct err err;
+    int rc = delete_ids_mark(e, st, d, NULL, n_found, err);
 
-    *n_found = delete_ids_mark(st, d);
-    if (*n_found == 0)
-        return true;
-    if (delete_append(e, c, st, d->items, d->n, *n_found, &err) != OK) {
-        reply_error(c, "OOM %s", err.text);
-        return false;
-    }
-    engine_key_changed(e, c->db, key);
-    return true;
+    if (rc != OK || *n_found == 0)
+        return rc;
+    if (*n_found > st->n_entries)
+        return err_set(err, ERR_CORRUPT,
+                       "stream %" PRIu64 " has more entries in its segments than it should have",
+                       st->object.oid);
+    rc = delete_append(e, c, st, d->items, d->n, *n_found, err);
+    if (rc == OK)
+        engine_key_changed(e, c->db, key);
+    return rc;
+}
+
+/* For both: notes what has to be read to delete those n IDs. */
+static void delete_prefault(struct engine *e, struct client *c, struct slice key,
+                            const struct slice *ids, size_t n, struct wants *wants)
+{
+    const struct stream *st = streams_peek(e, c, key);
+    struct delete_ids d;
+    size_t n_found;
+
+    if (st == NULL || stream_n_sealed(st) == 0)
+        return;
+    if (delete_ids_parse(c, ids, n, &d))
+        err_ignore(delete_ids_mark(e, st, &d, wants, &n_found, NULL)); /* the wants tell */
+    delete_ids_fini(&d);
 }
 
 void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     struct delete_ids d;
     struct stream *st;
-    size_t n_found;
+    size_t n_found = 0;
+    struct err err;
+    int rc;
 
     if (!streams_find_write(e, c, argv[1], &st))
         return;
@@ -418,10 +407,20 @@ void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, 
         reply_int(c, 0);
         return;
     }
-    if (delete_ids_parse(c, argv + 2, argc - 2, &d) &&
-        delete_present(e, c, argv[1], st, &d, &n_found))
-        reply_u64(c, n_found);
+    if (delete_ids_parse(c, argv + 2, argc - 2, &d)) {
+        rc = delete_present(e, c, argv[1], st, &d, &n_found, &err);
+        if (rc == OK)
+            reply_u64(c, n_found);
+        else
+            streams_reply_failure(c, rc, &err);
+    }
     delete_ids_fini(&d);
+}
+
+void streams_xdel_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                           size_t argc, struct wants *wants)
+{
+    delete_prefault(e, c, argv[1], argv + 2, argc - 2, wants);
 }
 
 /* Reads [KEEPREF|DELREF|ACKED] IDS n id ... in any order; the IDs are then argv[*at .. *at + *n). */
@@ -458,24 +457,44 @@ static bool xdelex_parse(struct client *c, const struct slice *argv, size_t argc
     return count > 0;
 }
 
+static void xdelex_reply(struct client *c, struct delete_ids *d)
+{
+    qsort(d->items, d->n, sizeof d->items[0], delete_cmp_place);
+    reply_array(c, d->n);
+    for (size_t i = 0; i < d->n; i++)
+        reply_int(c, d->items[i].found ? 1 : -1);
+}
+
 void streams_xdelex(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
+    size_t at = 0, n = 0, n_found;
     struct delete_ids d;
     struct stream *st;
-    size_t at = 0, n = 0, n_found;
+    struct err err;
+    int rc = OK;
 
     if (!xdelex_parse(c, argv, argc, &at, &n))
         return;
     if (!streams_find_write(e, c, argv[1], &st))
         return;
-    if (delete_ids_parse(c, argv + at, n, &d) &&
-        (st == NULL || delete_present(e, c, argv[1], st, &d, &n_found))) {
-        qsort(d.items, n, sizeof d.items[0], delete_cmp_place);
-        reply_array(c, n);
-        for (size_t i = 0; i < n; i++)
-            reply_int(c, d.items[i].found ? 1 : -1);
+    if (delete_ids_parse(c, argv + at, n, &d)) {
+        if (st != NULL)
+            rc = delete_present(e, c, argv[1], st, &d, &n_found, &err);
+        if (rc == OK)
+            xdelex_reply(c, &d);
+        else
+            streams_reply_failure(c, rc, &err);
     }
     delete_ids_fini(&d);
+}
+
+void streams_xdelex_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                             size_t argc, struct wants *wants)
+{
+    size_t at = 0, n = 0;
+
+    if (xdelex_parse(c, argv, argc, &at, &n))
+        delete_prefault(e, c, argv[1], argv + at, n, wants);
 }
 
 /* ---- XSETID ---- */
@@ -529,8 +548,27 @@ static bool xsetid_parse(struct client *c, const struct slice *argv, size_t argc
     return true;
 }
 
-static bool xsetid_check(struct client *c, const struct xsetid *x, const struct stream *st)
+/* Whether the new last ID is below an entry. Only one that goes back can be. */
+static int xsetid_below_top(struct engine *e, const struct stream *st, const struct xsetid *x,
+                            struct wants *wants, bool *out, struct err *err)
 {
+    struct id top = ID_MIN;
+    int rc = OK;
+
+    if (st->n_entries > 0 && id_cmp(x->last, st->last_id) < 0)
+        rc = cursor_top_id(e, st, wants != NULL ? CURSOR_RESIDENT : CURSOR_ON_THE_SPOT, wants, &top,
+                           err);
+    *out = rc == OK && id_cmp(x->last, top) < 0;
+    return rc;
+}
+
+static bool xsetid_check(struct engine *e, struct client *c, const struct xsetid *x,
+                         const struct stream *st)
+{
+    bool below = false;
+    struct err err;
+    int rc;
+
     if (id_cmp(x->last, stream_max_deleted(st)) < 0 || !state_may_set_id(st, x->last)) {
         reply_error(c,
                     "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
@@ -538,7 +576,12 @@ static bool xsetid_check(struct client *c, const struct xsetid *x, const struct 
     }
     if (st->n_entries == 0)
         return true;
-    if (id_cmp(x->last, streams_top_id(st)) < 0) {
+    rc = xsetid_below_top(e, st, x, NULL, &below, &err);
+    if (rc != OK) {
+        streams_reply_failure(c, rc, &err);
+        return false;
+    }
+    if (below) {
         reply_error(c, "ERR The ID specified in XSETID is smaller than the target stream top item");
         return false;
     }
@@ -564,7 +607,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
         reply_no_such_key(c);
         return;
     }
-    if (!xsetid_check(c, &x, st))
+    if (!xsetid_check(e, c, &x, st))
         return;
     added = x.added >= 0 ? (uint64_t)x.added : st->entries_added;
     if (id_cmp(x.max_deleted, ID_MIN) == 0)
@@ -575,4 +618,15 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
     }
     setid_append(e, c, st, x.last, added, x.max_deleted);
     reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
+}
+
+void streams_xsetid_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                             size_t argc, struct wants *wants)
+{
+    const struct stream *st = streams_peek(e, c, argv[1]);
+    struct xsetid x = { .added = -1 };
+    bool below;
+
+    if (st != NULL && stream_n_sealed(st) > 0 && xsetid_parse(c, argv, argc, &x))
+        err_ignore(xsetid_below_top(e, st, &x, wants, &below, NULL)); /* the wants tell */
 }

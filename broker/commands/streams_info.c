@@ -4,11 +4,16 @@
  * The fields and their order are those of Redis 8.8; clients refuse unknown ones. There is no radix tree:
  * its keys are counted as Redis would need them, one for each stream-node-max-entries entries, and its
  * nodes as one more.
+ *
+ * The first and the last entry, and with FULL more of them, may have to be read from segments: the prefault asks for them.
  */
 #include "broker/commands/streams.h"
+#include "broker/commands/streams_range.h"
 #include "broker/engine/args.h"
+#include "broker/engine/cursor.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
+#include "log/entry.h"
 
 enum { XINFO_FULL_COUNT = 10 }; /* entries that FULL shows without COUNT */
 
@@ -34,7 +39,8 @@ static uint64_t xinfo_nodes(const struct engine *e, const struct stream *st)
 }
 
 /* The 13 fields that both forms begin with. */
-static void xinfo_common(struct engine *e, struct client *c, const struct stream *st)
+static void xinfo_common(struct engine *e, struct client *c, const struct stream *st,
+                         struct id first)
 {
     struct idmp_counts counts = idmp_count(stream_idmp(st), e->now_ms);
 
@@ -45,7 +51,7 @@ static void xinfo_common(struct engine *e, struct client *c, const struct stream
     xinfo_id(c, "max-deleted-entry-id", stream_max_deleted(st));
     reply_str(c, "entries-added");
     reply_int(c, (int64_t)st->entries_added); /* XSETID may have set it near the end of int64_t */
-    xinfo_id(c, "recorded-first-entry-id", streams_first_id(st));
+    xinfo_id(c, "recorded-first-entry-id", first);
     xinfo_u64(c, "idmp-duration", streams_idmp_duration_s(e, st));
     xinfo_u64(c, "idmp-maxsize", streams_idmp_maxsize(e, st));
     xinfo_u64(c, "pids-tracked", counts.n_producers);
@@ -54,11 +60,8 @@ static void xinfo_common(struct engine *e, struct client *c, const struct stream
     xinfo_u64(c, "iids-duplicates", stream_idmp(st)->iids_duplicates);
 }
 
-static void xinfo_entry(struct client *c, const char *name, const struct stream *st,
-                        struct stream_pos pos)
+static void xinfo_entry(struct client *c, const char *name, const uint8_t *entry)
 {
-    const uint8_t *entry = stream_index_at(st->tail, pos);
-
     reply_str(c, name);
     if (entry == NULL)
         reply_null(c);
@@ -66,28 +69,76 @@ static void xinfo_entry(struct client *c, const char *name, const struct stream 
         streams_reply_entry(c, entry);
 }
 
+static struct id xinfo_id_of(const uint8_t *entry)
+{
+    struct id id = ID_MIN;
+
+    if (entry != NULL)
+        entry_id(entry, &id);
+    return id;
+}
+
+/* Goes to both ends of the stream. */
+static int xinfo_seek(struct cursor *first, struct cursor *last, struct err *err)
+{
+    int rc = cursor_seek(first, ID_MIN, err);
+
+    if (rc == OK || rc == ERR_COLD) { /* both ask for what they miss */
+        int rc_last = cursor_seek_back(last, ID_MAX, err);
+        rc = rc == OK ? rc_last : rc;
+    }
+    return rc;
+}
+
 static void xinfo_short(struct engine *e, struct client *c, const struct stream *st)
 {
-    struct stream_pos first = stream_index_begin(st->tail), last = stream_index_end(st->tail);
+    struct cursor first, last;
+    struct err err;
+    int rc;
 
-    stream_index_prev(st->tail, &last);
-    reply_map(c, 16);
-    xinfo_common(e, c, st);
-    xinfo_u64(c, "groups", 0);
-    xinfo_entry(c, "first-entry", st, first);
-    xinfo_entry(c, "last-entry", st, last);
+    cursor_open(&first, e, st, CURSOR_ON_THE_SPOT, NULL);
+    cursor_open(&last, e, st, CURSOR_ON_THE_SPOT, NULL);
+    rc = xinfo_seek(&first, &last, &err);
+    if (rc == OK) {
+        reply_map(c, 16);
+        xinfo_common(e, c, st, xinfo_id_of(cursor_at(&first)));
+        xinfo_u64(c, "groups", 0);
+        xinfo_entry(c, "first-entry", cursor_at(&first));
+        xinfo_entry(c, "last-entry", cursor_at(&last));
+    } else {
+        streams_reply_failure(c, rc, &err);
+    }
+    cursor_close(&first);
+    cursor_close(&last);
+}
+
+static uint64_t xinfo_full_count(int64_t count)
+{
+    return count == 0 ? UINT64_MAX : (uint64_t)count;
 }
 
 static void xinfo_full(struct engine *e, struct client *c, const struct stream *st, uint64_t count)
 {
-    struct stream_pos first = stream_index_begin(st->tail);
+    const struct range_part all = { .st = st, .from = ID_MIN, .to = ID_MAX };
+    struct range_budget budget = {
+        .count = count, .entries = UINT64_MAX, .bytes = UINT64_MAX, .empty = true
+    };
+    struct range_collect collect;
+    struct id first = ID_MIN;
+    struct err err;
+    int rc = cursor_first_id(e, st, CURSOR_ON_THE_SPOT, NULL, &first, &err);
 
+    if (rc == OK)
+        rc = range_collect(e, c, &all, false, true, &budget, &collect, &err);
+    if (rc != OK) {
+        streams_reply_failure(c, rc, &err);
+        return;
+    }
     reply_map(c, 15);
-    xinfo_common(e, c, st);
+    xinfo_common(e, c, st, first);
     reply_str(c, "entries");
-    if (count == 0 || count > st->n_entries)
-        count = st->n_entries;
-    streams_reply_entries(c, st, first, count);
+    reply_array(c, collect.n);
+    outbuf_move(&c->out, &collect.out);
     reply_str(c, "groups");
     reply_array(c, 0);
 }
@@ -138,9 +189,30 @@ void streams_xinfo_stream(struct engine *e, struct client *c, const struct slice
     if (st == NULL || !xinfo_parse(c, argv, argc, &full, &count))
         return;
     if (full)
-        xinfo_full(e, c, st, (uint64_t)count);
+        xinfo_full(e, c, st, xinfo_full_count(count));
     else
         xinfo_short(e, c, st);
+}
+
+void streams_xinfo_stream_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                                   size_t argc, struct wants *wants)
+{
+    const struct stream *st = streams_peek(e, c, argv[2]);
+    struct cursor first, last;
+    int64_t count;
+    bool full;
+
+    if (st == NULL || stream_n_sealed(st) == 0 || !xinfo_parse(c, argv, argc, &full, &count))
+        return;
+    if (full) {
+        range_want(e, st, ID_MIN, ID_MAX, xinfo_full_count(count), false, wants);
+        return;
+    }
+    cursor_open(&first, e, st, CURSOR_RESIDENT, wants);
+    cursor_open(&last, e, st, CURSOR_RESIDENT, wants);
+    err_ignore(xinfo_seek(&first, &last, NULL)); /* the wants tell */
+    cursor_close(&first);
+    cursor_close(&last);
 }
 
 void streams_xinfo_groups(struct engine *e, struct client *c, const struct slice *argv, size_t argc)

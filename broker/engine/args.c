@@ -102,3 +102,24 @@ bool args_bytes(struct slice text, uint64_t *out)
             return !__builtin_mul_overflow(v, units[i].factor, out);
     return false;
 }
+
+struct slice *args_copy_all(const struct slice *argv, size_t argc)
+{
+    size_t bytes = 0;
+    struct slice *copy;
+    uint8_t *p;
+
+    for (size_t i = 0; i < argc; i++)
+        bytes += argv[i].n;
+    copy = malloc(argc * sizeof *copy + bytes);
+    if (copy == NULL)
+        return NULL;
+    p = (uint8_t *)(copy + argc);
+    for (size_t i = 0; i < argc; i++) {
+        copy[i] = slice_of(p, argv[i].n);
+        if (argv[i].n > 0)
+            memcpy(p, argv[i].p, argv[i].n);
+        p += argv[i].n;
+    }
+    return copy;
+}

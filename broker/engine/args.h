@@ -23,4 +23,7 @@ bool args_printable(struct slice text);
 /* A zero-terminated copy that the caller frees; NULL if memory ran out. */
 char *args_copy(struct slice text);
 
+/* A copy of all arguments, slices and bytes, that the caller frees as one; NULL if memory ran out. */
+struct slice *args_copy_all(const struct slice *argv, size_t argc);
+
 #endif

@@ -12,6 +12,7 @@
 #include "log/bytes.h"
 #include "log/id.h"
 
+struct cold_work; /* engine/cold.c */
 struct command;
 struct engine;
 struct object;
@@ -63,6 +64,9 @@ struct client {
     size_t n_watches;
     struct blocked
         *blocked; /* not NULL: waiting in a blocking command; net executes nothing further */
+    struct cold_work
+        *cold; /* not NULL: its command waits for what is not in memory; the same holds */
+    struct cold_work *cold_again; /* while that command runs again: what it waited for */
 };
 
 #endif

@@ -10,6 +10,7 @@
 
 struct client;
 struct engine;
+struct wants;
 
 enum command_flag {
     CMD_WRITE = 1 << 0,
@@ -52,6 +53,11 @@ enum command_category {
 typedef void command_handler(struct engine *e, struct client *c, const struct slice *argv,
                              size_t argc);
 
+/* Adds to `wants` what of the log the handler, called now with these arguments, would have to read and is not in
+ * memory. Changes nothing; what it replies is thrown away, so a handler's own parsing can be used. */
+typedef void command_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                              size_t argc, struct wants *wants);
+
 /* Writes the positions of the keys in argv into out (room for argc); returns how many, or 0 if the
  * arguments make no sense. */
 typedef size_t command_get_keys(const struct slice *argv, size_t argc, size_t *out);
@@ -76,7 +82,8 @@ struct command {
      * CMD_WRITE and CMD_READONLY. */
     const char *key_flags;
     const char *key_word; /* keys follow this word up to the middle of what is left: "STREAMS" */
-    const char *tips;     /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
+    command_prefault *prefault; /* NULL: it never needs what may be cold */
+    const char *tips; /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
 };
 
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */

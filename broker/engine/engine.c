@@ -25,9 +25,11 @@
 #include "broker/engine/engine.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "broker/engine/blocking.h"
+#include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
@@ -43,6 +45,7 @@ enum {
     ENGINE_RETRY_MS = 100,       /* after expiry found no room in the log */
     ENGINE_RECORD = 64,          /* what a record of the engine's own takes beside the name in it */
     ENGINE_CLOCK_BITS = 16,
+    ENGINE_LINE_MAX = 512, /* of what the operator is told */
 };
 
 static const uint64_t ENGINE_MS_MAX = (1ull << 48) - 1;
@@ -62,6 +65,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     state_init(&e->state, hash_key);
     rc = watching_new(e->state.hash_key, &e->watching, err);
     if (rc == OK)
+        rc = cold_new(e, &e->cold, err);
+    if (rc == OK)
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
     if (rc != OK)
         engine_fini(e);
@@ -72,11 +77,13 @@ void engine_fini(struct engine *e)
 {
     digest_free(e->state.digest);
     e->state.digest = NULL;
+    cold_free(e->cold);
     blocking_free(e->blocking);
     watching_free(e->watching);
     state_fini(&e->state);
     e->blocking = NULL;
     e->watching = NULL;
+    e->cold = NULL;
 }
 
 /* E1: later than all before, and no earlier than the wall clock. */
@@ -100,6 +107,7 @@ int engine_start(struct engine *e, struct log *log, const struct log_recovery *i
     if (rc != OK)
         return rc;
     e->log = log;
+    cold_open(e->cold, log);
     if (info->last_clock > e->clock)
         e->clock = info->last_clock;
     engine_advance_clock(e);
@@ -125,6 +133,7 @@ void engine_client_init(struct engine *e, struct client *c)
 void engine_client_fini(struct engine *e, struct client *c)
 {
     blocking_client_gone(e->blocking, c);
+    cold_client_gone(c);
     transaction_discard(e, c);
     if (c->prev != NULL)
         c->prev->next = c->next;
@@ -169,14 +178,33 @@ static uint64_t engine_marked_end(const struct client *c)
     return g->n > 0 ? g->marks[(g->first + g->n - 1) & (g->cap - 1)].end : g->open_end;
 }
 
-void engine_reply_done(struct engine *e, struct client *c)
+void engine_wake(struct engine *e, struct client *c)
 {
-    engine_raise(&c->need_written, log_last_lsn(e->log));
+    if (e->host.wake != NULL)
+        e->host.wake(e->host.ctx, c);
+}
+
+void engine_reply_part(struct engine *e, struct client *c, uint64_t need_written,
+                       uint64_t need_durable)
+{
+    c->need_written = need_written;
+    c->need_durable = need_durable;
     engine_mark(e, c, engine_marked_end(c));
     c->need_written = 0;
     c->need_durable = 0;
-    if (e->host.wake != NULL)
-        e->host.wake(e->host.ctx, c);
+}
+
+void engine_reply_done(struct engine *e, struct client *c)
+{
+    engine_raise(&c->need_written, log_last_lsn(e->log));
+    engine_reply_part(e, c, c->need_written, c->need_durable);
+    engine_wake(e, c);
+}
+
+void engine_reply_over(struct client *c)
+{
+    c->reply_skip = c->reply_skip_next;
+    c->reply_skip_next = false;
 }
 
 /* ---- executing ---- */
@@ -317,6 +345,8 @@ static inline void engine_commit_if_large(struct engine *e)
 static void engine_run(struct engine *e, struct client *c, const struct command *command,
                        const struct slice *argv, size_t argc)
 {
+    if (command->prefault != NULL && cold_prefault(e, c, command, argv, argc))
+        return;
     if (command->flags & CMD_WRITE && !engine_reserve(e, c, engine_bound(command, argv, argc))) {
         e->stats.n_errors++;
         return;
@@ -332,7 +362,7 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     const struct command *command;
 
     assert(argc >= 1);
-    assert(c->blocked == NULL);
+    assert(c->blocked == NULL && c->cold == NULL);
     c->need_written = 0;
     c->need_durable = 0;
     c->active_ms = e->now_ms;
@@ -344,8 +374,8 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     else
         engine_run(e, c, command, argv, argc);
     engine_mark(e, c, start);
-    c->reply_skip = c->reply_skip_next;
-    c->reply_skip_next = false;
+    if (c->cold == NULL)
+        engine_reply_over(c);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
     engine_commit_if_large(e);
@@ -409,6 +439,7 @@ void engine_round_end(struct engine *e)
 {
     engine_expire(e);
     e->busy = engine_turn_log(e);
+    cold_turn(e);
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
@@ -432,7 +463,7 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
 {
     uint64_t next = blocking_next_deadline_ms(e->blocking), log_ms;
 
-    if (e->busy)
+    if (e->busy || cold_has_ready(e))
         return e->now_ms;
     if (e->failed)
         return next;
@@ -646,6 +677,19 @@ void engine_key_changed(struct engine *e, int db, struct slice key)
 void engine_need_all(struct engine *e, struct client *c)
 {
     engine_raise(&c->need_durable, e->state.highest_always);
+}
+
+void engine_complain(struct engine *e, const char *format, ...)
+{
+    char text[ENGINE_LINE_MAX];
+    va_list args;
+
+    if (e->host.complain == NULL)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    e->host.complain(e->host.ctx, text);
 }
 
 /* splitmix64, by Sebastiano Vigna (https://prng.di.unimi.it/splitmix64.c), on the first word. */

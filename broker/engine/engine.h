@@ -23,6 +23,7 @@
 #include "log/log.h"
 
 struct io;
+struct cold;     /* who waits for what is not in memory; engine/cold.c */
 struct blocking; /* who waits for which key; engine/blocking.c */
 struct watching; /* who watches which key; engine/transaction.c */
 
@@ -36,6 +37,8 @@ struct engine_host {
     void (*shutdown)(void *ctx);
     /* A setting changed by CONFIG SET, for what the host holds copies of (maxclients, timeout, log level). */
     void (*config_changed)(void *ctx, const char *key);
+    /* Something for the operator to know: a line, without its end. */
+    void (*complain)(void *ctx, const char *text);
 };
 
 struct engine_stats {
@@ -60,6 +63,7 @@ struct engine {
     size_t n_clients;
     struct blocking *blocking;
     struct watching *watching;
+    struct cold *cold;
     bool waits_written;       /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;       /* a reply of this round needs `durable` */
     bool executing_multi;     /* inside EXEC */
@@ -90,7 +94,7 @@ void engine_client_fini(struct engine *e,
 
 void engine_round_begin(struct engine *e);
 /* Executes one request; the reply, if it does not block, is in c->out with its mark in c->gate.
- * argc >= 1. Must not be called while c->blocked. */
+ * argc >= 1. Must not be called while c->blocked or c->cold. */
 void engine_execute(struct engine *e, struct client *c, const struct slice *argv, size_t argc);
 void engine_round_end(struct engine *e);
 
@@ -101,6 +105,17 @@ uint64_t engine_next_deadline_ms(const struct engine *e);
 /* Ends a reply to `c` that was made outside an engine_execute of its own (a blocked client served): marks it at
  * the gate and wakes the host. A blocking_done. */
 void engine_reply_done(struct engine *e, struct client *c);
+
+/* The same for a reply that is made piece by piece: what the output holds behind the last mark needs those watermarks.
+ * Then, behind the last piece (or a whole reply), engine_reply_over: what CLIENT REPLY SKIP says is done. */
+void engine_reply_part(struct engine *e, struct client *c, uint64_t need_written,
+                       uint64_t need_durable);
+void engine_reply_over(struct client *c);
+void engine_wake(struct engine *e, struct client *c); /* the host's, if it has one */
+
+/* Tells the operator, in the broker's log. */
+void engine_complain(struct engine *e, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* ---- for commands ---- */
 

@@ -6,6 +6,10 @@
  * the first one runs, so that it can refuse as a whole but never stop half way. While it runs nothing is
  * committed, hence its records are in one batch.
  *
+ * What its commands need and is not in memory is loaded first (engine/cold.c): each says what it is, as the keys are
+ * now, and EXEC is executed again when all of it is there. A command that needs something else because of those
+ * before it reads it on the spot.
+ *
  * A watched key is a node with a list of those who watch it; a client has a list of what it watches.
  *
  *   keys: "a" --> watch of client 1 --> watch of client 3
@@ -22,6 +26,8 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include "broker/engine/args.h"
+#include "broker/engine/cold.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 
@@ -284,24 +290,6 @@ static bool transaction_grow_queue(struct client *c)
     return true;
 }
 
-/* One allocation with the slices first and their bytes behind them. */
-static struct slice *transaction_copy(const struct slice *argv, size_t argc, size_t bytes)
-{
-    struct slice *copy = malloc(argc * sizeof *copy + bytes);
-    uint8_t *p;
-
-    if (copy == NULL)
-        return NULL;
-    p = (uint8_t *)(copy + argc);
-    for (size_t i = 0; i < argc; i++) {
-        copy[i] = slice_of(p, argv[i].n);
-        if (argv[i].n > 0)
-            memcpy(p, argv[i].p, argv[i].n);
-        p += argv[i].n;
-    }
-    return copy;
-}
-
 static size_t transaction_bytes(const struct slice *argv, size_t argc)
 {
     size_t bytes = 0;
@@ -329,7 +317,7 @@ void transaction_queue(struct engine *e, struct client *c, const struct command 
                     e->config->max_batch_bytes);
     } else {
         if (transaction_grow_queue(c))
-            copy = transaction_copy(argv, argc, bytes);
+            copy = args_copy_all(argv, argc);
         if (copy == NULL)
             reply_error(c, "OOM no memory to queue the command");
     }
@@ -376,12 +364,48 @@ void transaction_refuse(struct engine *e, struct client *c, const char *why)
     transaction_discard(e, c);
 }
 
+/* Adds what one command needs to the list; false if memory ran out. */
+static bool transaction_ask(struct engine *e, struct client *c, const struct client_queued *q,
+                            struct wants **list, size_t *n)
+{
+    struct wants wants, *grown;
+
+    if (!cold_ask(e, c, q->command, q->argv, q->argc, &wants))
+        return true;
+    grown = realloc(*list, (*n + 1) * sizeof **list);
+    if (grown == NULL) {
+        wants_fini(&wants, log_cache(e->log));
+        return false;
+    }
+    *list = grown;
+    (*list)[(*n)++] = wants;
+    return true;
+}
+
+/* Has EXEC wait for what its commands need. False: nothing is missing. */
+static bool transaction_prefault(struct engine *e, struct client *c, const struct slice *argv,
+                                 size_t argc)
+{
+    struct wants *wants = NULL;
+    bool complete = true, waits = false;
+    size_t n = 0;
+
+    if (!log_has_sealed(e->log))
+        return false;
+    c->in_exec = true;
+    for (size_t i = 0; i < c->n_queued && complete; i++)
+        complete = transaction_ask(e, c, &c->queued[i], &wants, &n);
+    c->in_exec = false;
+    if (n > 0)
+        waits = cold_wait(e, c, argv, argc, wants, n);
+    free(wants);
+    return waits;
+}
+
 void transaction_exec(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     size_t bound;
 
-    (void)argv;
-    (void)argc;
     if (!c->in_multi) {
         reply_error(c, "ERR EXEC without MULTI");
         return;
@@ -394,6 +418,8 @@ void transaction_exec(struct engine *e, struct client *c, const struct slice *ar
         engine_need_all(e, c); /* it tells that somebody changed something */
         reply_null_array(c);
     } else {
+        if (transaction_prefault(e, c, argv, argc))
+            return;
         bound = transaction_bound(c);
         transaction_unwatch(e, c); /* what it changes itself is no matter */
         if (bound == 0 || engine_reserve(e, c, bound))

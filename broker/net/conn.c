@@ -14,8 +14,8 @@
  * is watched for writing.
  *
  * A connection does not execute (and, but for the first case, does not read) while
- *   - its client is blocked in a command: input is read ahead, up to client-query-buffer-limit, since its end
- *     can only be noticed by reading;
+ *   - its client is blocked in a command, or its command waits for what is not in memory: input is read ahead,
+ *     up to client-query-buffer-limit, since its end can only be noticed by reading;
  *   - CONN_PAUSE_OUTPUT bytes wait to be sent: a client that never reads gets no more;
  *   - it has made CONN_PASS_OUTPUT bytes in this round: it goes on in the next one, behind the others;
  *   - the log is behind with writing: otherwise memory would fill with what cannot leave.
@@ -31,6 +31,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "broker/engine/cold.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 #include "broker/logger.h"
@@ -46,7 +47,8 @@ static void conn_on_writable(void *ctx);
 
 static bool conn_may_execute(const struct conn *c)
 {
-    return c->client.blocked == NULL && !c->client.close_after_reply && !c->client.close_now;
+    return c->client.blocked == NULL && c->client.cold == NULL && !c->client.close_after_reply &&
+           !c->client.close_now;
 }
 
 /* A browser that was lured into sending a form here speaks HTTP; none of its lines may count. */
@@ -338,7 +340,8 @@ static bool conn_check_limits(struct conn *c)
 
 bool conn_is_busy(const struct conn *c)
 {
-    return outbuf_size(&c->client.out) > 0 || c->is_ready || c->is_paused || c->is_stalled;
+    return outbuf_size(&c->client.out) > 0 || c->client.cold != NULL || c->is_ready ||
+           c->is_paused || c->is_stalled;
 }
 
 static bool conn_is_over(const struct conn *c)
@@ -364,6 +367,8 @@ void conn_settle(struct conn *c, uint64_t released, uint64_t durable)
 
     if (!c->client.close_now && limit > c->client.out.read_pos)
         full = conn_send(c, limit);
+    if (!c->client.close_now)
+        cold_client_drained(&c->client);
     if (c->is_paused && outbuf_size(&c->client.out) <= CONN_PAUSE_OUTPUT / 2) {
         c->is_paused = false;
         connset_mark_ready(c->set, c);

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/engine/cold.h"
 #include "broker/engine/engine.h"
 #include "broker/logger.h"
 #include "broker/net/listener.h"
@@ -49,7 +50,9 @@ static void connset_close_idle(struct connset *s)
         struct conn *c = TAILQ_FIRST(&s->by_activity);
         c->client.active_ms = s->engine->now_ms;
         connset_touch(s, c);
-        if (c->client.blocked != NULL) /* it waits for us, not we for it */
+        if (c->client.blocked != NULL ||
+            (c->client.cold != NULL && outbuf_size(&c->client.out) == 0))
+            /* it waits for us, not we for it */
             continue;
         logger_write(s->logger, CONFIG_LOG_VERBOSE, "client %s has been idle for %lld s",
                      c->client.addr, (long long)s->engine->config->timeout_s);
@@ -178,6 +181,8 @@ void connset_log_moved(struct connset *s)
     }
     if (!s->in_round)
         connset_settle_dirty(s);
+    if (cold_has_ready(s->engine))
+        connset_enter(s);
     if (!TAILQ_EMPTY(&s->ready))
         loop_timer_set(s->again, 0);
 }
@@ -188,7 +193,7 @@ void connset_wake_client(struct connset *s, struct client *client)
 
     connset_enter(s);
     connset_mark_dirty(s, c);
-    if (client->blocked == NULL && c->in_len > 0)
+    if (client->blocked == NULL && client->cold == NULL && c->in_len > 0)
         connset_mark_ready(s, c);
 }
 

@@ -1,0 +1,52 @@
+/* cursor.h - the live entries of a stream, sealed ones and those in the tail, in order: for the engine's thread.
+ *
+ * Valid while the stream does not change. What is sealed is seen as it was when the cursor was opened. */
+#ifndef BROKER_ENGINE_CURSOR_H
+#define BROKER_ENGINE_CURSOR_H
+#include "broker/engine/engine.h"
+#include "log/reader.h"
+
+enum cursor_mode {
+    CURSOR_RESIDENT,    /* what is not in memory is ERR_COLD, and noted if there are wants */
+    CURSOR_ON_THE_SPOT, /* it is read at once, counted */
+};
+
+struct cursor {
+    struct engine *engine;
+    const struct stream *st;
+    enum cursor_mode mode;
+    bool has_sealed, in_sealed, spot; /* spot: the reader reads on the spot by now */
+    struct sealed sealed;
+    struct reader reader;
+    struct stream_pos pos; /* in the tail */
+    const uint8_t *entry;  /* that it is at, or NULL */
+    size_t len;
+};
+
+/* At no entry yet. `wants` may be NULL. cursor_close in any case. */
+void cursor_open(struct cursor *c, struct engine *e, const struct stream *st, enum cursor_mode mode,
+                 struct wants *wants);
+/* Nothing outside of [from, to] is of interest: what is beyond is not read only to find that it is. The cursor
+ * need not stop there. Right after cursor_open. */
+void cursor_narrow(struct cursor *c, struct id from, struct id to);
+void cursor_close(struct cursor *c);
+
+/* Errors of all these: as of struct reader; the cursor is then at no entry. */
+must_check int cursor_seek(struct cursor *c, struct id id, struct err *e);      /* first >= id */
+must_check int cursor_seek_back(struct cursor *c, struct id id, struct err *e); /* last <= id */
+must_check int cursor_next(struct cursor *c, struct err *e);
+must_check int cursor_prev(struct cursor *c, struct err *e);
+
+/* The entry that it is at, NULL at either end; until the cursor moves. */
+static inline const uint8_t *cursor_at(const struct cursor *c)
+{
+    return c->entry;
+}
+
+/* The stream's entry with the lowest (highest) ID; ID_MIN if it has none. Errors as above. */
+must_check int cursor_first_id(struct engine *e, const struct stream *st, enum cursor_mode mode,
+                               struct wants *wants, struct id *out, struct err *err);
+must_check int cursor_top_id(struct engine *e, const struct stream *st, enum cursor_mode mode,
+                             struct wants *wants, struct id *out, struct err *err);
+
+#endif
