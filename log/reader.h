@@ -44,7 +44,7 @@ struct wants {
 
 void wants_init(struct wants *w);
 /* Reads everything that is wanted into the cache and pins it there. For threads that may wait. Errors: as
- * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX, unless it is a single block), ERR_NOMEM. */
+ * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX), ERR_NOMEM. */
 must_check int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
                           struct err *e);
 /* Unpins, and empties the list. */

@@ -352,7 +352,7 @@ static int delete_ids_mark(struct engine *e, const struct stream *st, struct del
         if (i > 0 && id_cmp(item[-1].id, item->id) == 0)
             continue;
         rc = delete_look(&at, item, err);
-        if (rc != OK && (rc != ERR_COLD || wants->bytes > WANTS_BYTES_MAX))
+        if (rc != OK && (rc != ERR_COLD || wants->bytes - wants->largest > WANTS_BYTES_MAX))
             break;
         *n_found += item->found;
     }

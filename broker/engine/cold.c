@@ -518,13 +518,13 @@ static void cold_refuse(struct engine *e, struct client *c, const char *text)
     e->stats.n_errors++;
 }
 
-/* NULL, or why the wants are not to be loaded. A single entry may be as large as it is. */
+/* NULL, or why the wants are not to be loaded. */
 static const char *cold_check_wants(const struct wants *wants, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (wants[i].failed)
             return "OOM no memory to note what has to be read";
-        if (wants[i].bytes > WANTS_BYTES_MAX && wants[i].n > 1)
+        if (wants[i].bytes - wants[i].largest > WANTS_BYTES_MAX)
             return "ERR the command needs more than 8 MiB of stored entries at once: ask for less "
                    "in one command";
     }
