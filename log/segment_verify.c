@@ -21,8 +21,8 @@ struct segment_check {
     bool follows;    /* everything up to here was sound: the rest may be compared with it */
     uint64_t next_pos;
     uint32_t next_block;
+    uint64_t max_ms;
     struct segment_stream stream; /* as the blocks have it so far; n == 0: none is */
-    struct id last;               /* ID of the row before, if it is of the same stream */
 };
 
 /* Something is wrong at `pos`. */
@@ -59,6 +59,8 @@ static int segment_check_stream(struct segment_check *c, uint64_t pos, struct er
 
     if (c->stream.n == 0 || !c->follows)
         return OK;
+    if (c->stream.last.ms > c->max_ms)
+        c->max_ms = c->stream.last.ms;
     rc = segment_streams_next(c->list, &s, &more, e);
     if (rc == ERR_NOMEM)
         return rc;
@@ -147,6 +149,9 @@ static int segment_check_end(struct segment_check *c, struct err *e)
     int rc = segment_check_stream(c, c->next_pos, e);
 
     compare = c->follows;
+    if (compare && c->max_ms != info->max_ms)
+        segment_report_text(c, info->file_bytes - SEGMENT_TRAILER_BYTES,
+                            "the trailer gives another highest time than the blocks");
     if (compare && c->next_block != info->n_blocks)
         segment_report_text(c, c->next_pos, "the index does not have all blocks");
     if (compare && segment_n_pages(c->segment) > 0 &&

@@ -563,6 +563,56 @@ static void verify_names_each_damaged_block_and_the_others_stay_readable(void **
     simio_free(disk);
 }
 
+/* Changes a byte and puts right the checksums of filter and trailer. */
+static void change_unseen(struct simio *disk, const char *path, size_t pos, uint8_t by)
+{
+    size_t n;
+    const uint8_t *bytes = simio_bytes(disk, path, &n);
+    uint8_t *copy = malloc(n), *tail = copy + n - SEGMENT_TRAILER_BYTES;
+    uint32_t seed = wal_seed(get_u64le(bytes + 64));
+    uint64_t filter, keys;
+
+    memcpy(copy, bytes, n);
+    copy[pos] ^= by;
+    filter = get_u64le(tail + 32);
+    keys = get_u64le(tail + 40);
+    put_u32le(tail + 100, crc32c(seed, copy + filter, (size_t)(keys - filter)));
+    put_u32le(tail + 124, crc32c(seed, tail, 124));
+    simio_put(disk, path, copy, n);
+    free(copy);
+}
+
+static void verify_finds_what_checksums_do_not_show(void **state)
+{
+    char path[64];
+    size_t n;
+
+    (void)state;
+    segments_path(1, path);
+    for (int what = 0; what < 2; what++) {
+        struct simio *disk = segments_disk(1);
+        struct entries l = { 0 };
+        struct segment *s;
+        struct err e = { 0 };
+        const uint8_t *bytes;
+        uint64_t filter;
+
+        make_small(disk, &l, true);
+        bytes = simio_bytes(disk, path, &n);
+        filter = get_u64le(bytes + n - SEGMENT_TRAILER_BYTES + 32);
+        while (what == 1 && bytes[filter] == 0)
+            filter++;
+        change_unseen(disk, path, what == 0 ? n - SEGMENT_TRAILER_BYTES + 88 : (size_t)filter,
+                      what == 0 ? 1 : bytes[filter]);
+        s = segments_open(disk, 1);
+        assert_int_equal(segment_verify(s, NULL, NULL, &e), ERR_CORRUPT);
+        assert_non_null(strstr(e.text, what == 0 ? "highest time" : "the filter does not have"));
+        segment_unref(s);
+        entries_fini(&l);
+        simio_free(disk);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -577,6 +627,7 @@ int main(void)
         cmocka_unit_test(a_flipped_bit_is_refused_wherever_it_is),
         cmocka_unit_test(a_file_of_another_length_is_refused),
         cmocka_unit_test(what_is_not_the_segment_asked_for_is_refused),
+        cmocka_unit_test(verify_finds_what_checksums_do_not_show),
         cmocka_unit_test(verify_names_each_damaged_block_and_the_others_stay_readable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
