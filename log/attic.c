@@ -7,7 +7,8 @@
  * - A crash came between a file's name and the manifest that was to tell of it, or between the manifest that does
  *   without it and its removal. Such a file is sound, ours, and its place in the log fits: a segment behind all that is
  *   sealed, one with the range of adjoining listed ones (merged from them), a checkpoint. Its content is elsewhere too.
- *   It is removed, but only when the start has succeeded without it: if it fails, all is as it was.
+ *   It is removed, but only when the start has succeeded without it: if it fails, all is as it was. After a salvage,
+ *   which succeeds with anything, it is set aside as well.
  * - Anything else is not understood. It is moved into quarantine/ and named, never removed.
  *
  * Names that are not ours are left alone.
@@ -156,8 +157,8 @@ static int attic_judge(struct attic *a, const struct manifest *m, struct attic_f
         own = checkpoint_verify(a->io, a->dir, a->uuid, number, NULL, NULL, &damage) == OK;
     }
     *keep = true;
-    f->foreign = !own;
-    if (!own)
+    f->foreign = !own || a->keep_all;
+    if (f->foreign)
         attic_note(a, f->name, "nothing names it");
     return OK;
 }

@@ -22,6 +22,7 @@ struct attic {
     struct io *io;
     const char *dir;     /* borrowed, as io */
     const uint8_t *uuid; /* the same */
+    bool keep_all;       /* salvage: nothing is certain, so nothing is removed */
     struct attic_file *files;
     size_t n, cap;
     uint64_t next_ordinal; /* above all that are there */

@@ -505,6 +505,14 @@ static int keeper_start_pool(struct keeper *k, struct err *e)
     return pool_new(&p, &k->pool, e);
 }
 
+/* What the operator may do. */
+static void keeper_advise(struct err *e, const char *advice)
+{
+    size_t len = strlen(e->text);
+
+    snprintf(e->text + len, sizeof e->text - len, "%s", advice);
+}
+
 /* Opens what the manifest names. With salvage, what cannot be opened is left out, and set aside later. */
 static int keeper_open_segments(struct keeper *k, struct err *e)
 {
@@ -525,11 +533,9 @@ static int keeper_open_segments(struct keeper *k, struct err *e)
             k->dirty = true;
         }
     }
-    if (rc == ERR_CORRUPT || rc == ERR_IO) {
-        size_t len = strlen(e->text);
-        snprintf(e->text + len, sizeof e->text - len,
-                 "; restore it from a backup, or start once with --salvage to go on without it");
-    }
+    if (rc == ERR_CORRUPT || rc == ERR_IO)
+        keeper_advise(
+            e, "; restore it from a backup, or start once with --salvage to go on without it");
     if (rc == OK) {
         m->n_segments = n;
         k->view = view_new(all, n);
@@ -549,7 +555,7 @@ static int keeper_open_files(struct keeper *k, bool created, struct err *e)
 
     if (!created)
         rc = manifest_read(io, k->dir, k->uuid, &k->manifest, &found, e);
-    k->attic = (struct attic){ .io = io, .dir = k->dir, .uuid = k->uuid };
+    k->attic = (struct attic){ .io = io, .dir = k->dir, .uuid = k->uuid, .keep_all = k->o.salvage };
     if (rc == OK && !created)
         rc = attic_scan(&k->attic, &k->manifest, e);
     if (rc == OK)
@@ -640,9 +646,12 @@ int keeper_load(struct keeper *k, struct keeper_start *out, struct err *e)
             out->end_lsn = m->checkpoints[0].end_lsn;
             break;
         }
-        if (rc != ERR_CORRUPT || l.given ||
-            (m->n_checkpoints == 1 && m->wal_first != LOG_FIRST_LSN))
-            return rc; /* without it, something is missing */
+        if (rc != ERR_CORRUPT || l.given)
+            return rc;
+        if (m->n_checkpoints == 1 && m->wal_first != LOG_FIRST_LSN) {
+            keeper_advise(e, "; restore it from a backup"); /* the log alone has not all of it */
+            return rc;
+        }
         rc = keeper_drop_newest(k, e);
         if (rc != OK)
             return rc;

@@ -1063,6 +1063,48 @@ static void foreign_files_are_set_aside_and_named(void **state)
     bed_free(b);
 }
 
+static void a_left_over_of_a_crash_is_removed_but_not_by_a_salvage(void **state)
+{
+    (void)state;
+    for (int salvage = 0; salvage < 2; salvage++) {
+        struct bed *b = bed_new();
+        char path[200] = "";
+        struct simio *before;
+
+        must_open(b);
+        create(b, 1);
+        add_settled(b, 0, 100);
+        bed_kill(b);
+        before = simio_copy(b->disk); /* a moment without the segment and the checkpoint to come */
+        must_open(b);
+        add_settled(b, 0, 200);
+        bed_kill(b);
+        simio_each_file(b->disk, find_segment, path);
+        for (int i = 0; i < 2; i++) {
+            size_t n;
+            const uint8_t *p = simio_bytes(b->disk, path, &n);
+            simio_put(before, path, p, n);
+            path[0] = '\0';
+            simio_each_file(b->disk, find_checkpoint, path);
+        }
+        simio_free(b->disk);
+        b->disk = before;
+        b->options.io = simio_io(before);
+        b->options.salvage = salvage;
+        b->streams[0].n = 100;
+        b->streams[0].bytes = 0;
+        for (size_t i = 0; i < 100; i++) {
+            uint8_t entry[ENTRY_MAX];
+            b->streams[0].bytes += entry_make(b->streams[0].oid, b->streams[0].ids[i], entry);
+        }
+        must_open(b);
+        check(b);
+        assert_int_equal(b->info.n_set_aside, salvage ? 2 : 0);
+        assert_int_equal(files(b).n[SEGMENTS] + files(b).n[CHECKPOINTS], 0);
+        bed_free(b);
+    }
+}
+
 static void a_listed_segment_that_is_missing_refuses_the_start_but_not_a_salvage(void **state)
 {
     struct bed *b = bed_new();
@@ -1328,6 +1370,7 @@ int main(void)
         cmocka_unit_test(a_request_that_is_open_at_the_end_is_answered_with_an_error),
         cmocka_unit_test(a_sound_store_passes_its_check_and_its_copy_opens),
         cmocka_unit_test(foreign_files_are_set_aside_and_named),
+        cmocka_unit_test(a_left_over_of_a_crash_is_removed_but_not_by_a_salvage),
         cmocka_unit_test(a_listed_segment_that_is_missing_refuses_the_start_but_not_a_salvage),
         cmocka_unit_test(a_manifest_that_cannot_be_synced_ends_the_log),
         cmocka_unit_test(on_a_full_disk_the_reserve_goes_to_a_seal_and_comes_back),
