@@ -85,13 +85,13 @@ void seal_free(struct seal *s)
 static const uint8_t *seal_find(struct slice record, uint64_t *oid)
 {
     const uint8_t *p = record.p + 1, *end = record.p + record.n;
-    struct slice skipped;
+    struct slice producer, iid;
 
     if (record.n == 0 || (record.p[0] != RECORD_ENTRY && record.p[0] != RECORD_ENTRY_IDMP) ||
         !varint_get(&p, end, oid))
         return NULL;
     if (record.p[0] == RECORD_ENTRY_IDMP &&
-        (!slice_get(&p, end, &skipped) || !slice_get(&p, end, &skipped)))
+        (!slice_get(&p, end, &producer) || !slice_get(&p, end, &iid)))
         return NULL;
     return p;
 }

@@ -168,7 +168,7 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_WORK: sealworld_work(w, s->n, l->random); break;
     case STEP_BUSY: life_be_busy(l, s); break;
     case STEP_CHURN: life_churn(l, s); break;
-    case STEP_ASK: sealworld_ask(w, (int)s->n); break;
+    case STEP_ASK: sealworld_ask(w, (enum sealworld_what)s->n); break;
     case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
     case STEP_FILL: simio_set_capacity(w->disk, s->n == 0 ? 0 : used + s->n, true); break;
     case STEP_CLOSE: life_close(l); break;

@@ -999,7 +999,7 @@ static void world_on_done(struct log_request *r, int rc, const struct err *e)
     }
 }
 
-void sealworld_ask(struct sealworld *w, int what)
+void sealworld_ask(struct sealworld *w, enum sealworld_what what)
 {
     struct sealworld_request *q = NULL;
 

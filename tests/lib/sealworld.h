@@ -41,6 +41,8 @@ struct model { /* what the first n_ops operations make */
 
 enum sealworld_role { ROLE_NONE, ROLE_TURN, ROLE_STEP, ROLE_APPEND, ROLE_COMMIT };
 
+enum sealworld_what { ASK_SEAL, ASK_MERGE, ASK_CHECK, ASK_BACKUP };
+
 struct sealworld {
     struct simio *disk;
     struct log *log; /* NULL: no process runs */
@@ -66,7 +68,7 @@ struct sealworld {
         bool pending;
         int rc;
         char text[200], dir[40];
-        enum { ASK_SEAL, ASK_MERGE, ASK_CHECK, ASK_BACKUP } what;
+        enum sealworld_what what;
     } requests[SEALWORLD_REQUESTS];
     enum sealworld_role role;
     uint64_t rng, n_compared;
@@ -118,7 +120,7 @@ void sealworld_flush(struct sealworld *w, enum log_class class);
 void sealworld_commit(struct sealworld *w, bool sync_now);
 /* `n` steps and turns, in the log's order or in a random one; 0: until there is nothing to do. */
 void sealworld_work(struct sealworld *w, size_t n, bool random);
-void sealworld_ask(struct sealworld *w, int what);
+void sealworld_ask(struct sealworld *w, enum sealworld_what what);
 bool sealworld_is_asking(const struct sealworld *w);
 
 void sealworld_poll(struct sealworld *w);
