@@ -20,6 +20,7 @@
 
 #include "broker/engine/engine.h"
 #include "broker/engine/host.h"
+#include "broker/engine/retention.h"
 #include "broker/logger.h"
 #include "broker/net/connset.h"
 #include "broker/net/listener.h"
@@ -59,8 +60,8 @@ struct broker {
     bool stopping;
     bool disk_full;   /* as last told */
     uint64_t look_ms; /* when what workers report is looked at again, on the engine's clock */
-    uint64_t n_job_errors, n_bad_segments; /* as last told */
-    struct err failure;                    /* of the log; OK while there is none */
+    uint64_t n_job_errors, n_bad_segments, n_retention_failed; /* as last told */
+    struct err failure; /* of the log; OK while there is none */
 };
 
 /* ---- accepting ---- */
@@ -189,10 +190,12 @@ static void broker_look_at_disk(struct broker *b)
 /* Tells the operator what workers have met. Nothing of it stops the broker. */
 static void broker_look_at_work(struct broker *b)
 {
+    struct retention_stats retention;
     struct log_stats log;
 
     b->look_ms = b->engine.now_ms + BROKER_LOOK_MS;
     log_get_stats(b->log, &log);
+    retention_get_stats(&b->engine, &retention);
     if (log.n_job_errors > b->n_job_errors)
         logger_write(&b->logger, CONFIG_LOG_WARNING,
                      "background work failed, and is tried again when there is cause: %s (%" PRIu64
@@ -204,8 +207,14 @@ static void broker_look_at_work(struct broker *b)
                      " segments by now: commands that need them fail, all others go on; BECK CHECK "
                      "lists the places",
                      log.n_bad_segments);
+    if (retention.n_failed > b->n_retention_failed)
+        logger_write(&b->logger, CONFIG_LOG_WARNING,
+                     "entries beyond a limit could not be removed, and will be later: %s",
+                     retention.last_error.code == OK ? "no memory, or nothing could be loaded"
+                                                     : retention.last_error.text);
     b->n_job_errors = log.n_job_errors;
     b->n_bad_segments = log.n_bad_segments;
+    b->n_retention_failed = retention.n_failed;
 }
 
 /* After each turn: has the log failed, is the disk full, is everybody answered? */

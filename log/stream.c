@@ -232,7 +232,7 @@ int stream_index_reserve(struct stream_index **x, struct err *e)
 void stream_index_append(struct stream_index *x, const uint8_t *entry)
 {
     struct stream_array *a = stream_index_array(x);
-    struct stream_chunk *last = a == NULL ? &x->chunk
+    struct stream_chunk *last = a == NULL   ? &x->chunk
                                 : a->n == 0 ? NULL
                                             : a->chunks[a->first + a->n - 1];
 

@@ -1,7 +1,8 @@
 /*
  * beck.c - what no other server has, under one name: the table of the BECK commands.
  *
- * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures (beck_log.c). SEAL, MERGE, CHECK and BACKUP have the log's workers do what takes long
+ * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures (beck_log.c), STREAM what
+ * is ours of a stream (beck_stream.c). SEAL, MERGE, CHECK and BACKUP have the log's workers do what takes long
  * (beck_work.c).
  */
 #include "broker/commands/beck.h"
@@ -71,7 +72,8 @@ static const struct command beck_subcommands[] = {
       .group = "beck",
       .since = "beck 0.1",
       .complexity = "O(1)",
-      .summary = "Watermarks, files, bytes, background work, cache as a map of figures",
+      .summary =
+          "Watermarks, files, bytes, background work, cache and retention as a map of figures",
       .syntax = "" },
     { .name = "beck|merge",
       .handler = beck_merge,
@@ -90,6 +92,22 @@ static const struct command beck_subcommands[] = {
       .summary =
           "Seals all that is not, writes a checkpoint, and waits for both; tells up to which LSN",
       .syntax = "" },
+    { .name = "beck|stream",
+      .handler = beck_stream,
+      .arity = 3,
+      .flags = CMD_READONLY | CMD_NO_MULTI,
+      .categories = CAT_STREAM,
+      .first_key = 2,
+      .last_key = 2,
+      .key_step = 1,
+      .group = "beck",
+      .since = "beck 0.2",
+      .complexity = "O(N) in the segments that have entries of the stream",
+      .summary =
+          "What holds for a stream, and from where (stream, pattern, default), and where its "
+          "entries are: in memory, in segments, bytes on disk",
+      .syntax = "key",
+      .key_flags = "RO ACCESS" },
     { .name = NULL },
 };
 

@@ -10,6 +10,7 @@
 #include "broker/commands/figures.h"
 #include <assert.h>
 #include <stdio.h>
+#include "broker/engine/retention.h"
 
 static void figures_add(struct figures *f, struct figure figure)
 {
@@ -127,6 +128,22 @@ static void figures_cache(struct figures *f, const struct log_stats *s)
     figures_number(f, "sync_reads", s->n_cold_sync_reads);
 }
 
+static void figures_retention(struct figures *f, const struct engine *e)
+{
+    struct retention_stats s;
+
+    retention_get_stats(e, &s);
+    figures_number(f, "retention_scheduled", s.n_scheduled);
+    figures_number(f, "retention_walking", s.walking);
+    figures_number(f, "retention_cuts", s.n_cuts);
+    figures_number(f, "retention_entries", s.n_entries);
+    figures_number(f, "retention_bytes", s.bytes);
+    figures_number(f, "retention_failed", s.n_failed);
+    snprintf(f->retention_error, sizeof f->retention_error, "%.199s",
+             s.last_error.code == OK ? "" : s.last_error.text);
+    figures_text(f, "retention_last_error", f->retention_error);
+}
+
 void figures_get(const struct engine *e, struct figures *out)
 {
     const uint8_t *uuid = log_uuid(e->log);
@@ -143,4 +160,5 @@ void figures_get(const struct engine *e, struct figures *out)
     figures_work(out, &s);
     figures_amplification(out, &s, e->received_bytes);
     figures_cache(out, &s);
+    figures_retention(out, e);
 }

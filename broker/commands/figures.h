@@ -20,7 +20,7 @@ enum { FIGURES_MAX = 96 };
 struct figures {
     size_t n;
     struct figure at[FIGURES_MAX];
-    char uuid[33], job_error[200];
+    char uuid[33], job_error[200], retention_error[200];
 };
 
 /* Gathers them; does not wait for anything. */

@@ -12,6 +12,7 @@
 #include "broker/engine/args.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
+#include "broker/engine/retention.h"
 #include "log/entry.h"
 #include "log/record.h"
 
@@ -297,6 +298,7 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
     xadd_count(e, x);
     if (cut.n > 0)
         trim_apply(e, c, st, &cut);
+    retention_appended(e, st);
     return OK;
 }
 

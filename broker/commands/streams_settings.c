@@ -9,6 +9,7 @@
 #include "broker/engine/args.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
+#include "broker/engine/retention.h"
 #include "broker/settings.h"
 #include "log/record.h"
 
@@ -172,8 +173,10 @@ void streams_xcfgset(struct engine *e, struct client *c, const struct slice *arg
     }
     if (idmp)
         xcfgset_append_idmp(e, c, st, x.duration_s, x.maxsize);
-    if (which != 0)
+    if (which != 0) {
         xcfgset_append(e, c, st, which, &x.x);
+        retention_changed(e, st);
+    }
     if (idmp || which != 0)
         engine_key_changed(e, c->db, argv[1]);
     reply_ok(c);

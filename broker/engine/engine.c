@@ -33,6 +33,7 @@
 #include "broker/engine/digest.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
+#include "broker/engine/retention.h"
 #include "broker/engine/transaction.h"
 #include "log/io.h"
 #include "log/record.h"
@@ -67,6 +68,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     if (rc == OK)
         rc = cold_new(e, &e->cold, err);
     if (rc == OK)
+        rc = retention_new(&e->retention, err);
+    if (rc == OK)
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
     if (rc != OK)
         engine_fini(e);
@@ -78,9 +81,11 @@ void engine_fini(struct engine *e)
     digest_free(e->state.digest);
     e->state.digest = NULL;
     cold_free(e->cold);
+    retention_free(e->retention);
     blocking_free(e->blocking);
     watching_free(e->watching);
     state_fini(&e->state);
+    e->retention = NULL;
     e->blocking = NULL;
     e->watching = NULL;
     e->cold = NULL;
@@ -99,6 +104,23 @@ static void engine_advance_clock(struct engine *e)
     e->now_ms = e->clock >> ENGINE_CLOCK_BITS;
 }
 
+/* Whether the configuration limits any stream. */
+static bool engine_has_limits(const struct config *config)
+{
+    const struct settings_rules *rules = &config->stream_settings;
+    enum {
+        LIMITS =
+            1 << SETTING_RETENTION_AGE | 1 << SETTING_RETENTION_BYTES | 1 << SETTING_RETENTION_LEN
+    };
+
+    if (config->retention_age_ms != 0 || config->retention_bytes != 0 || config->retention_len != 0)
+        return true;
+    for (size_t i = 0; i < rules->n; i++)
+        if (rules->rules[i].given & LIMITS)
+            return true;
+    return false;
+}
+
 int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,
                  struct err *err)
 {
@@ -112,6 +134,8 @@ int engine_start(struct engine *e, struct log *log, const struct log_recovery *i
         e->clock = info->last_clock;
     engine_advance_clock(e);
     e->started_ms = e->now_ms;
+    e->has_limits = engine_has_limits(e->config);
+    retention_walk(e);
     return OK;
 }
 
@@ -440,6 +464,7 @@ void engine_round_end(struct engine *e)
     engine_expire(e);
     e->busy = engine_turn_log(e);
     cold_turn(e);
+    e->busy |= retention_step(e);
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
@@ -470,6 +495,8 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
     log_ms = engine_next_log_ms(e);
     if (log_ms < next)
         next = log_ms;
+    if (retention_next_ms(e) < next)
+        next = retention_next_ms(e);
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         const struct object *o = state_next_expiry(&e->state, db);
         uint64_t at = o == NULL ? UINT64_MAX : o->expiry_ms;
@@ -529,8 +556,14 @@ uint64_t engine_setting(const struct engine *e, struct stream *st, enum record_s
 
 void engine_config_changed(struct engine *e, const char *key)
 {
-    if (strcmp(key, "stream-settings") == 0 && ++e->rules_version == 0)
+    bool rules = strcmp(key, "stream-settings") == 0;
+
+    if (rules && ++e->rules_version == 0)
         e->rules_version = 1;
+    if (rules || strncmp(key, "retention-", 10) == 0) {
+        e->has_limits = engine_has_limits(e->config);
+        retention_walk(e);
+    }
     if (strcmp(key, "cache-bytes") == 0)
         log_set_cache_bytes(e->log, e->config->cache_bytes);
     if (e->host.config_changed != NULL)
@@ -638,6 +671,8 @@ int engine_bind(struct engine *e, struct client *c, struct object *o, int db, st
     varint_put(varint_put(p, o->oid), expiry_ms);
     if (renamed && o->always_lsn == lsn)
         e->state.last_always_unbind = lsn; /* the former name, and whoever had the new one */
+    if (renamed)
+        retention_changed(e, st);
     return OK;
 }
 

@@ -200,14 +200,18 @@ static bool trim_tail_has_bytes(const struct trim_work *w, uint64_t bytes)
     return sum >= bytes;
 }
 
-/* How many entries of the tail go if its last ones are to keep `maxbytes` bytes at least. */
+/* How many entries of the tail go if its last ones may have `maxbytes` bytes. */
 static uint64_t trim_tail_over_bytes(const struct trim_work *w)
 {
     struct stream_pos pos = stream_index_end(w->st->tail);
-    uint64_t sum = 0, n = w->n_tail;
+    uint64_t left = w->trim->maxbytes, n = w->n_tail;
 
-    while (sum < w->trim->maxbytes && stream_index_prev(w->st->tail, &pos)) {
-        sum += trim_entry_bytes(stream_index_at(w->st->tail, pos));
+    while (stream_index_prev(w->st->tail, &pos)) {
+        uint64_t bytes = trim_entry_bytes(stream_index_at(w->st->tail, pos));
+
+        if (bytes > left)
+            break;
+        left -= bytes;
         n--;
     }
     return n;
@@ -248,6 +252,31 @@ static int trim_at_block(struct trim_work *w, struct trim_cut *out, struct err *
                                                                            : rc;
 }
 
+/* Goes on from the start of a block, entry by entry, until what stays has `maxbytes` bytes at most. */
+static int trim_sealed_over_bytes(struct trim_work *w, struct trim_cut *out, struct err *err)
+{
+    uint64_t n = out->n, bytes = out->bytes;
+    const uint8_t *entry = NULL;
+    size_t len;
+    int rc = reader_seek(w->reader, n > 0 ? out->first : ID_MIN, err);
+
+    while (rc == OK && (entry = reader_at(w->reader, &len)) != NULL && bytes < w->st->bytes &&
+           w->st->bytes - bytes > w->trim->maxbytes) {
+        n++;
+        bytes += len;
+        rc = reader_next(w->reader, err);
+    }
+    if (rc != OK)
+        return rc;
+    if (n > w->n_sealed || bytes > w->st->bytes || (entry == NULL && n < w->n_sealed))
+        return trim_differs(w, err);
+    if (entry == NULL)
+        return trim_cut_at(w, n, out, err);
+    *out = (struct trim_cut){ .n = n, .bytes = bytes };
+    entry_id(entry, &out->first);
+    return OK;
+}
+
 /* ---- the plan ---- */
 
 static int trim_decide(struct engine *e, struct trim_work *w, struct trim_cut *out, struct err *err)
@@ -255,8 +284,12 @@ static int trim_decide(struct engine *e, struct trim_work *w, struct trim_cut *o
     uint64_t n = 0;
     int rc = OK;
 
-    if ((w->trim->blocks || w->trim->by == TRIM_BYTES) && !trim_all_sealed_go(w))
-        return trim_at_block(w, out, err);
+    if ((w->trim->blocks || w->trim->by == TRIM_BYTES) && !trim_all_sealed_go(w)) {
+        rc = trim_at_block(w, out, err);
+        if (rc == OK && !w->trim->blocks && w->st->bytes - out->bytes > w->trim->maxbytes)
+            rc = trim_sealed_over_bytes(w, out, err);
+        return rc;
+    }
     if (w->trim->by == TRIM_BYTES)
         n = w->n_sealed + trim_tail_over_bytes(w);
     else

@@ -10,12 +10,11 @@ enum trim_by { TRIM_NONE, TRIM_MAXLEN, TRIM_MINID, TRIM_BYTES };
 struct trim {
     enum trim_by by;
     bool approx; /* ~ of XTRIM and XADD: only whole nodes, as Redis counts them */
-    bool
-        blocks; /* retention: where sealed, only at a block's start; never more than asked for. TRIM_BYTES: always */
+    bool blocks; /* retention: where sealed, only at a block's start; never more than asked for */
     uint64_t limit; /* with ~: remove at most so many; 0: no limit */
     bool limit_given;
     uint64_t maxlen;   /* entries that stay */
-    uint64_t maxbytes; /* bytes (as rows) that stay */
+    uint64_t maxbytes; /* bytes (as rows) that stay at most */
     struct id minid;   /* the lowest that stays */
 };
 

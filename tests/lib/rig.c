@@ -1,0 +1,186 @@
+/*
+ * rig.c - see rig.h. The log runs without threads: rig_settle is what its threads would do, one step after the other,
+ * with a round of the engine between any two.
+ */
+#include "tests/lib/rig.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <cmocka.h>
+#include "broker/engine/host.h"
+
+enum { RIG_STEPS_MAX = 1000000, RIG_WORDS_MAX = 64, RIG_PART_BYTES = 64 << 10 };
+
+struct rig *rig_new(uint64_t seed)
+{
+    struct rig *r = calloc(1, sizeof *r);
+
+    assert_non_null(r);
+    r->disk = simio_new(seed);
+    simio_set_wall_ms(r->disk, 1700000000000);
+    assert_int_equal(config_init(&r->config, NULL), OK);
+    r->config.arena_bytes = RIG_PART_BYTES;
+    r->config.stream_durability = LOG_OS;
+    return r;
+}
+
+void rig_free(struct rig *r)
+{
+    if (r->running)
+        rig_stop(r);
+    config_fini(&r->config);
+    simio_free(r->disk);
+    free(r);
+}
+
+void rig_start(struct rig *r)
+{
+    struct log_options o = {
+        .io = simio_io(r->disk),
+        .dir = "data",
+        .file_bytes = 1 << 20,
+        .batch_bytes_max = r->config.max_batch_bytes,
+        .interval_ms = (uint64_t)r->config.interval_ms,
+        .part_bytes = r->config.arena_bytes,
+        .cache_bytes = r->config.cache_bytes,
+    };
+    const struct engine_host host = { .ctx = r };
+    struct err e = { 0 };
+
+    assert_false(r->running);
+    assert_int_equal(engine_init(&r->e, &r->config, o.io, &host, &e), OK);
+    host_init(&r->e, &o.host);
+    if (log_open(&o, &r->e.log, &r->info, &e) != OK ||
+        engine_start(&r->e, r->e.log, &r->info, &e) != OK)
+        fail_msg("the store cannot be opened: %s", e.text);
+    r->log = r->e.log;
+    engine_client_init(&r->e, &r->c);
+    r->running = true;
+}
+
+void rig_stop(struct rig *r)
+{
+    struct err e = { 0 };
+
+    assert_true(r->running);
+    r->running = false;
+    engine_client_fini(&r->e, &r->c);
+    if (log_close(r->log, &e) != OK)
+        fail_msg("the store cannot be closed: %s", e.text);
+    engine_fini(&r->e);
+    simio_restart(r->disk);
+}
+
+void rig_kill(struct rig *r, enum simio_mode mode)
+{
+    assert_true(r->running);
+    r->running = false;
+    engine_client_fini(&r->e, &r->c);
+    log_abandon(r->log);
+    engine_fini(&r->e);
+    simio_crash(r->disk, mode, 0);
+}
+
+/* ---- rounds ---- */
+
+void rig_round(struct rig *r)
+{
+    engine_round_begin(&r->e);
+    engine_round_end(&r->e);
+}
+
+/* A round, and a step of the log. Whether anything is left to do at this moment. */
+static bool rig_step(struct rig *r)
+{
+    bool more;
+
+    rig_round(r);
+    more = !r->lazy && log_step(r->log);
+    return more || engine_next_deadline_ms(&r->e) <= r->e.now_ms;
+}
+
+void rig_settle(struct rig *r)
+{
+    for (int i = 0; i < RIG_STEPS_MAX; i++)
+        if (!rig_step(r))
+            return;
+    fail_msg("there is always something left to do");
+}
+
+void rig_pass(struct rig *r, uint64_t ms)
+{
+    simio_advance_ms(r->disk, ms);
+    rig_settle(r);
+}
+
+/* ---- commands ---- */
+
+static void rig_take(struct rig *r, size_t *n)
+{
+    struct iovec iov[64];
+    int n_iov = outbuf_peek(&r->c.out, outbuf_end(&r->c.out), iov, 64);
+    size_t taken = 0;
+
+    for (int i = 0; i < n_iov; i++) {
+        assert_true(*n + iov[i].iov_len < sizeof r->text);
+        memcpy(r->text + *n, iov[i].iov_base, iov[i].iov_len);
+        *n += iov[i].iov_len;
+        taken += iov[i].iov_len;
+    }
+    r->text[*n] = '\0';
+    outbuf_consume(&r->c.out, taken);
+}
+
+const char *rig_say(struct rig *r, const char *format, ...)
+{
+    struct slice argv[RIG_WORDS_MAX];
+    char *text = NULL, *at;
+    size_t argc = 0, n = 0;
+    va_list args;
+    int len;
+
+    va_start(args, format);
+    len = vasprintf(&text, format, args);
+    va_end(args);
+    assert_true(len > 0);
+    for (at = text; *at != '\0' && argc < RIG_WORDS_MAX; at += strspn(at, " ")) {
+        argv[argc++] = slice_of(at, strcspn(at, " "));
+        at += strcspn(at, " ");
+    }
+    engine_round_begin(&r->e);
+    engine_execute(&r->e, &r->c, argv, argc);
+    engine_round_end(&r->e);
+    free(text);
+    rig_take(r, &n);
+    for (int i = 0; (n == 0 || r->c.blocked != NULL || r->c.cold != NULL) && i < RIG_STEPS_MAX;
+         i++) {
+        rig_round(r);
+        log_step(r->log);
+        rig_take(r, &n);
+    }
+    if (!r->lazy)
+        rig_settle(r);
+    return r->text;
+}
+
+uint64_t rig_len(struct rig *r, const char *key)
+{
+    const char *reply = rig_say(r, "XLEN %s", key);
+
+    assert_int_equal(reply[0], ':');
+    return strtoull(reply + 1, NULL, 10);
+}
+
+uint64_t rig_figure(struct rig *r, const char *name)
+{
+    char wanted[64];
+    const char *at;
+
+    snprintf(wanted, sizeof wanted, "\r\n%s\r\n:", name);
+    at = strstr(rig_say(r, "BECK LOG"), wanted);
+    assert_non_null(at);
+    return strtoull(at + strlen(wanted), NULL, 10);
+}

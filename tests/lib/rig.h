@@ -1,0 +1,48 @@
+/* rig.h - a whole server without sockets: the engine over a log on a simulated disk, and one client. Nothing happens in
+ * the background but what a test asks for, and time passes when it says so.
+ *
+ * What goes wrong in a way that no test expects fails the running test at once. */
+#ifndef TESTS_LIB_RIG_H
+#define TESTS_LIB_RIG_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "broker/config.h"
+#include "broker/engine/engine.h"
+#include "log/log.h"
+#include "tests/lib/simio.h"
+
+enum { RIG_TEXT = 1 << 20 };
+
+struct rig {
+    struct simio *disk;
+    struct config config;
+    struct engine e;
+    struct log *log;
+    struct log_recovery info;
+    struct client c;
+    bool running;
+    bool lazy; /* rig_say and rig_pass leave the log's work alone */
+    char text[RIG_TEXT];
+};
+
+/* A disk of its own and the default configuration but for small parts of the arena; nothing runs yet. */
+struct rig *rig_new(uint64_t seed);
+void rig_free(struct rig *r);
+
+void rig_start(struct rig *r);
+void rig_stop(struct rig *r);                       /* in good order */
+void rig_kill(struct rig *r, enum simio_mode mode); /* at this moment */
+
+/* Executes a command of words in a round of its own, then lets all that follows happen until the reply is there, which is
+ * valid until the next call. */
+const char *rig_say(struct rig *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void rig_round(struct rig *r);             /* one round without a command */
+void rig_settle(struct rig *r);            /* until nothing is left to do at this moment */
+void rig_pass(struct rig *r, uint64_t ms); /* moves the clocks, then settles */
+
+/* The number of a key's entries, or what BECK LOG tells. */
+uint64_t rig_len(struct rig *r, const char *key);
+uint64_t rig_figure(struct rig *r, const char *name);
+
+#endif
