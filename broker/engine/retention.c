@@ -529,7 +529,7 @@ void retention_walk(struct engine *e)
 {
     struct retention *r = e->retention;
 
-    r->walking = true;
+    r->walking = e->state.n_objects > 0;
     r->db = 0;
     r->cursor = 0;
 }
