@@ -49,8 +49,8 @@ $(BUILD)/libbeck.so: $(BUILD)/$(SO)
 	ln -sf $(SO) $@
 $(BUILD)/beckd: $(call obj,broker/main.c) $(BUILD)/libcore.a
 	$(LINK) -o $@ $^ $(LIBS)
-$(BUILD)/beck: $(call obj,$(CLI_SRC)) $(BUILD)/libbeck.a
-	$(LINK) -o $@ $^
+$(BUILD)/beck: $(call obj,$(CLI_SRC)) $(BUILD)/libbeck.a $(BUILD)/libcore.a
+	$(LINK) -o $@ $^ $(LIBS)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libtest.a $(BUILD)/libcore.a $(BUILD)/libbeck.a
 	@mkdir -p $(@D)
 	$(LINK) $(if $(filter fuzz_%,$*),$(FUZZ_LINK)) -o $@ $^ $(TEST_LIBS)

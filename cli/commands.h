@@ -11,6 +11,11 @@ extern const struct command command_stream_rm;
 extern const struct command command_ping;
 extern const struct command command_info;
 extern const struct command command_call;
+extern const struct command command_log_stat;
+extern const struct command command_log_verify;
+extern const struct command command_log_dump;
+extern const struct command command_log_repair;
+extern const struct command command_log_salvage;
 extern const struct command command_help;
 
 #endif

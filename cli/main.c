@@ -14,11 +14,11 @@
 #include "cli/output.h"
 
 const struct command *const commands[] = {
-    &command_produce,   &command_consume,
-    &command_stream_ls, &command_stream_info,
-    &command_stream_rm, &command_ping,
-    &command_info,      &command_call,
-    &command_help,      NULL,
+    &command_produce,     &command_consume,   &command_stream_ls,
+    &command_stream_info, &command_stream_rm, &command_ping,
+    &command_info,        &command_call,      &command_log_stat,
+    &command_log_verify,  &command_log_dump,  &command_log_repair,
+    &command_log_salvage, &command_help,      NULL,
 };
 
 /* Prints what `put` adds to a text. */
@@ -54,27 +54,32 @@ static const struct command *main_find(int argc, char **argv, int *words)
     return NULL;
 }
 
-/* The first words of `stream ls|info|rm`, when the second is missing or wrong. */
-static bool main_is_family(const char *word)
+/* The first word of `stream ls` or `log stat`, when the second is missing or wrong: adds the commands that begin so.
+ * False if there is none. */
+static bool main_put_family(struct text *t, const char *word)
 {
     size_t n = strlen(word);
 
     for (size_t i = 0; commands[i] != NULL; i++)
         if (strncmp(commands[i]->name, word, n) == 0 && commands[i]->name[n] == ' ')
-            return true;
-    return false;
+            text_printf(t, "%s%s", t->n > 0 ? ", " : "", commands[i]->name);
+    return t->n > 0;
 }
 
 static int main_unknown(struct cli *cli, int argc, char **argv)
 {
-    bool family = main_is_family(argv[0]);
+    struct text names = { 0 };
+    bool family = main_put_family(&names, argv[0]);
     bool second = family && argc > 1 && argv[1][0] != '-';
     const char *best = NULL;
     char word[64];
 
-    if (family && !second)
-        return cli_usage(cli, "%s what? There are: %s ls, %s info, %s rm", argv[0], argv[0],
-                         argv[0], argv[0]);
+    if (family && !second) {
+        int status = cli_usage(cli, "%s what? There are: %.*s", argv[0], (int)names.n, names.p);
+        text_fini(&names);
+        return status;
+    }
+    text_fini(&names);
     snprintf(word, sizeof word, "%s%s%s", argv[0], second ? " " : "", second ? argv[1] : "");
     for (size_t i = 0; commands[i] != NULL; i++) {
         const char *name = commands[i]->name;

@@ -339,7 +339,7 @@ static int manifest_get_lists(struct manifest *m, const uint8_t *start, const ch
     return OK;
 }
 
-static int manifest_check(const struct manifest *m, const char *path, struct err *e)
+static int manifest_check_read(const struct manifest *m, const char *path, struct err *e)
 {
     const char *flaw = manifest_flaw(m);
     bool sound;
@@ -365,7 +365,7 @@ static int manifest_decode(struct manifest *m, const uint8_t *p, size_t n, const
     manifest_get_head(m, p);
     rc = manifest_get_lists(m, p, path, e);
     if (rc == OK)
-        rc = manifest_check(m, path, e);
+        rc = manifest_check_read(m, path, e);
     if (rc != OK)
         manifest_fini(m);
     return rc;
@@ -446,6 +446,20 @@ int manifest_read(struct io *io, const char *dir, const uint8_t *uuid, struct ma
     rc = manifest_read_file(io, fd, path, uuid, out, e);
     io->close(io, fd);
     *found = rc == OK;
+    return rc;
+}
+
+int manifest_check(const struct manifest *m, struct err *e)
+{
+    const char *flaw = manifest_flaw(m);
+    bool sound = true;
+    int rc;
+
+    if (flaw != NULL)
+        return err_set(e, ERR_CORRUPT, "%s", flaw);
+    rc = manifest_check_ordinals(m, &sound, e);
+    if (rc == OK && !sound)
+        rc = err_set(e, ERR_CORRUPT, "two segments have one ordinal");
     return rc;
 }
 

@@ -42,6 +42,9 @@ must_check int manifest_copy(struct manifest *to, const struct manifest *from, s
 must_check int manifest_read(struct io *io, const char *dir, const uint8_t *uuid,
                              struct manifest *out, bool *found, struct err *e);
 
+/* Whether a manifest that was made by hand may be written: what manifest_read checks. Errors: ERR_CORRUPT, ERR_NOMEM. */
+must_check int manifest_check(const struct manifest *m, struct err *e);
+
 /* Writes it durably as generation m->generation (which the caller has raised). Blocks in fsync. Errors: ERR_FULL
  * (the old one still holds), ERR_IO (nothing is known any more: the process has to end). *written counts bytes. */
 must_check int manifest_write(struct io *io, const char *dir, const uint8_t *uuid,
