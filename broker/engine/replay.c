@@ -485,6 +485,9 @@ static int replay_read_ids(struct replay_record *in, uint64_t *n)
 static int replay_read_left(struct replay_record *in, struct state_left *left)
 {
     int rc = replay_read_u64(in, &left->n);
+
+    if (rc == OK && left->n > STATE_ENTRIES_MAX)
+        rc = replay_corrupt(in, "no stream has so many entries");
     return rc == OK ? replay_read_u64(in, &left->bytes) : rc;
 }
 
@@ -755,7 +758,8 @@ static int replay_apply_set_id(struct state *s, struct replay_record *in)
         rc = replay_read_end(in);
     if (rc != OK || st == NULL || replay_has(&st->object, in->r->lsn))
         return rc;
-    if (id_cmp(last, state_tail_last(st)) < 0)
+    if (id_cmp(last, state_tail_last(st)) < 0 ||
+        (st->n_entries > 0 && id_cmp(last, stream_floor(st)) < 0))
         return replay_corrupt(in, "the last ID is below an entry"); /* S4 */
     if (state_begins_anew(st, last) && state_find_oid(s, in->r->lsn) != NULL) {
         replay_drop(s, &st->object); /* it was saved once more after that */

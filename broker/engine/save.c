@@ -448,6 +448,8 @@ static int save_load_numbers(struct save_reader *in, struct stream *st)
 
     if (rc == OK)
         rc = save_get(in, numbers, 4);
+    if (rc == OK && numbers[2] > STATE_ENTRIES_MAX)
+        rc = save_corrupt(in, "no stream has so many entries");
     if (rc != OK)
         return rc;
     st->sealed_last = st->last_id;
@@ -491,7 +493,8 @@ static int save_load_rest(struct save_reader *in, struct state *s)
 
 int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e)
 {
-    struct save_reader in = { chunk.p, chunk.p, chunk.p + chunk.n, as_of, e };
+    const uint8_t *end = chunk.n > 0 ? chunk.p + chunk.n : chunk.p;
+    struct save_reader in = { chunk.p, chunk.p, end, as_of, e };
     int rc = OK;
 
     while (in.p < in.end && rc == OK) {

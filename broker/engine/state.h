@@ -145,6 +145,9 @@ struct state_grave {
     uint64_t cursor;   /* of a scan that takes the objects out */
 };
 
+/* More than any stream can hold: a number read from somewhere that exceeds it is wrong, and one below can be added to. */
+static const uint64_t STATE_ENTRIES_MAX = 1ull << 62;
+
 /* What is left in a stream after a removal, as the record says; or what is gone. */
 struct state_left {
     uint64_t n, bytes;
