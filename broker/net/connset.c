@@ -151,10 +151,26 @@ static void connset_settle_dirty(struct connset *s)
     }
 }
 
+/* Those who waited until the log had caught up go on, if it has; false if there is none. */
+static bool connset_resume_stalled(struct connset *s)
+{
+    struct conn *c;
+
+    if (TAILQ_EMPTY(&s->stalled) || log_is_backed_up(s->engine->log))
+        return false;
+    while ((c = TAILQ_FIRST(&s->stalled)) != NULL) {
+        TAILQ_REMOVE(&s->stalled, c, stalled);
+        c->is_stalled = false;
+        connset_mark_ready(s, c);
+    }
+    return true;
+}
+
 void connset_round_end(struct connset *s)
 {
     connset_run_ready(s);
     engine_round_end(s->engine);
+    connset_resume_stalled(s); /* a part of the arena may have been given back just now */
     s->in_round = false;
     connset_settle_dirty(s);
     resp_args_trim(&s->args);
@@ -167,14 +183,8 @@ void connset_log_moved(struct connset *s)
 {
     struct conn *c, *next;
 
-    if (!TAILQ_EMPTY(&s->stalled) && !log_is_backed_up(s->engine->log)) {
-        while ((c = TAILQ_FIRST(&s->stalled)) != NULL) {
-            TAILQ_REMOVE(&s->stalled, c, stalled);
-            c->is_stalled = false;
-            connset_mark_ready(s, c);
-        }
+    if (connset_resume_stalled(s))
         connset_enter(s);
-    }
     for (c = TAILQ_FIRST(&s->waiting); c != NULL; c = next) {
         next = TAILQ_NEXT(c, waiting);
         connset_mark_dirty(s, c);
