@@ -23,7 +23,8 @@ enum record_type {
                              * nothing if the name is bound by another record by now. */
     RECORD_FLUSH = 10, /* db + 1, or 0 for all: every name of it is gone */
     RECORD_IDMP_CONFIG = 11, /* oid, duration_s, maxsize: set, and the map emptied */
-    RECORD_REMOVE = 12, /* oid, n_left, bytes_left, n, n times id: those entries are gone (each was
+    RECORD_REMOVE =
+        12,          /* oid, n_left, bytes_left, n, n times id, ascending: they are gone (each was
                            * there); what is left in the stream */
     RECORD_CUT = 13, /* oid, id first, n_left, bytes_left: all entries below `first` are gone, all
                            * if n_left is 0; what is left in the stream */
