@@ -49,6 +49,9 @@ enum { CRASH_SUITES = 5 };
 /* The same over everything that is sealed: segments, merges, checkpoints, manifests, backups (sealcrash.c). T8 is
  * seal_full: disks of many sizes that fill up and are given room again. */
 crash_suite seal_points, seal_errors, seal_damage, seal_random, seal_full;
+
+/* Random lives with the log's own threads, for the thread checker: no crash but a kill, nothing replays. */
+crash_suite seal_threads;
 extern const struct crash_named seal_suites[];
 enum { SEAL_SUITES = 5 };
 

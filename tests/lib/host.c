@@ -54,6 +54,7 @@ struct host *host_new(void)
     struct host *h = host_alloc(NULL, sizeof *h);
 
     memset(h, 0, sizeof *h);
+    sem_init(&h->progress, 0, 0);
     return h;
 }
 
@@ -64,6 +65,7 @@ void host_free(struct host *h)
     for (size_t i = 0; i < h->n; i++)
         host_free_stream(h->streams[i]);
     free(h->streams);
+    sem_destroy(&h->progress);
     free(h);
 }
 
@@ -584,6 +586,12 @@ static int host_load(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct e
     return in.ok ? OK : err_set(e, ERR_CORRUPT, "a chunk of a checkpoint is cut short");
 }
 
+static void host_on_progress(void *ctx)
+{
+    struct host *h = ctx;
+    sem_post(&h->progress);
+}
+
 void host_set_calls(struct host *h, struct log_host *out)
 {
     *out = (struct log_host){ .ctx = h,
@@ -595,7 +603,8 @@ void host_set_calls(struct host *h, struct log_host *out)
                               .folded = host_folded,
                               .save_begin = host_save_begin,
                               .save_some = host_save_some,
-                              .save_end = host_save_end };
+                              .save_end = host_save_end,
+                              .on_progress = host_on_progress };
 }
 
 void host_enter(struct host *h)

@@ -5,6 +5,7 @@
  * of a log that does not keep its side of the contract it writes into `why`. */
 #ifndef TESTS_LIB_HOST_H
 #define TESTS_LIB_HOST_H
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,7 +46,8 @@ struct host {
     uint64_t n_sealed_calls, n_folded_calls, n_saves;
     void (*on_replay)(void *ctx, const struct log_record *r); /* before it; may be NULL */
     void *replay_ctx;
-    char why[300]; /* the first thing that the log did wrong; empty: nothing */
+    sem_t progress; /* posted by on_progress, on any thread */
+    char why[300];  /* the first thing that the log did wrong; empty: nothing */
 };
 
 struct host *host_new(void);

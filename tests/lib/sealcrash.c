@@ -131,6 +131,12 @@ static void life_be_busy(struct life *l, const struct step *s)
     }
 }
 
+static void life_fill(struct life *l, uint32_t left)
+{
+    uint64_t used = simio_used_bytes(l->w.disk);
+    simio_set_capacity(l->w.disk, left == 0 ? 0 : used + left, true);
+}
+
 /* Names pass from stream to stream at every moment. */
 static void life_churn(struct life *l, const struct step *s)
 {
@@ -153,7 +159,6 @@ static void life_churn(struct life *l, const struct step *s)
 static void life_step(struct life *l, const struct step *s)
 {
     struct sealworld *w = &l->w;
-    uint64_t used = simio_used_bytes(w->disk);
 
     switch (s->kind) {
     case STEP_START: life_restart(l, SIMIO_KILL); break;
@@ -170,7 +175,7 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_CHURN: life_churn(l, s); break;
     case STEP_ASK: sealworld_ask(w, (enum sealworld_what)s->n); break;
     case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
-    case STEP_FILL: simio_set_capacity(w->disk, s->n == 0 ? 0 : used + s->n, true); break;
+    case STEP_FILL: life_fill(l, s->n); break;
     case STEP_CLOSE: life_close(l); break;
     default: abort();
     }
@@ -643,6 +648,44 @@ void seal_random(const struct crash_options *o, struct crash_result *out)
         life_init(&l, o->seed + i, "random life of sealing", out);
         random_life(&l);
         out->n_images++;
+        life_fini(&l);
+    }
+}
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+static void threads_life(struct life *l)
+{
+    struct sealworld *w = &l->w;
+    struct step s;
+
+    simio_set_hook(w->disk, NULL, NULL);
+    w->options.threads = true;
+    life_restart(l, SIMIO_KILL);
+    for (int i = 0; i < 200 && sealworld_holds(w); i++) {
+        random_step(l, &s);
+        if (s.kind == STEP_FILL || (s.kind == STEP_ASK && s.n == ASK_BACKUP))
+            continue; /* the disk is looked at from outside for these */
+        if (w->log == NULL)
+            life_restart(l, SIMIO_KILL);
+        life_step(l, &s);
+        life_after_step(l);
+    }
+    if (sealworld_holds(w) && w->log != NULL)
+        sealworld_work(w, 0, false);
+    if (sealworld_holds(w))
+        life_restart(l, SIMIO_KILL);
+    sealworld_compare(w);
+}
+
+void seal_threads(const struct crash_options *o, struct crash_result *out)
+{
+    uint64_t n = 1 + (uint64_t)(20 * o->scale);
+
+    for (uint64_t i = 0; i < n && out->why[0] == '\0'; i++) {
+        struct life l;
+        life_init(&l, o->seed + i, "a life with threads", out);
+        threads_life(&l);
         life_fini(&l);
     }
 }

@@ -28,6 +28,10 @@
 
 enum { ENTRY_MAX = 4096, PART_BYTES = 4 << 10, STEPS_MAX = 20000, SLICE = 3 };
 
+/* Of one turn: a seal, a checkpoint and a merge have a slice each, with two questions for a stream, and what begins and
+ * ends them. */
+enum { ASKED_MAX = 3 * (2 * SLICE + 3) + 3 };
+
 bool sealworld_holds(const struct sealworld *w)
 {
     return w->result->why[0] == '\0';
@@ -483,7 +487,7 @@ static bool turn(struct log *l, struct host *h, char why[JUDGE_WHY_MAX])
     more = log_turn(l);
     asked = h->n_asked;
     host_leave(h);
-    if (asked > 4 * (SLICE + 2) && why[0] == '\0')
+    if (asked > ASKED_MAX && why[0] == '\0')
         snprintf(why, JUDGE_WHY_MAX, "one turn asked %" PRIu64 " times, a slice is %d streams",
                  asked, SLICE);
     return more;
@@ -716,7 +720,7 @@ static bool world_wait(struct sealworld *w)
             return false;
         if (n > STEPS_MAX)
             return sealworld_fails(w, "the log stays backed up");
-        sealworld_work(w, 1, false);
+        sealworld_work(w, w->options.threads ? 0 : 1, false);
         if (n % 64 == 63)
             simio_advance_ms(w->disk, 500); /* what failed is tried again after a while */
     }
@@ -938,6 +942,20 @@ static bool world_turn(struct sealworld *w)
     return more;
 }
 
+/* With threads: turns, and waits for news while somebody waits for the log. */
+static void world_work_threads(struct sealworld *w, size_t n)
+{
+    for (size_t i = 0; sealworld_holds(w) && !w->failed; i++) {
+        bool more = world_turn(w);
+        bool waits = sealworld_is_asking(w) || log_is_backed_up(w->log);
+        sealworld_poll(w);
+        if (!more && (!waits || n > 0))
+            return;
+        while (!more && sem_wait(&w->host->progress) != 0) /* interrupted */
+            ;
+    }
+}
+
 /* The engine turns between batches only: so what is open is committed before. */
 void sealworld_work(struct sealworld *w, size_t n, bool random)
 {
@@ -945,6 +963,10 @@ void sealworld_work(struct sealworld *w, size_t n, bool random)
 
     if (w->log != NULL && w->first_open < w->n_ops)
         sealworld_commit(w, false);
+    if (w->log != NULL && w->options.threads) {
+        world_work_threads(w, n);
+        return;
+    }
     for (size_t i = 0; w->log != NULL && more && (n == 0 || i < n) && sealworld_holds(w); i++) {
         w->role = ROLE_STEP;
         host_enter(w->host); /* without threads a step may be a turn */
