@@ -257,8 +257,10 @@ bool saver_has(struct keeper *k, uint64_t lsn)
     struct saver *s = &k->saver;
     bool has = saver_last_start(k) >= lsn && s->state != SAVER_NAMES;
 
-    if (!has && lsn > s->asked_lsn)
+    if (!has && lsn > s->asked_lsn) {
         s->asked_lsn = lsn;
+        k->more = true; /* nothing else may be going on */
+    }
     return has;
 }
 
