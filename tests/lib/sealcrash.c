@@ -84,6 +84,7 @@ static void life_init(struct life *l, uint64_t seed, const char *suite, struct c
 
 static void life_fini(struct life *l)
 {
+    sealworld_abandon(&l->w);
     simio_set_hook(l->w.disk, NULL, NULL);
     l->w.result->n_ops += simio_n_ops(l->w.disk);
     sealworld_fini(&l->w);
@@ -664,7 +665,7 @@ static void threads_life(struct life *l)
     life_restart(l, SIMIO_KILL);
     for (int i = 0; i < 200 && sealworld_holds(w); i++) {
         random_step(l, &s);
-        if (s.kind == STEP_FILL || (s.kind == STEP_ASK && s.n == ASK_BACKUP))
+        if (s.kind == STEP_FILL || s.kind == STEP_TIME || (s.kind == STEP_ASK && s.n == ASK_BACKUP))
             continue; /* the disk is looked at from outside for these */
         if (w->log == NULL)
             life_restart(l, SIMIO_KILL);

@@ -710,18 +710,24 @@ static bool world_has_room(struct sealworld *w)
     return !full;
 }
 
+/* With threads, the disk belongs to them while a log is open. */
+static bool world_is_down(const struct sealworld *w)
+{
+    return !w->options.threads && simio_is_down(w->disk);
+}
+
 /* Work, until the log can take more. */
 static bool world_wait(struct sealworld *w)
 {
     struct err e;
 
     for (size_t n = 0; w->log != NULL && log_is_backed_up(w->log); n++) {
-        if (log_failure(w->log, &e) != OK || simio_is_down(w->disk))
+        if (log_failure(w->log, &e) != OK || world_is_down(w))
             return false;
         if (n > STEPS_MAX)
             return sealworld_fails(w, "the log stays backed up");
         sealworld_work(w, w->options.threads ? 0 : 1, false);
-        if (n % 64 == 63)
+        if (n % 64 == 63 && !w->options.threads)
             simio_advance_ms(w->disk, 500); /* what failed is tried again after a while */
     }
     return w->log != NULL;
@@ -1076,7 +1082,8 @@ void sealworld_poll(struct sealworld *w)
     w->written = written;
     w->failed = log_failure(w->log, &e) != OK;
     w->was_full = w->was_full || log_is_full(w->log);
-    w->limited = w->limited || simio_capacity(w->disk) > 0;
+    if (!w->options.threads)
+        w->limited = w->limited || simio_capacity(w->disk) > 0;
     if (w->role != ROLE_NONE)
         return;
     log_get_stats(w->log, &stats);
@@ -1091,7 +1098,7 @@ void sealworld_compare(struct sealworld *w)
     if (w->log == NULL)
         return;
     compare_with(&s, w->host, &w->now);
-    if (s.rc != OK && (w->faulty || simio_is_down(w->disk)))
+    if (s.rc != OK && (w->faulty || world_is_down(w)))
         w->n_bad_reads++;
     else if (s.rc != OK)
         start_fails(&s, "a read failed: %.300s", s.err.text);
