@@ -202,16 +202,23 @@ bool keeping_is_durable(struct keeper *k, uint64_t lsn)
     return writer_durable(k->writer) >= lsn; /* it may have come just before waits_lsn was set */
 }
 
-void keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects)
+bool keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects)
 {
     const struct log_host *h = &k->o.host;
 
-    for (size_t i = 0; i < s->n; i++) {
+    for (uint32_t n = 0; n < k->o.work_slice && s->n_answered < s->n; n++) {
+        size_t i = s->n_answered++;
         s->states[i] = (struct log_stream_state){ 0 };
         h->describe(h->ctx, s->oids[i], &s->states[i]);
     }
     if (k->last_lsn > *reflects)
         *reflects = k->last_lsn;
+    if (s->n_answered < s->n) {
+        k->more = true;
+        return false;
+    }
+    s->n_answered = 0;
+    return true;
 }
 
 uint64_t keeping_failed(struct keeper *k, const char *what, int rc, const struct err *e)

@@ -76,9 +76,9 @@ void keeping_replace(struct keeper *k, struct segment *const *old, size_t n,
 must_check int keeping_show(struct keeper *k, struct segment *const *old, size_t n,
                             struct segment *segment, struct err *e);
 
-/* Answers what a step of work asks; *reflects becomes the LSN that has to be durable before anything is built on
- * the answers. */
-void keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects);
+/* Answers a slice of what a step of work asks; false if there is more: in the next turn. *reflects becomes the LSN that has
+ * to be durable before anything is built on the answers. */
+bool keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects);
 
 /* A job failed: counted and told. If that was for lack of space, the reserve is given up. Returns when to try again. */
 uint64_t keeping_failed(struct keeper *k, const char *what, int rc, const struct err *e);

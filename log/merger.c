@@ -402,8 +402,8 @@ static void merger_surveyed(struct keeper *k)
         merger_judge(k);
         return;
     }
-    if (m->step == STEP_ASKS)
-        keeping_answer(k, survey_states(m->survey), &m->reflects);
+    if (m->step == STEP_ASKS && !keeping_answer(k, survey_states(m->survey), &m->reflects))
+        return;
     work_start(k, &m->work, POOL_MERGE, merger_survey);
 }
 
@@ -504,8 +504,8 @@ static void merger_built(struct keeper *k)
         m->state = MERGER_WAITS;
         return;
     }
-    if (m->step == STEP_ASKS)
-        keeping_answer(k, merge_states(m->merge), &m->reflects);
+    if (m->step == STEP_ASKS && !keeping_answer(k, merge_states(m->merge), &m->reflects))
+        return;
     work_start(k, &m->work, POOL_MERGE, merger_build);
 }
 

@@ -139,8 +139,8 @@ static void sealer_built(struct keeper *k)
         s->state = SEALER_WAITS;
         return;
     }
-    if (s->step == STEP_ASKS)
-        keeping_answer(k, seal_states(s->seal), &s->reflects);
+    if (s->step == STEP_ASKS && !keeping_answer(k, seal_states(s->seal), &s->reflects))
+        return;
     work_start(k, &s->work, POOL_BUILD, sealer_build);
 }
 

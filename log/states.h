@@ -9,7 +9,8 @@
 enum { STATES_MAX = 1024 }; /* a slice of work for the engine's thread */
 
 struct states {
-    size_t n;
+    size_t n,
+        n_answered; /* the latter is the engine's: it takes more than one turn if there are many */
     uint64_t oids[STATES_MAX];                  /* ascending */
     struct log_stream_state states[STATES_MAX]; /* of oids[0 .. n), once answered; else zero */
 };
