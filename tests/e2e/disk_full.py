@@ -11,8 +11,7 @@ import tempfile
 
 from beck import Checks, Closed, Error, Server, wait_until
 
-ENTRY = b"x" * 1000
-ARGS = ["--segment-bytes", "1mb"]
+ARGS = ["--segment-bytes", "1mb", "--arena-bytes", "256kb", "--checkpoint-bytes", "1mb"]
 
 
 def append_until_refused(server, limit):
@@ -21,7 +20,7 @@ def append_until_refused(server, limit):
     with server.connect() as c:
         for _ in range(limit):
             try:
-                reply = c.call("XADD", "s", "*", "body", ENTRY)
+                reply = c.call("XADD", "s", "*", "body", os.urandom(1000))
             except (Closed, ConnectionError):
                 return ids, None
             if isinstance(reply, Error):
@@ -109,6 +108,8 @@ def small_disk(checks):
         with Server(args=ARGS, path_dir=path_dir) as server:
             ids = judge(checks, server, what, 40000)
             if server.proc.poll() is None:
+                ids = trimmed(checks, what, server)
+                ids += append_until_refused(server, 40000)[0]
                 os.unlink(ballast)
                 checks.ok("%s: service resumes by itself when there is room" % what, resumes(server, ids))
                 wait_until(lambda: "has room again" in server.log(), "the log to tell of room")
@@ -121,11 +122,22 @@ def small_disk(checks):
         shutil.rmtree(base, ignore_errors=True)
 
 
+def trimmed(checks, what, server):
+    """What was deleted gives its space back, on a disk that is full and without anybody's help."""
+    ids = []
+    with server.connect() as c:
+        checks.ok("%s: a trim is accepted" % what, c.call("XTRIM", "s", "MAXLEN", 0) > 0)
+        reply = c.call("BECK", "MERGE")
+        checks.ok("%s: a merge is possible" % what, not isinstance(reply, Error), repr(reply))
+    checks.ok("%s: service resumes by itself when entries were trimmed" % what, resumes(server, ids))
+    return ids
+
+
 def resumes(server, ids):
     """Appends again until one is accepted: the broker looks at the disk on its own time."""
     def accepted():
         with server.connect() as c:
-            reply = c.call("XADD", "s", "*", "body", ENTRY)
+            reply = c.call("XADD", "s", "*", "body", os.urandom(1000))
             if isinstance(reply, Error):
                 return False
             ids.append(reply)

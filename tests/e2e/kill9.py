@@ -11,6 +11,9 @@ that it has is compared with what was sent and what was acknowledged:
   - a MULTI/EXEC is there as a whole or not at all;
   - an acknowledged XDEL stays, an entry that nobody deleted does too.
 
+Arenas and files are so small that segments, merges and checkpoints are under way at every kill; a client asks for
+BECK MERGE, BECK SEAL or BECK CHECK besides, and does not wait for it.
+
 The ways to die: kill -9 under load; kill -9 right after SIGTERM, while the server shuts down; SIGSTOP, and
 kill -9 of the stopped process. Every class of durability gets KILL9_ROUNDS rounds (5) on one directory, so that what was
 recovered is recovered again. It proves nothing about power loss: that is test_crash's.
@@ -31,6 +34,8 @@ KIND = os.environ.get("KILL9_SERVER", "beckd")  # "redis": to see that the test 
 CLASSES = ["always", "interval", "os"]
 N_CLIENTS = 6
 STREAMS = ["even", "odd"]
+# The entries of a few hundred requests are a segment, and a checkpoint comes with each few of them.
+SMALL = ["--segment-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
 
 
 def text(client, n):
@@ -263,10 +268,18 @@ def settle(w, there, checks, where):
     w.settled = len(w.sent)
 
 
+def ask(server, what):
+    """A connection that waits for what takes long; closed without an answer by the kill."""
+    c = server.connect()
+    if KIND == "beckd":
+        c.send_bytes(encode("BECK", what))
+    return c
+
+
 def server_args(name):
     if KIND == "redis":
         return ["--appendonly", "yes", "--appendfsync", {"interval": "everysec", "os": "no"}.get(name, name)]
-    return ["--stream-durability", name]
+    return ["--stream-durability", name] + SMALL
 
 
 def run_class(name, rng, checks):
@@ -276,6 +289,7 @@ def run_class(name, rng, checks):
         for i in range(ROUNDS):
             for w in writers:
                 w.connect(server)
+            clerk = ask(server, ["MERGE", "SEAL", "CHECK"][i % 3])
             run_load(writers, rng, checks, rng.randrange(1, 3000))
             if i % 3 == 2:  # a pause of the process is not a crash
                 server.signal(signal.SIGSTOP)
@@ -283,6 +297,7 @@ def run_class(name, rng, checks):
                 run_load(writers, rng, checks, rng.randrange(1, 300))
             way = ways[i % len(ways)]
             die(server, way, writers, rng, checks)
+            clerk.close()
             server.restart(kill=True)
             verify(server, writers, checks, "%s, round %d, killed in %s" % (name, i + 1, way))
         n_sent = sum(len(w.sent) for w in writers)

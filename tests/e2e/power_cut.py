@@ -36,6 +36,8 @@ N_CLIENTS = 4
 LOAD_BYTES = 500_000  # a life, all clients together: several files
 IMAGES = scale(60)  # a class
 SECTOR = 512
+# So that segments, merges, checkpoints and manifests are in the trace too.
+SMALL = ["--segment-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
 
 (START, OPEN, CLOSE, WRITE, SYNC_BEGIN, SYNC_END, ALLOCATE, TRUNCATE, RENAME, LINK, UNLINK, MKDIR, ACCEPT,
  SEND, SENT) = range(15)
@@ -117,7 +119,7 @@ def traced_server(durability, base, env):
     trace, data = os.path.join(base, "trace"), os.path.join(base, "data")
     env = dict(env, LD_PRELOAD=preload_path(), BECK_TRACE=trace, BECK_TRACE_DIR=data)
     env["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-    args = ["--stream-durability", durability, "--sync-interval-ms", str(T_MS), "--segment-bytes", "64kb"]
+    args = ["--stream-durability", durability, "--sync-interval-ms", str(T_MS)] + SMALL
     return Server(args=args, path_dir=data, env=env), trace, data
 
 
@@ -425,7 +427,7 @@ def entries(client, key):
 
 def look(path, durability):
     """What beckd finds on an image: {(life, client): (entries of the stream, of the pair's)}, or an error."""
-    args = ["--stream-durability", durability, "--segment-bytes", "64kb"]
+    args = ["--stream-durability", durability] + SMALL
     try:
         with Server(args=args, path_dir=path) as server, server.connect() as c:
             who = [(life, i) for life in range(2) for i in range(N_CLIENTS)]
