@@ -1,7 +1,7 @@
 """A power cut at any moment: what beckd had told its clients is in every directory that the disk may hold then.
 
 beckd runs under tests/preload_trace.c with real load: pipelines of XADDs and of MULTI/EXEC pairs from several
-clients, in each class of durability. It is killed in the middle, started again, loaded again and stopped. The
+clients, in each class of durability; arenas are so small that it is sealed, merged and saved all the time. It is killed in the middle, started again, loaded again and stopped. The
 trace has every operation on its files and every byte to its clients in one order. For many moments of it the
 directory is rebuilt as a power cut may leave it (the model is that of tests/lib/simio.c), beckd starts there, and
 what it has is compared with what the trace had told until that moment:
@@ -34,7 +34,7 @@ T_MS = 40
 CLASSES = ["always", "interval", "os"]
 N_CLIENTS = 4
 LOAD_BYTES = 500_000  # a life, all clients together: several files
-IMAGES = scale(60)  # a class
+IMAGES = scale(40)  # a class
 SECTOR = 512
 # So that segments, merges, checkpoints and manifests are in the trace too.
 SMALL = ["--segment-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
