@@ -1,7 +1,8 @@
 """What beckd writes is what docs/format.md says: tests/lib/wal.py, which knows only that page, reads it.
 
-Two stores: one that a beckd writes now, and the sample of format 1 in tests/data, which every later version has to open.
-With MAKE_SAMPLE=1 the sample is written anew; that is for a new format only.
+Stores that a beckd writes now, one with a log alone and one with segments and checkpoints in every state; and the samples in tests/data,
+which every later version has to open: store-1 is the log alone, store-2 and store-2-crashed have the rest (made by
+tests/data/make_store.py). With MAKE_SAMPLE=1 store-1 is written anew; that is for a new format only.
 """
 
 import os
@@ -59,61 +60,6 @@ def write(server):
     checks.equal("beckd ends in good order", server.stop(), 0)
 
 
-def apply(records):
-    """What the records leave: {(db, key): [(id, fields)]} and {(db, key): expiry}."""
-    names, entries, expiry = {}, {}, {}  # (db, key) -> oid; oid -> list; oid -> ms
-    bound = {}  # oid -> LSN of the record that bound it
-
-    def unbind(name):
-        oid = names.pop(name, None)
-        entries.pop(oid, None)
-
-    last = {}  # oid -> last ID
-
-    def begin_anew(b, lsn):
-        """A stream without entries whose last ID goes back is a new one."""
-        oid = b["oid"]
-        if not entries[oid] and b["last"] < last.get(oid, (0, 0)):
-            name = next(n for n, o in names.items() if o == oid)
-            names[name], entries[lsn], expiry[lsn], bound[lsn] = lsn, entries.pop(oid), expiry[oid], lsn
-            oid = lsn
-        last[oid] = b["last"]
-
-    for r in records:
-        b = r.body
-        if r.name in ("STREAM", "NAME"):
-            name = (b["db"], b["key"])
-            oid = b.get("oid", r.lsn)
-            for old in [n for n, o in names.items() if o == oid]:
-                del names[old]
-            unbind(name)
-            names[name] = oid
-            entries.setdefault(oid, [])
-            expiry[oid] = b.get("expiry", 0)
-            bound[oid] = r.lsn
-        elif r.name in ("ENTRY", "ENTRY_IDMP"):
-            entries[b["oid"]].append(b["entry"])
-            last[b["oid"]] = b["entry"][0]
-        elif r.name in ("DELETE", "REMOVE"):
-            entries[b["oid"]] = [e for e in entries[b["oid"]] if e[0] not in b["ids"]]
-            checks.equal("what %s leaves" % r.name, len(entries[b["oid"]]), b.get("n_left", len(entries[b["oid"]])))
-        elif r.name == "TRIM":
-            entries[b["oid"]] = [e for e in entries[b["oid"]] if e[0] >= b["first"]]
-        elif r.name == "CUT":
-            entries[b["oid"]] = [e for e in entries[b["oid"]] if b["n_left"] and e[0] >= b["first"]]
-            checks.equal("what CUT leaves", len(entries[b["oid"]]), b["n_left"])
-        elif r.name == "SETID":
-            begin_anew(b, r.lsn)
-        elif r.name == "UNNAME":
-            name = (b["db"], b["key"])
-            if name in names and bound[names[name]] == b["rev"]:
-                unbind(name)
-        elif r.name == "FLUSH":
-            for name in [n for n in names if b["db"] in (0, n[0] + 1)]:
-                unbind(name)
-    return {n: entries[o] for n, o in names.items()}, {n: expiry[o] for n, o in names.items()}
-
-
 def as_reply(entries):
     return [[b"%d-%d" % i, [s for pair in fields for s in pair]] for i, fields in entries]
 
@@ -121,17 +67,17 @@ def as_reply(entries):
 def compare(what, path, server):
     """The streams that the reader finds in `path` are those that the server shows."""
     store = Store(path)
-    streams, expiry = apply(store.records)
+    state = store.state()
     with server.connect() as c:
         for db in range(16):
             c.call("SELECT", db)
             keys = sorted(c.call("KEYS", "*"))
             checks.equal("%s: keys of database %d" % (what, db), keys,
-                         sorted(key for d, key in streams if d == db))
+                         sorted(key for d, key in state if d == db))
             for key in keys:
                 checks.equal("%s: entries of %r" % (what, key), c.call("XRANGE", key, "-", "+"),
-                             as_reply(streams[db, key]))
-                checks.equal("%s: expiry of %r" % (what, key), c.call("PEXPIRETIME", key), expiry[db, key] or -1)
+                             as_reply(state[db, key].live()))
+                checks.equal("%s: expiry of %r" % (what, key), c.call("PEXPIRETIME", key), state[db, key].expiry or -1)
     return store
 
 
@@ -148,6 +94,75 @@ def check_new_store(path):
     checks.ok("it has several files", len(store.files) > 1)
     checks.equal("the last frame is a CLOSE", store.markers[-1], CLOSE)
     check_damage(closed, store)
+
+
+SEALING = ["--segment-bytes", "65536", "--arena-bytes", "65536", "--checkpoint-bytes", "1048576"]
+
+
+def wait_for(c, *command):
+    reply = c.call(*command)
+    checks.ok(" ".join(command) + " is done", not isinstance(reply, beck.Error), str(reply))
+
+
+def write_sealed(server):
+    """Lives with everything in them: sealed, merged, deleted from, renamed, begun anew, cut, and on top of it a tail."""
+    words = ["red", "green", "blue", "a rather long word that comes again and again"]
+    with server.connect() as c:
+        for codec in ("none", "lz4", "zstd:1", "auto"):
+            key = "of-" + codec
+            for i in range(1, 120):
+                c.call("XADD", key, "%d-%d" % (i // 2 + 1, i % 2), "n", i * i, "word", words[i % 4], "path", "/var/log/%s/%d" % (key, i),
+                       "day", "2026-%02d-%02d" % (i % 12 + 1, i % 28 + 1), "price", -i)
+            wait_for(c, "XCFGSET", key, "CODEC", codec)
+        for i in range(1, 90):  # no two alike: by row
+            c.call("XADD", "mixed", "%d-0" % (3 * i), *["f%d" % (i * 7 + k) for k in range(2 * (i % 5) + 2)])
+        for i in range(70):  # more streams than the filter lists
+            c.call("XADD", "small:%d" % i, "%d-7" % (i + 1), "field", "value %d" % i)
+        for command in FIRST_LIFE:
+            c.call(*command)
+        wait_for(c, "BECK", "SEAL")
+        for key in ("of-none", "of-lz4", "mixed"):
+            c.call("XDEL", key, "5-0", "6-0", "9-0", "10-1", "30-0")
+        c.call("XTRIM", "of-zstd:1", "MINID", "20-0")
+        c.call("DEL", "small:7")
+        c.call("RENAME", "small:8", "small:9")
+        wait_for(c, "BECK", "SEAL")
+    server.restart(kill=True)
+    with server.connect() as c:
+        for i in range(200, 300):
+            c.call("XADD", "of-auto", "%d-0" % i, "n", i, "word", words[i % 4])
+        c.call("XTRIM", "small:10", "MAXLEN", 0)
+        c.call("XSETID", "small:10", "1-0")
+        c.call("XADD", "small:10", "2-0", "begun", "anew")
+        wait_for(c, "BECK", "MERGE")
+        c.call("XDEL", "of-auto", "201-0", "3-0", "250-0")
+        for i in range(300, 320):
+            c.call("XADD", "of-auto", "%d-0" % i, "n", i)
+        c.call("XDEL", "of-auto", "310-0")
+
+
+def check_sealed_store(base):
+    path = os.path.join(base, "sealed")
+    with Server(args=SEALING, path_dir=path) as server:
+        write_sealed(server)
+        before = path + ".before"
+        shutil.copytree(path, before)  # the server is idle: a copy is what a kill leaves
+        store = compare("a sealed store", before, server)
+        with server.connect() as c:
+            wait_for(c, "BECK", "SEAL")
+        again = path + ".again"
+        shutil.copytree(path, again)
+        compare("a store sealed again", again, server)
+        server.kill()
+        with Server(args=SEALING, path_dir=before) as other:
+            compare("a sealed store that was killed", again, other)
+    blocks = [b for s in store.segments for b in s.blocks] + [b for s in Store(again).segments for b in s.blocks]
+    checks.ok("segments have blocks by row and by column", {b.layout for b in blocks} == {0, 1})
+    checks.ok("of all codecs", {b.codec for b in blocks} == {0, 1, 2}, str({b.codec for b in blocks}))
+    checks.equal("with every kind of column", set().union(*(b.kinds for b in blocks)), {0, 1, 2, 3, 4})
+    checks.ok("a segment has more streams than a list of them", any(len(s.streams) > 64 for s in store.segments))
+    checks.ok("what was deleted is still in a segment", any(s.deleted & set(s.entries) for s in store.state().values()))
+    checks.equal("there are two checkpoints", len(store.manifest.checkpoints), 2)
 
 
 def check_damage(path, store):
@@ -195,6 +210,7 @@ def main():
     base = tempfile.mkdtemp(prefix="beck-format-")
     try:
         check_new_store(os.path.join(base, "new"))
+        check_sealed_store(base)
         check_sample(base)
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -2,10 +2,14 @@
 
     store = Store("beck-data")
     for record in store.records: ...        # lsn, clock, type, body (decoded, see RECORDS)
+    store.streams()                         # {(db, key): [(id, [(field, value), ...]), ...]}
 
-Raises Damaged where the page says that a log is damaged, Refused for what a reader has to refuse.
+Raises Damaged where the page says that a log is damaged, Refused for what a reader has to refuse. The compressors are those of
+the system, by ctypes: libzstd.so.1 and liblz4.so.1.
 """
 
+import bisect
+import ctypes
 import os
 import re
 import struct
@@ -40,6 +44,41 @@ def crc32c(data, start=0):
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
     return ~crc & 0xFFFFFFFF
+
+
+def need(holds, what):
+    if not holds:
+        raise Damaged(what)
+
+
+def u32(data, pos):
+    return struct.unpack_from("<I", data, pos)[0]
+
+
+def u64(data, pos):
+    return struct.unpack_from("<Q", data, pos)[0]
+
+
+def crc_of_salt(salt):
+    return crc32c(struct.pack("<Q", salt))
+
+
+def unzigzag(v):
+    return v >> 1 if v % 2 == 0 else -(v + 1 >> 1)
+
+
+def decompress(codec, data, size):
+    """`data` as `size` bytes; None if it is no such thing. Codec 0 none, 1 lz4, 2 zstd."""
+    if codec == 0:
+        return data if len(data) == size else None
+    out = ctypes.create_string_buffer(size + 1)
+    if codec == 1:
+        n = ctypes.CDLL("liblz4.so.1").LZ4_decompress_safe(data, out, len(data), size)
+    else:
+        function = ctypes.CDLL("libzstd.so.1").ZSTD_decompress
+        function.restype = ctypes.c_size_t
+        n = function(out, ctypes.c_size_t(size), data, ctypes.c_size_t(len(data)))
+    return out.raw[:size] if n == size else None
 
 
 class Bytes:
@@ -188,14 +227,525 @@ class File:
                 yield struct.unpack_from("<Q", head, 8)[0]
 
 
+class Manifest:
+    """The file MANIFEST, or what holds without it."""
+
+    def __init__(self, path, uuid):
+        self.generation, self.sealed_lsn, self.wal_first, self.clock = 0, 0, FIRST_LSN, 0
+        self.checkpoints, self.segments, self.obsolete = [], [], []
+        if not os.path.exists(path):
+            return
+        with open(path, "rb") as f:
+            data = f.read()
+        need(len(data) >= 100 and data[:8] == b"BECKMAN\0", path)
+        need(u32(data, len(data) - 4) == crc32c(data[:-4]), path)
+        version, _, incompat, zero = struct.unpack_from("<IIII", data, 8)
+        if version != 1 or incompat or zero or u32(data, 92):
+            raise Refused("MANIFEST is of a newer format")
+        need(data[24:40] == uuid, path)
+        self.generation, self.next_ordinal, self.sealed_lsn, self.wal_first, self.clock = struct.unpack_from("<5Q", data, 40)
+        n_segments, n_checkpoints, n_obsolete = struct.unpack_from("<III", data, 80)
+        need(len(data) == 96 + 32 * n_checkpoints + 96 * n_segments + 8 * n_obsolete + 4, path)
+        pos = 96
+        for _ in range(n_checkpoints):
+            c = dict(zip("start_lsn end_lsn bytes crc zero".split(), struct.unpack_from("<QQQII", data, pos)))
+            need(c.pop("zero") == 0, path)
+            self.checkpoints.append(c)
+            pos += 32
+        names = "ordinal lsn_first lsn_last bytes n_entries n_streams raw_bytes oid_first oid_last max_ms crc n_blocks level"
+        for _ in range(n_segments):
+            self.segments.append(dict(zip(names.split(), struct.unpack_from("<10QIIB", data, pos))))
+            need(not any(data[pos + 89:pos + 96]), path)
+            pos += 96
+        self.obsolete = list(struct.unpack_from("<%dQ" % n_obsolete, data, pos))
+        self._check(path)
+
+    def _check(self, path):
+        before = 0
+        for s in self.segments:
+            need(before < s["lsn_first"] <= s["lsn_last"] <= self.sealed_lsn, path)
+            before = s["lsn_last"]
+        ordinals = [s["ordinal"] for s in self.segments] + self.obsolete
+        need(len(set(ordinals)) == len(ordinals) and all(o < self.next_ordinal for o in ordinals), path)
+        starts = [c["start_lsn"] for c in self.checkpoints]
+        need(starts == sorted(starts, reverse=True), path)
+
+
+class Stream:
+    """An object: what a checkpoint has of it, or a record has made."""
+
+    def __init__(self, oid, as_of, name, rev):
+        self.oid, self.as_of, self.name, self.rev = oid, as_of, name, rev
+        self.expiry = self.added = self.added_when_empty = self.n = self.bytes = 0
+        self.last = self.floor = self.max_deleted = (0, 0)
+        self.deleted, self.settings, self.idmp = set(), {}, None
+        self.entries = {}  # of segments and the log: id -> fields
+
+    def live(self):
+        return [(i, f) for i, f in sorted(self.entries.items()) if i >= self.floor and i not in self.deleted]
+
+
+class Checkpoint:
+    """A checkpoint that is whole: .objects by oid."""
+
+    def __init__(self, path, uuid, says):
+        with open(path, "rb") as f:
+            self.data = data = f.read()
+        need(len(data) == says["bytes"] and len(data) >= 128, path)
+        need(data[:8] == b"BECKCKP\0" and u32(data, 60) == crc32c(data[:60]), path)
+        version, _, incompat, zero = struct.unpack_from("<IIII", data, 8)
+        if version != 1 or incompat or zero or u32(data, 56):
+            raise Refused(path + " is of a newer format")
+        need(data[24:40] == uuid and u64(data, 40) == says["start_lsn"], path)
+        self.start_lsn, self.end_lsn, self.objects = says["start_lsn"], says["end_lsn"], {}
+        self.seed = crc_of_salt(u64(data, 48))
+        self._read_trailer(path, says)
+        self._read_chunks(path)
+
+    def _read_trailer(self, path, says):
+        tail = self.data[-64:]
+        need(u32(tail, 0) == crc32c(tail[4:], self.seed) == says["crc"] and u32(tail, 4) == 0xFFFFFFFF, path)
+        end_lsn, self.clock, self.n_chunks, zero, self.n_bytes, self.chunks_crc = struct.unpack_from("<QQIIQI", tail, 8)
+        need(end_lsn == self.end_lsn and zero == 0 and not any(tail[44:56]) and tail[56:] == b"BECKCKE\0", path)
+
+    def _read_chunks(self, path):
+        pos, crcs, as_of, n_bytes = 64, b"", self.start_lsn, 0
+        for number in range(self.n_chunks):
+            need(len(self.data) - 64 - pos > 32, path)
+            crc, no, lsn, stored, size, codec = struct.unpack_from("<IIQIIB", self.data, pos)
+            need(not any(self.data[pos + 25:pos + 32]) and stored <= len(self.data) - 64 - pos - 32, path)
+            need(crc == crc32c(self.data[pos + 4:pos + 32 + stored], self.seed), path)
+            need(no == number and as_of <= lsn <= self.end_lsn and codec in (0, 1), path)
+            payload = decompress(codec, self.data[pos + 32:pos + 32 + stored], size)
+            need(payload is not None, path)
+            self._read_objects(Bytes(payload), lsn)
+            pos, crcs, as_of, n_bytes = pos + 32 + stored, crcs + struct.pack("<I", crc), lsn, n_bytes + size
+        need(pos == len(self.data) - 64 and n_bytes == self.n_bytes and self.chunks_crc == crc32c(crcs), path)
+
+    def _read_objects(self, data, as_of):
+        while data.left():
+            kind = data.u8()
+            if kind == 1:
+                self._read_stream(data, as_of)
+            elif kind == 2:
+                oid = data.varint()
+                ids = self._deleted(data)
+                if oid in self.objects:
+                    self.objects[oid].deleted |= ids
+            else:
+                raise Refused("an object of kind %d" % kind)
+
+    def _read_stream(self, data, as_of):
+        oid, rev, db = data.varint(), data.varint(), data.varint()
+        s = Stream(oid, as_of, (db, data.str()), rev)
+        s.expiry, s.last, s.added, s.added_when_empty = data.varint(), data.id(), data.varint(), data.varint()
+        s.n, s.bytes, flags = data.varint(), data.varint(), data.u8()
+        if flags > 15:
+            raise Refused("flags %d of a stream" % flags)
+        if flags & 1:
+            s.floor, s.max_deleted = data.id(), data.id()
+        if flags & 2:
+            s.deleted = self._deleted(data)
+        if flags & 4:
+            s.settings = dict(data.settings())
+        if flags & 8:
+            numbers = [data.varint() for _ in range(4)]
+            s.idmp = (numbers, [(data.str(), data.str(), data.id(), data.varint()) for _ in range(data.varint())])
+        self.objects.setdefault(oid, s)  # the first one holds
+
+    @staticmethod
+    def _deleted(data):
+        ids, ms, seq = set(), 0, 0
+        for _ in range(data.varint()):
+            d_ms, d_seq = data.id()
+            ms, seq = (ms, seq + d_seq) if d_ms == 0 else (ms + d_ms, d_seq)
+            ids.add((ms, seq))
+        return ids
+
+
+class Block:
+    """A decoded block: .rows as (oid, id, fields); .layout, .codec, .kinds of columns that it has."""
+
+    def __init__(self, data, salt, number):
+        need(len(data) > 32, "a block is cut short")
+        crc, stored, self.raw_bytes, size, n, self.codec, self.layout = struct.unpack_from("<IIIIIBB", data, 0)
+        need(len(data) == 32 + stored and crc == crc32c(data[4:], crc32c(struct.pack("<QI", salt, number))), "a block's crc")
+        need(not any(data[22:32]) and 1 <= n <= 65536 and self.codec <= 2 and self.layout <= 1, "a block's header")
+        payload = decompress(self.codec, data[32:], size)
+        need(payload is not None and size >= 4, "a block does not unpack")
+        head = u32(payload, size - 4)
+        need(head <= size - 4, "a block's head")
+        self.head, self.body = Bytes(payload[size - 4 - head:size - 4]), Bytes(payload[:size - 4 - head])
+        self.kinds = set()
+        oids = self._runs(n)
+        self.raw = self._rows(n) if self.layout == 0 else self._columns(n, oids)
+        need(self.head.left() == 0 and self.body.left() == 0, "something is left of a block")
+        need(sum(len(r) for r in self.raw) == self.raw_bytes, "a block's raw bytes")
+        self.rows = [(oid, *Bytes(row).entry()) for oid, row in zip(oids, self.raw)]
+
+    def _numbers(self, n, unsigned=True):
+        form = self.head.varint()
+        mode, width = form >> 4, form & 15
+        need(mode <= 2 and width <= 8, "a list of numbers")
+        base = unzigzag(self.head.varint()) if mode in (0, 2) else 0
+        planes = [self.body.take(n) for _ in range(width)]
+        stored = [sum(plane[i] << 8 * k for k, plane in enumerate(planes)) for i in range(n)]
+        out = []
+        for s in stored:
+            v = base + s if mode == 0 else unzigzag(s) if mode == 1 else base + unzigzag(s)
+            v %= 1 << 64
+            base = v if mode == 2 else base
+            out.append(v if unsigned or v < 1 << 63 else v - (1 << 64))
+        return out
+
+    def _runs(self, n):
+        n_runs = self.head.varint()
+        oids, counts = self._numbers(n_runs), self._numbers(n_runs)
+        need(all(counts) and sum(counts) == n and oids == sorted(set(oids)), "runs")
+        return [oid for oid, count in zip(oids, counts) for _ in range(count)]
+
+    def _rows(self, n):
+        return [self.body.take(length) for length in self._numbers(n)]
+
+    def _columns(self, n, oids):
+        ms, seq = self._numbers(n), self._numbers(n)
+        for i in range(1, n):
+            if oids[i] == oids[i - 1] and ms[i] == ms[i - 1]:
+                seq[i] = (seq[i] + seq[i - 1] + 1) % (1 << 64)
+        schemas = [[self.head.str() for _ in range(self.head.varint())] for _ in range(self.head.varint())]
+        which = self._numbers(n)
+        need(1 <= len(schemas) <= 16 and max(which) < len(schemas), "schemas")
+        columns = [[self._column(which.count(k)) for _ in names] for k, names in enumerate(schemas)]
+        n_words = self.head.varint()
+        words = self._column(n_words)(None) if n_words else []
+        values = [list(zip(*[column(words) for column in of])) if of else None for of in columns]
+        rows, used = [], [0] * len(schemas)
+        for i in range(n):
+            k = which[i]
+            row = varint(ms[i]) + varint(seq[i]) + varint(len(schemas[k]))
+            for name, value in zip(schemas[k], values[k][used[k]] if schemas[k] else ()):
+                row += varint(len(name)) + name + varint(len(value)) + value
+            used[k] += 1
+            rows.append(row)
+        return rows
+
+    def _column(self, n):
+        """Reads a column; returns what gives its values once the dictionary is known."""
+        kind = self.head.varint()
+        need(kind <= 4, "a column's kind")
+        self.kinds.add(kind)
+        if kind == 0:
+            lengths = self._numbers(n)
+            data = Bytes(self.body.take(self.head.varint()))
+            values = [data.take(length) for length in lengths]
+            need(data.left() == 0, "strings")
+        elif kind == 1:
+            lengths, shares = self._numbers(n), self.body.take(n)
+            data, values = Bytes(self.body.take(self.head.varint())), []
+            for length, share in zip(lengths, shares):
+                before = values[-1] if values else b""
+                need(share <= min(length, len(before)), "shared")
+                values.append(before[:share] + data.take(length - share))
+            need(data.left() == 0, "shared strings")
+        elif kind == 2:
+            values = [b"%d" % v for v in self._numbers(n, unsigned=False)]
+        elif kind == 3:
+            pattern = self.head.str()
+            values = [self._digits(pattern, v) for v in self._numbers(n)]
+        else:
+            numbers = self._numbers(n)
+            return lambda words: [words[k] for k in numbers]
+        return lambda words: values
+
+    @staticmethod
+    def _digits(pattern, v):
+        out = bytearray(pattern)
+        for i in reversed(range(len(out))):
+            if 48 <= out[i] <= 57:
+                out[i] = 48 + v % 10
+                v //= 10
+        need(v == 0, "digits")
+        return bytes(out)
+
+
+def varint(v):
+    out = bytearray()
+    while v >= 0x80:
+        out.append(v & 0x7F | 0x80)
+        v >>= 7
+    out.append(v)
+    return bytes(out)
+
+
+class Segment:
+    """A segment, all of it read and compared with itself: .blocks, .streams."""
+
+    def __init__(self, path, uuid, says):
+        with open(path, "rb") as f:
+            self.data = data = f.read()
+        self.path = path
+        need(len(data) == says["bytes"] and len(data) >= 4096 + 128, path)
+        need(data[:8] == b"BECKSEG\0" and u32(data, 4092) == crc32c(data[:4092]), path)
+        version, _, incompat, self.level = struct.unpack_from("<IIIB", data, 8)
+        if version != 1 or incompat or any(data[21:24]) or any(data[72:4092]):
+            raise Refused(path + " is of a newer format")
+        need(data[24:40] == uuid, path)
+        self.ordinal, self.lsn_first, self.lsn_last, self.salt = struct.unpack_from("<QQQQ", data, 40)
+        need([self.ordinal, self.lsn_first, self.lsn_last, self.level]
+             == [says[k] for k in ("ordinal", "lsn_first", "lsn_last", "level")], path)
+        self.seed = crc_of_salt(self.salt)
+        self._read_trailer(says)
+        self._read_blocks()
+        self._read_streams()
+        self._read_keys()
+        self._check_filter()
+
+    def _read_trailer(self, says):
+        tail = self.data[-128:]
+        need(tail[:8] == b"BECKEND\0" and u32(tail, 124) == crc32c(tail[:124], self.seed) == says["crc"], self.path)
+        (self.n_blocks, self.n_pages, self.index_pos, self.streams_pos, self.filter_pos, self.keys_pos, *totals,
+         header_crc, filter_crc, keys_crc, self.n_stream_pages) = struct.unpack_from("<II10QIIII", tail, 8)
+        names = "n_entries n_streams raw_bytes oid_first oid_last max_ms".split()
+        need(not any(tail[112:124]) and totals == [says[k] for k in names] and self.n_blocks == says["n_blocks"], self.path)
+        need(header_crc == u32(self.data, 4092), self.path)
+        self.filter, self.keys = self.data[self.filter_pos:self.keys_pos], self.data[self.keys_pos:-128]
+        need(filter_crc == crc32c(self.filter, self.seed) and keys_crc == crc32c(self.keys, self.seed), self.path)
+        self.totals = dict(zip(names, totals))
+
+    def _pages(self, magic, pos, end, n):
+        """(position, first block, its position, items' bytes, number of items) of each page."""
+        for number in range(n):
+            need(end - pos > 32 and self.data[pos:pos + 4] == magic, self.path)
+            crc, no, size, count, block, block_pos = struct.unpack_from("<IIIIIQ", self.data, pos + 4)
+            need(32 < size <= min(4096, end - pos) and no == number and count > 0, self.path)
+            need(crc == crc32c(self.data[pos + 8:pos + size], self.seed), self.path)
+            yield pos, block, block_pos, Bytes(self.data[pos + 32:pos + size]), count
+            pos += size
+        need(pos == end, self.path)
+
+    def _read_blocks(self):
+        self.blocks, self.page_keys, pos = [], [], 4096
+        for at, block, block_pos, items, count in self._pages(b"BIX1", self.index_pos, self.streams_pos, self.n_pages):
+            need(block == len(self.blocks) and block_pos == pos, self.path)
+            oid, first_ms = 0, 0
+            for i in range(count):
+                d = items.varint()
+                first_ms = first_ms if i > 0 and d == 0 else 0
+                oid += d
+                shape, raw, size = items.varint(), items.varint(), items.varint()
+                first = (first_ms + items.varint(), items.varint())
+                first_ms = first[0]
+                last = ((first_ms if shape & 1 else 0) + items.varint(), items.varint())
+                b = Block(self.data[pos:pos + size], self.salt, len(self.blocks))
+                need((b.rows[0][:2], b.rows[-1][1]) == ((oid, first), last), self.path)
+                need((len(b.rows), b.raw_bytes) == (shape >> 1, raw), self.path)
+                need(shape & 1 == (b.rows[0][0] == b.rows[-1][0]), self.path)
+                if i == 0:
+                    self.page_keys.append((oid, *first, at))
+                self.blocks.append(b)
+                pos += size
+            need(items.left() == 0, self.path)
+        need(len(self.blocks) == self.n_blocks and pos == (self.index_pos if self.blocks else 4096), self.path)
+        self.rows = [row for b in self.blocks for row in b.rows]
+        keys = [row[:2] for row in self.rows]
+        need(keys == sorted(set(keys)) and len(keys) == self.totals["n_entries"], self.path)
+
+    def _read_streams(self):
+        self.streams = {}
+        for row, raw in zip(self.rows, (r for b in self.blocks for r in b.raw)):
+            s = self.streams.setdefault(row[0], [0, 0, None])
+            s[0], s[1], s[2] = s[0] + 1, s[1] + len(raw), row[1]
+        listed = {}
+        for _, block, block_pos, items, count in self._pages(b"BST1", self.streams_pos, self.filter_pos, self.n_stream_pages):
+            need(block == 0 and block_pos == 0, self.path)
+            oid = ms = 0
+            for _ in range(count):
+                oid, n, raw = oid + items.varint(), items.varint(), items.varint()
+                ms = (ms + unzigzag(items.varint())) % (1 << 64)
+                listed[oid] = [n, raw, (ms, items.varint())]
+            need(items.left() == 0, self.path)
+        need(listed == self.streams and list(listed) == sorted(listed), self.path)
+        t, oids = self.totals, list(listed)
+        need(t["n_streams"] == len(oids) and t["raw_bytes"] == sum(s[1] for s in listed.values()), self.path)
+        need([t["oid_first"], t["oid_last"]] == ([oids[0], oids[-1]] if oids else [0, 0]), self.path)
+        need(t["max_ms"] == max([row[1][0] for row in self.rows], default=0), self.path)
+
+    def _read_keys(self):
+        keys = [struct.unpack_from("<QQQQ", self.keys, at) for at in range(0, len(self.keys), 32)]
+        need(keys == self.page_keys, self.path)
+
+    def may_have(self, oid):
+        """What the filter says."""
+        n = len(self.streams)
+        if n <= 64:
+            return oid in struct.unpack("<%dQ" % n, self.filter)
+        h = _mix(oid)
+        line = self.filter[h % (len(self.filter) // 64) * 64:][:64]
+        g = _mix(h)
+        return all(line[(b := g >> 9 * k & 511) // 8] >> b % 8 & 1 for k in range(7))
+
+    def _check_filter(self):
+        n = len(self.streams)
+        size = 8 * n if n <= 64 else (10 * n + 511) // 512 * 64
+        need(len(self.filter) == size and all(self.may_have(oid) for oid in self.streams), self.path)
+
+
+def _mix(v):
+    mask = (1 << 64) - 1
+    v = v + 0x9E3779B97F4A7C15 & mask
+    v = (v ^ v >> 30) * 0xBF58476D1CE4E5B9 & mask
+    v = (v ^ v >> 27) * 0x94D049BB133111EB & mask
+    return v ^ v >> 31
+
+
+class State:
+    """What a checkpoint, segments and records leave, by the rules of "Reading a store"."""
+
+    def __init__(self, manifest, checkpoint, segments):
+        self.sealed_lsn = manifest.sealed_lsn
+        self.start_lsn = checkpoint.start_lsn if checkpoint else 0
+        self.end_lsn = checkpoint.end_lsn if checkpoint else 0
+        self.objects = dict(checkpoint.objects) if checkpoint else {}
+        self.sealed = {}
+        for segment in segments:
+            for oid, i, fields in segment.rows:
+                self.sealed.setdefault(oid, {})[i] = fields
+        for oid, s in self.objects.items():
+            s.entries.update(self.sealed.get(oid, {}))
+
+    def _find(self, r):
+        """The object, and whether the record is to be applied to it."""
+        s = self.objects.get(r.body["oid"])
+        if s is None:
+            need(r.lsn <= self.end_lsn, "record %d is about object %d, which is not there" % (r.lsn, r.body["oid"]))
+            return None, False
+        return s, r.lsn > s.as_of
+
+    def apply(self, r):
+        getattr(self, "_" + r.name.lower(), lambda r: None)(r)
+
+    def _remove_if(self, gone):
+        for oid in [o for o, s in self.objects.items() if gone(s)]:
+            del self.objects[oid]
+
+    def _stream(self, r):
+        if r.lsn <= self.start_lsn or r.lsn in self.objects:
+            return
+        self.objects[r.lsn] = s = Stream(r.lsn, r.lsn, (r.body["db"], r.body["key"]), r.lsn)
+        s.entries.update(self.sealed.get(r.lsn, {}))
+
+    def _entry(self, r):
+        s, new = self._find(r)
+        if s is None:
+            return
+        i, fields = r.body["entry"]
+        if r.lsn > self.sealed_lsn:
+            s.entries[i] = fields
+        if new:
+            s.last, s.n = i, s.n + 1
+
+    _entry_idmp = _entry
+
+    def _left(self, s, r):
+        if "n_left" in r.body:
+            s.n = r.body["n_left"]
+        else:
+            s.n = len(s.live())
+
+    def _remove(self, r):
+        s, new = self._find(r)
+        if s is None:
+            return
+        s.deleted |= set(r.body["ids"])
+        if new:
+            self._left(s, r)
+
+    _delete = _remove
+
+    def _cut(self, r):
+        s, new = self._find(r)
+        if not new:
+            return
+        s.floor = max(s.floor, r.body["first"])
+        if r.body.get("n_left") == 0:
+            s.floor = max(s.floor, (s.last[0], s.last[1] + 1))
+        self._left(s, r)
+
+    _trim = _cut
+
+    def _setid(self, r):
+        s, new = self._find(r)
+        if not new:
+            return
+        if s.n == 0 and r.body["last"] < s.last:
+            del self.objects[s.oid]
+            if r.lsn in self.objects:
+                return
+            s.oid = s.rev = r.lsn
+            s.entries, s.deleted, s.floor = {}, set(), (0, 0)
+            self.objects[s.oid] = s
+        s.last = r.body["last"]
+
+    def _name(self, r):
+        s, new = self._find(r)
+        name = (r.body["db"], r.body["key"])
+        self._remove_if(lambda other: other is not s and other.name == name and other.rev < r.lsn)
+        if new:
+            s.name, s.rev, s.expiry = name, r.lsn, r.body["expiry"]
+
+    def _unname(self, r):
+        name = (r.body["db"], r.body["key"])
+        self._remove_if(lambda s: s.name == name and s.rev == r.body["rev"])
+
+    def _flush(self, r):
+        self._remove_if(lambda s: r.body["db"] in (0, s.name[0] + 1) and s.as_of < r.lsn)
+
+    def end(self):
+        """Everything has been applied: one object a name, and as many entries as it says."""
+        names = {}
+        for s in self.objects.values():
+            need(s.name not in names, "two objects are called %r" % (s.name,))
+            names[s.name] = s
+            need(len(s.live()) == s.n, "%r has %d entries instead of %d" % (s.name, len(s.live()), s.n))
+        return names
+
+
 class Store:
+    """A store that is whole: raises Damaged if a start would refuse it."""
+
     def __init__(self, path):
+        self.path = path
         self.records, self.markers, self.n_batches = [], [], 0
-        self.lsn, self.index, self.synced = FIRST_LSN, 1, 0
         self._read_store(os.path.join(path, "STORE"))
+        self.manifest = m = Manifest(os.path.join(path, "MANIFEST"), self.uuid)
+        self.segments = [Segment(os.path.join(path, "st-%020d.seg" % s["ordinal"]), self.uuid, s) for s in m.segments]
+        self.checkpoint = self._read_checkpoint()
         names = sorted(n for n in os.listdir(path) if re.fullmatch(r"wal-\d{20}\.log", n))
-        self.files = [File(os.path.join(path, n)) for n in names]
+        files = [File(os.path.join(path, n)) for n in names]
+        self.files = [f for f in files if f.lsn_of_name >= m.wal_first]
+        if m.generation == 0 and not any(f.lsn_of_name == FIRST_LSN for f in files):
+            need(not any(re.fullmatch(r"(st|ckpt)-\d{20}\.(seg|ck)", n) for n in os.listdir(path)), "MANIFEST is lost")
         self._read_log()
+
+    def _read_checkpoint(self):
+        """The newest one that is whole."""
+        for i, c in enumerate(self.manifest.checkpoints):
+            try:
+                return Checkpoint(os.path.join(self.path, "ckpt-%020d.ck" % c["start_lsn"]), self.uuid, c)
+            except (Damaged, OSError):
+                if i + 1 == len(self.manifest.checkpoints):
+                    raise
+        return None
+
+    def state(self):
+        """{(db, key): Stream}"""
+        state = State(self.manifest, self.checkpoint, self.segments)
+        for r in self.records:
+            state.apply(r)
+        return state.end()
+
+    def streams(self):
+        return {name: s.live() for name, s in self.state().items()}
 
     def _read_store(self, path):
         with open(path, "rb") as f:
@@ -208,12 +758,17 @@ class Store:
         if version != 1 or incompat or zero or any(data[48:60]):
             raise Refused("STORE is of a newer format")
         self.uuid = data[24:40]
-        self.created_ms = struct.unpack_from("<Q", data, 40)[0]
+        self.created_ms = u64(data, 40)
 
     def _read_log(self):
-        files = self.files
-        if not files or files[0].lsn_of_name != FIRST_LSN or not files[0].sound:
+        m, c = self.manifest, self.checkpoint
+        covered = min(m.sealed_lsn, c.start_lsn if c else 0)
+        first = bisect.bisect_right([f.lsn_of_name for f in self.files], max(covered + 1, m.wal_first)) - 1
+        if first < 0 or not self.files[first].sound:
             raise Damaged("the first file")
+        self.files = files = self.files[first:]
+        self.lsn, self.index = files[0].first_lsn, files[0].first_index
+        self.synced = max(m.sealed_lsn, c.end_lsn if c else 0)
         for i, f in enumerate(files):
             after = files[i + 1] if i + 1 < len(files) else None
             if f.uuid != self.uuid or f.first_lsn != f.lsn_of_name:
@@ -282,5 +837,5 @@ class Store:
 if __name__ == "__main__":
     import sys
 
-    for r in Store(sys.argv[1]).records:
-        print(r)
+    for line in Store(sys.argv[1]).records:
+        print(line)
