@@ -207,6 +207,47 @@ static void damage_judge_tail(struct damage *d, struct simio *disk, const char *
     simio_free(disk);
 }
 
+struct check {
+    struct log_request r; /* must be first */
+    bool done;
+    int rc;
+    uint64_t n_found;
+};
+
+static void check_on_done(struct log_request *r, int rc, const struct err *e)
+{
+    struct check *c = (struct check *)r;
+
+    (void)e;
+    c->done = true;
+    c->rc = rc;
+}
+
+static void check_on_found(struct log_request *r, const char *path, uint64_t pos, const char *what)
+{
+    struct check *c = (struct check *)r;
+
+    (void)pos;
+    c->n_found += path[0] != '\0' && what[0] != '\0';
+}
+
+/* What a read has met, a check of the whole store finds too. */
+static void damage_check_found(struct damage *d, struct sealstart *s, const char *what)
+{
+    struct check c = { .r = { .done = check_on_done, .found = check_on_found } };
+
+    host_enter(s->host);
+    log_check(s->log, &c.r);
+    host_leave(s->host);
+    sealstart_work(s, 0);
+    if (!c.done || c.rc == OK || c.n_found == 0)
+        sealworld_fails(&d->w, "%s: a check says %s, and found %" PRIu64 " places", what,
+                        !c.done      ? "nothing"
+                        : c.rc == OK ? "that all is well"
+                                     : "that something is damaged",
+                        c.n_found);
+}
+
 /* Judges a damaged disk and frees it. With `exact`, nothing but what was there will do. */
 static void damage_judge(struct damage *d, struct simio *disk, bool exact, const char *what)
 {
@@ -234,6 +275,8 @@ static void damage_judge(struct damage *d, struct simio *disk, bool exact, const
     d->n_exact += s.rc == OK;
     d->n_refused += s.rc != OK && !opened;
     d->n_unreadable += s.rc != OK && opened;
+    if (s.rc != OK && opened)
+        damage_check_found(d, &s, what);
     sealstart_end(&s);
     damage_check_kept(d, before, disk, what);
     if (!opened && simio_digest(before) != simio_digest(disk))
