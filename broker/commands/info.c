@@ -36,7 +36,6 @@ struct info { /* what all sections need, gathered once */
     FILE *f;
     const struct engine *e;
     struct log_stats log;
-    uint64_t last_lsn;
 };
 
 /* ---- small texts ---- */
@@ -186,6 +185,7 @@ static void info_memory(const struct info *x)
             used > 0 ? (double)rss / (double)used : 0.0);
     info_put(x, "mem_clients_normal", clients);
     info_put(x, "mem_log_arena", x->log.arena_bytes);
+    info_put(x, "mem_log_cache", x->log.cache.bytes);
     fprintf(x->f, "mem_allocator:libc\r\nactive_defrag_running:0\r\n");
 }
 
@@ -356,7 +356,7 @@ void info_command(struct engine *e, struct client *c, const struct slice *argv, 
 {
     char *text = NULL;
     size_t n = 0;
-    struct info x = { .f = open_memstream(&text, &n), .e = e, .last_lsn = log_last_lsn(e->log) };
+    struct info x = { .f = open_memstream(&text, &n), .e = e };
 
     if (x.f == NULL) {
         reply_error(c, "ERR out of memory");

@@ -236,6 +236,8 @@ def damage():
             checks.ok("and offset", 4096 <= place["offset"] <= 4096 + 100, repr(place))
             bad = c.call("XRANGE", "hurt", "-", "+", "COUNT", "1")
             checks.ok("what needs the block fails, with the file's name", isinstance(bad, Error) and segments[-1] in bad, repr(bad))
+            told = c.call("BECK", "STREAM", "hurt")  # its first ID is in that block
+            checks.ok("BECK STREAM fails in the same way", isinstance(told, Error) and segments[-1] in told, repr(told))
             last = c.call("XREVRANGE", "hurt", "+", "-", "COUNT", "1")
             checks.equal("everything else works", last[0][1][1], b"1999")
             wait_until(lambda: "damage in sealed entries" in server.log(), "the operator to be told")
