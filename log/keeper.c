@@ -54,6 +54,8 @@ void keeper_took(struct keeper *k, const uint8_t *p, size_t n, uint64_t first_ls
 {
     parts_took(&k->parts, p, n, first_lsn, last_lsn);
     k->last_lsn = last_lsn;
+    k->more |=
+        k->seals != NULL || k->merges != NULL; /* they may have been asked for in this batch */
 }
 
 /* What has been given to the log, padding and headers included. */
@@ -305,7 +307,7 @@ static void keeper_turn_requests(struct keeper *k)
 {
     struct err none = { 0 };
 
-    while (k->seals != NULL && parts_are_sealed(&k->parts, k->seals->lsn) &&
+    while (!k->batch_open && k->seals != NULL && parts_are_sealed(&k->parts, k->seals->lsn) &&
            (k->o.host.save_begin == NULL || saver_has(k, k->seals->lsn))) {
         keeper_finish_request(k, &k->seals, OK, &none);
         arena_spares_drop(&k->parts.spares);
@@ -348,6 +350,7 @@ bool keeper_turn(struct keeper *k, uint64_t last_lsn, uint64_t clock, bool batch
     k->more = false;
     k->last_lsn = last_lsn;
     k->clock = clock;
+    k->batch_open = batch_open;
     k->now_ns = k->o.io->monotonic_ns(k->o.io);
     pool_turn(k->pool);
     if (keeping_failure(k, &e) != OK) {

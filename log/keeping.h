@@ -30,6 +30,7 @@ struct keeper {
     struct blockcache *cache;
 
     uint64_t last_lsn, clock; /* of the host's state */
+    bool batch_open;          /* that has records of it which are not in the parts yet */
     uint64_t replay_durable;  /* during a replay: the writer's watermark */
     uint64_t now_ns;          /* of this turn */
     uint64_t next_ns;         /* when something is due */

@@ -414,7 +414,8 @@ static void merger_begin_all(struct keeper *k)
 {
     struct merger *m = &k->merger;
 
-    if (m->all || k->merges == NULL || !parts_are_sealed(&k->parts, k->merges->lsn))
+    if (m->all || k->batch_open || k->merges == NULL ||
+        !parts_are_sealed(&k->parts, k->merges->lsn))
         return;
     m->all = true;
     m->all_lsn = 0;

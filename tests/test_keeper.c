@@ -54,6 +54,7 @@ struct bed {
     struct log_recovery info;
     struct err err;
     uint64_t clock;
+    enum log_class class;
     struct stream streams[N_STREAMS_MAX];
     size_t n_streams;
     pthread_mutex_t lock;
@@ -81,6 +82,7 @@ static struct bed *bed_new(void)
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->changed, NULL);
     b->disk = simio_new(1);
+    b->class = LOG_ALWAYS;
     snprintf(b->dir, sizeof b->dir, DIR);
     b->options = (struct log_options){ .io = simio_io(b->disk),
                                        .dir = b->dir,
@@ -227,7 +229,7 @@ static uint64_t append(struct bed *b, enum record_type type, const uint8_t *body
 
     if (log_open_bytes(b->log) == 0)
         log_set_clock(b->log, b->clock += 1 << 16);
-    if (!host_append(b->host, b->log, type, LOG_ALWAYS, body, (size_t)(end - body), &lsn, &b->err))
+    if (!host_append(b->host, b->log, type, b->class, body, (size_t)(end - body), &lsn, &b->err))
         fail_msg("append: %s", b->err.text);
     return lsn;
 }
@@ -978,6 +980,49 @@ static void who_asks_for_a_seal_is_told_when_all_of_it_is_installed_and_saved(vo
     bed_free(b);
 }
 
+static void a_seal_that_is_asked_for_within_a_batch_has_that_batch(void **state)
+{
+    struct bed *b = bed_new();
+    struct asked a = asked(), m = asked();
+
+    (void)state;
+    must_open(b);
+    create(b, 1);
+    seal(b); /* nothing is in memory */
+    add_one(b, &b->streams[0]);
+    log_seal(b->log, &a.r);
+    log_merge(b->log, &m.r);
+    settle(b);
+    assert_int_equal(a.n_done + m.n_done, 0);
+    log_commit(b->log, false);
+    settle(b);
+    assert_int_equal(a.n_done, 1);
+    assert_int_equal(m.n_done, 1);
+    assert_int_equal(stats(b).segment_entries, 1);
+    check(b);
+    bed_free(b);
+}
+
+static void what_is_sealed_or_saved_is_durable_whatever_its_class(void **state)
+{
+    struct bed *b = bed_new();
+
+    (void)state;
+    b->class = LOG_OS;
+    must_open(b);
+    settle(b);
+    create(b, 1);
+    add(b, 0, 20);
+    settle(b);
+    assert_true(log_durable_lsn(b->log) < b->streams[0].oid); /* nobody needs it */
+    seal(b);
+    assert_true(stats(b).sealed_lsn > b->streams[0].oid);
+    assert_true(log_durable_lsn(b->log) >= stats(b).sealed_lsn);
+    assert_true(log_durable_lsn(b->log) >= stats(b).checkpoint_lsn);
+    check(b);
+    bed_free(b);
+}
+
 static void a_request_that_is_open_at_the_end_is_answered_with_an_error(void **state)
 {
     struct bed *b = bed_new();
@@ -1367,6 +1412,8 @@ int main(void)
         cmocka_unit_test(garbage_from_before_a_start_is_found_a_minute_later),
         cmocka_unit_test(a_segment_that_cannot_be_read_is_left_and_counted),
         cmocka_unit_test(who_asks_for_a_seal_is_told_when_all_of_it_is_installed_and_saved),
+        cmocka_unit_test(a_seal_that_is_asked_for_within_a_batch_has_that_batch),
+        cmocka_unit_test(what_is_sealed_or_saved_is_durable_whatever_its_class),
         cmocka_unit_test(a_request_that_is_open_at_the_end_is_answered_with_an_error),
         cmocka_unit_test(a_sound_store_passes_its_check_and_its_copy_opens),
         cmocka_unit_test(foreign_files_are_set_aside_and_named),
