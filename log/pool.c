@@ -8,7 +8,8 @@
  * `lock` guards queues and counts; neither `run` nor `done` nor on_done is called with it. n_ran is read without it, so
  * that a pool_turn that finds nothing costs one load. What `run` wrote is seen by `done`: the lock lies between them.
  *
- * Builders and mergers are nicer than the engine by POOL_NICE: on a busy machine the commands come first.
+ * Mergers are nicer than the engine by POOL_NICE: on a busy machine the commands come first. Builders are not: who
+ * appends waits for them once the arena is full, and would wait for whatever else the machine has to do.
  */
 #include "log/pool.h"
 
@@ -103,7 +104,7 @@ static void *pool_thread(void *arg)
     struct pool *p = t->pool;
     struct queue *q = &p->waiting[t->lane];
 
-    if (t->lane != POOL_READ) /* a hint; where it is refused, all are equal */
+    if (t->lane == POOL_MERGE) /* a hint; where it is refused, all are equal */
         err_ignore(setpriority(PRIO_PROCESS, (id_t)gettid(), POOL_NICE));
     pthread_mutex_lock(&p->lock);
     while (!atomic_load(&p->stopping)) {
