@@ -511,6 +511,24 @@ bool sealstart_work(struct sealstart *s, size_t max)
 
 /* ---- as what is judged ------------------------------------------------------------------------- */
 
+/* A backup that was interrupted is no store, or one that has all of some moment. */
+static void find_backup(struct sealworld *w, struct simio *disk, char why[JUDGE_WHY_MAX])
+{
+    for (int i = 0; i < SEALWORLD_REQUESTS && why[0] == '\0'; i++) {
+        const struct sealworld_request *q = &w->requests[i];
+        struct sealstart s;
+        if (!q->pending || q->what != ASK_BACKUP)
+            continue;
+        simio_restart(disk);
+        sealstart_run(&s, w, disk, q->dir, false);
+        if (s.log != NULL && s.rc != OK)
+            start_fails(&s, "a read failed: %.300s", s.err.text);
+        if (s.why[0] != '\0')
+            snprintf(why, JUDGE_WHY_MAX, "backup %s: %.600s", q->dir, s.why);
+        sealstart_end(&s);
+    }
+}
+
 static bool subject_find(void *ctx, struct simio *disk, size_t *n, char why[JUDGE_WHY_MAX])
 {
     struct sealworld *w = ctx;
@@ -528,6 +546,8 @@ static bool subject_find(void *ctx, struct simio *disk, size_t *n, char why[JUDG
     }
     snprintf(why, JUDGE_WHY_MAX, "%s", s.why);
     sealstart_end(&s);
+    if (simio_below(&w->rng, 4) == 0)
+        find_backup(w, disk, why);
     return why[0] == '\0';
 }
 
