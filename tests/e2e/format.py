@@ -141,19 +141,24 @@ def write_sealed(server):
         c.call("XDEL", "of-auto", "310-0")
 
 
+def copy_of(server, to):
+    """The store as a kill leaves it; the server goes on."""
+    server.kill()
+    shutil.copytree(server.dir, to)
+    server.restart()
+    return to
+
+
 def check_sealed_store(base):
     path = os.path.join(base, "sealed")
     with Server(args=SEALING, path_dir=path) as server:
         write_sealed(server)
-        before = path + ".before"
-        shutil.copytree(path, before)  # the server is idle: a copy is what a kill leaves
+        before = copy_of(server, path + ".before")
         store = compare("a sealed store", before, server)
         with server.connect() as c:
             wait_for(c, "BECK", "SEAL")
-        again = path + ".again"
-        shutil.copytree(path, again)
+        again = copy_of(server, path + ".again")
         compare("a store sealed again", again, server)
-        server.kill()
         with Server(args=SEALING, path_dir=before) as other:
             compare("a sealed store that was killed", again, other)
     blocks = [b for s in store.segments for b in s.blocks] + [b for s in Store(again).segments for b in s.blocks]
