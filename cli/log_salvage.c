@@ -37,11 +37,14 @@ struct salvage {
 static void salvage_tell(struct salvage *s, const char *file, const char *what)
 {
     struct text *t = &s->out->text;
-    size_t n = strlen(s->o->dir);
+    char path[CURSOR_PATH_MAX];
+    size_t n;
 
     s->n_losses++;
-    if (strncmp(what, s->o->dir, n) == 0 && what[n] == '/')
-        what += n + 1;
+    file_path(path, s->o->dir, file);
+    n = strlen(path);
+    if (strncmp(what, path, n) == 0 && strncmp(what + n, ": ", 2) == 0)
+        what += n + 2;
     if (!s->o->cli->globals.json) {
         text_printf(t, "%s: %s\n", file, what);
         return;
@@ -80,10 +83,7 @@ static void salvage_lost(void *ctx, const struct rescue_lost *l)
     text_printf(t, "%" PRIu64 "-%" PRIu64 " to ", l->from.ms, l->from.seq);
     if (l->oid_from != l->oid_to)
         text_printf(t, "stream %" PRIu64 ", ", l->oid_to);
-    if (id_cmp(l->to, ID_MAX) == 0)
-        text_put_str(t, "the end\n");
-    else
-        text_printf(t, "%" PRIu64 "-%" PRIu64 "\n", l->to.ms, l->to.seq);
+    text_printf(t, "%" PRIu64 "-%" PRIu64 "\n", l->to.ms, l->to.seq);
 }
 
 static int salvage_write(struct salvage *s, struct err *e)

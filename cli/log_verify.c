@@ -197,6 +197,17 @@ static int verify_last(struct verify *v, uint64_t first_lsn, struct err *e)
     return rc;
 }
 
+/* The log is kept from the file that MANIFEST names, whether the newest checkpoint needs that one or not. */
+static void verify_first(struct verify *v, uint64_t first_lsn)
+{
+    char name[WAL_NAME_MAX], path[CURSOR_PATH_MAX];
+
+    wal_name(v->o->manifest.wal_first, name);
+    file_path(path, v->o->dir, name);
+    if (v->o->manifest.wal_first != first_lsn)
+        verify_found_wal(v, path, 0, "is missing");
+}
+
 static int verify_wal(struct verify *v, struct recover_verdict *verdict, struct err *e)
 {
     struct keeper_start start;
@@ -213,6 +224,7 @@ static int verify_wal(struct verify *v, struct recover_verdict *verdict, struct 
         rc = verify_wal_files(v, &files, &n, e);
     if (rc != OK)
         return rc;
+    verify_first(v, n > 0 ? files[0].first_lsn : 0);
     if (!verdict->damaged) {
         rc = verify_chain(v, files, n, verdict->next_lsn - 1, e);
     } else if (n > 1) {

@@ -72,7 +72,8 @@ struct recover {
     bool scan_is_sound;  /* its header is */
     uint64_t lsn, index; /* expected next */
     uint64_t synced, seen, clock;
-    bool closed; /* the last frame is a CLOSE */
+    bool closed;     /* the last frame is a CLOSE */
+    size_t bad_file; /* damage is that this one has no sound header; 0: it is another */
     bool damaged;
     struct err damage; /* where and what */
 };
@@ -474,6 +475,7 @@ static int recover_file(struct recover *r, bool *more, struct err *e)
     }
     scan_close(&next);
     r->damaged = !newborn;
+    r->bad_file = !sound && !newborn ? r->i + 1 : 0;
     return rc;
 }
 
@@ -773,9 +775,9 @@ static void recover_tell(const struct recover *r, struct recover_verdict *out)
     out->next_lsn = r->lsn;
     out->clock = r->clock;
     out->info.last_clock = r->clock;
-    wal_name(r->start.wal_first, name);
+    wal_name(r->bad_file > 0 ? r->files[r->bad_file] : r->start.wal_first, name);
     file_path(out->path, r->o->dir, name);
-    if (!r->has_scan)
+    if (!r->has_scan || r->bad_file > 0)
         return;
     snprintf(out->path, sizeof out->path, "%s", r->scan.path);
     out->pos = r->scan_is_sound ? r->scan.pos : 0;
