@@ -12,7 +12,7 @@ import os
 import random
 import re
 
-from beck import ROOT, Checks, Error, Server, _scan, decode, scale, seed, short, wait_until
+from beck import ROOT, Checks, Error, Sealer, Server, _scan, decode, scale, seed, short, wait_until
 
 checks = Checks("differential")
 FUTURE = "99999999999999"  # milliseconds, beyond any clock: the ID that follows does not depend on it
@@ -187,6 +187,7 @@ class World:
     def __init__(self):
         self.beckd = Server(args=["--stream-durability", "os"])
         self.redis = Server(kind="redis")
+        self.sealer = Sealer(self.beckd)
         self.history = []
         self.last_args = None
         self.where = ""
@@ -224,6 +225,7 @@ class World:
     def do(self, conn, *args):
         self.n += 1
         self.last_args = args
+        self.sealer.maybe()
         ok = conn.run(*args)
         checks.passed += ok
         if self.diverged:

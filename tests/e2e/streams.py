@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/lib")
 
-from beck import Checks, Error, Server, Simple, wait_until  # noqa: E402
+from beck import Checks, Error, Sealer, Server, Simple, wait_until  # noqa: E402
 
 checks = Checks("streams")
 INVALID_ID = Error("ERR Invalid stream ID specified as stream command argument")
@@ -22,8 +22,10 @@ class Pair:
 
     def __init__(self, beckd, redis, proto):
         self.ours, self.theirs, self.proto = beckd.connect(proto), redis.connect(proto), proto
+        self.sealer = Sealer(beckd)
 
     def same(self, *args):
+        self.sealer.maybe()
         ours, theirs = self.ours.raw(*args), self.theirs.raw(*args)
         claim = "RESP%d %s" % (self.proto, " ".join(str(a)[:60] for a in args))
         checks.equal(claim, ours, theirs)

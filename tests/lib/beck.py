@@ -18,6 +18,7 @@ link to redis-check-rdb that is made if it is missing).
 """
 
 import os
+import random
 import select
 import shutil
 import signal
@@ -317,6 +318,7 @@ class Server:
 
     def _start_beckd(self, timeout):
         argv = [beckd_path(), "--port", "0", "--unixsocket", self.path, "--dir", self.dir]
+        argv += os.environ.get("BECKD_ARGS", "").split()
         self._spawn(argv + self.args, subprocess.PIPE)
         line = b""
         end = time.monotonic() + timeout
@@ -436,6 +438,21 @@ def wait_until(condition, what, timeout=TIMEOUT_S):
 def short(value, limit=300):
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= limit else text[: limit - 20] + "... (%d)" % len(text)
+
+
+class Sealer:
+    """Seals everything that beckd has now and then: after the share of calls that SEALS gives (0: never)."""
+
+    def __init__(self, server):
+        self.server = server
+        self.share = float(os.environ.get("SEALS") or 0)
+        self.r = random.Random(seed() if self.share else 0)
+
+    def maybe(self):
+        if self.share and self.r.random() < self.share:
+            with self.server.connect() as c:
+                if isinstance(c.call("BECK", "SEAL"), Error):
+                    raise SystemExit("BECK SEAL failed")
 
 
 class Checks:
