@@ -808,63 +808,89 @@ int reader_seek_nth(struct reader *r, uint64_t n, uint64_t *bytes, struct err *e
 
 /* ---- wanting ---- */
 
-/* Notes the item's block, whether it is in memory or not; *missing tells the latter. */
-static void reader_want_item(struct reader *r, bool *missing)
+struct reader_want {
+    struct id from, to;
+    uint64_t max, n; /* n: entries that lie in what has been noted, at least */
+    bool back;
+    bool missing;   /* something of it is not in memory */
+    bool blindfold; /* an index page is not: how many entries come before is not known any more */
+};
+
+/* Notes the item's block, whether it is in memory or not. */
+static void reader_want_item(struct reader *r, struct reader_want *want)
 {
     struct segment *s = reader_segment(r);
     struct block *b = blockcache_get_block(r->cache, s, reader_item(r)->block_no);
 
-    if (b == NULL)
-        *missing = true;
+    want->missing |= b == NULL;
     block_unref(b);
     wants_add(r->wants, (struct wants_item){ .segment = s, .at = *reader_item(r) });
+    want->n += reader_is_whole(r, want->from, want->to) ? reader_item(r)->n : 0;
 }
 
-/* To the next item towards the front, in this segment or an earlier one; *more is false if there is none. */
-static int reader_retreat(struct reader *r, struct id to, bool *more, struct err *e)
+/* Whether the range has been left with this item; *skip: it is not reached yet, or has nothing of the stream. */
+static bool reader_want_is_over(const struct reader *r, const struct reader_want *want, bool *skip)
 {
-    int rc = reader_step_back(r, more, e);
+    bool before = reader_item_is_before(r, want->from), past = reader_item_is_past(r, want->to);
 
-    return rc == OK && !*more ? reader_enter_back(r, r->segment, to, more, e) : rc;
+    *skip = want->back ? past : before;
+    return want->back ? before : past || reader_item(r)->oid > r->sealed->oid;
 }
 
-static int reader_want_walk(struct reader *r, struct id from, struct id to, uint64_t max, bool back,
-                            bool *missing, struct err *e)
+/* An index page that is not in memory has been noted; then the next segment's turn comes. */
+static int reader_want_missed(struct reader_want *want, int rc)
 {
-    bool more = false;
-    uint64_t n = 0;
-    int rc =
-        back ? reader_enter_back(r, r->sealed->n_segments, to, &more, e) : reader_goto(r, from, e);
+    if (rc != ERR_COLD)
+        return rc;
+    want->missing = want->blindfold = true;
+    return OK;
+}
 
-    if (!back)
-        more = !reader_is_end(r);
-    while (rc == OK && more && n < max && r->wants->bytes - r->wants->largest <= WANTS_BYTES_MAX) {
-        if (back ? reader_item_is_before(r, from) : reader_item_is_past(r, to))
+/* What segment `i` has of the range. Where a page is missing further ones are noted, but blocks only if it cannot be that
+ * they are not needed. */
+static int reader_want_segment(struct reader *r, size_t i, struct reader_want *want, struct err *e)
+{
+    struct id id = want->back ? want->to : want->from;
+    bool more = true, skip = false;
+    int rc;
+
+    reader_drop_page(r);
+    r->segment = i;
+    if (!segment_may_have(reader_segment(r), r->sealed->oid))
+        return OK;
+    rc = reader_open_page(r, segment_find_page(reader_segment(r), r->sealed->oid, id), e);
+    if (rc != OK)
+        return reader_want_missed(want, rc);
+    r->in_page = reader_find_item(r, id);
+    while (rc == OK && more && want->n < want->max &&
+           r->wants->bytes - r->wants->largest <= WANTS_BYTES_MAX) {
+        if (reader_want_is_over(r, want, &skip))
             break;
-        reader_want_item(r, missing);
-        n += reader_is_whole(r, from, to) ? reader_item(r)->n : 0;
-        rc = back ? reader_retreat(r, to, &more, e) : reader_advance(r, e);
-        more = back ? more : !reader_is_end(r);
+        if (!skip && (!want->blindfold || want->max == UINT64_MAX))
+            reader_want_item(r, want);
+        rc = want->back ? reader_step_back(r, &more, e) : reader_step(r, &more, e);
     }
-    return rc;
+    return reader_want_missed(want, rc);
 }
 
 int reader_want(struct reader *r, struct id from, struct id to, uint64_t max, bool back,
                 struct err *e)
 {
+    struct reader_want want = { .from = reader_max(from, r->sealed->floor),
+                                .to = reader_min(to, r->sealed->last),
+                                .max = max,
+                                .back = back };
+    size_t n = id_cmp(want.from, want.to) <= 0 ? r->sealed->n_segments : 0;
     const struct wants was = *r->wants;
-    bool missing = false;
     int rc = OK;
 
-    r->walks = true;
-    from = reader_max(from, r->sealed->floor);
-    to = reader_min(to, r->sealed->last);
-    if (id_cmp(from, to) <= 0)
-        rc = reader_want_walk(r, from, to, max, back, &missing, e);
+    reader_begin(r, true, 0);
+    for (size_t i = 0; rc == OK && i < n; i++)
+        rc = reader_want_segment(r, back ? n - 1 - i : i, &want, e);
     reader_end(r);
-    if (rc == OK && !missing)
+    if (rc == OK && !want.missing)
         wants_go_back(r->wants, &was);
-    return rc == OK && missing ? reader_cold(e) : rc;
+    return rc == OK && want.missing ? reader_cold(e) : rc;
 }
 
 /* ---- cutting ---- */
