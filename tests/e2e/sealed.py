@@ -17,7 +17,7 @@ checks = Checks("sealed")
 
 def run(name, seals, seed_number):
     env = dict(os.environ, BECKD_ARGS="--arena-bytes 4kb --cache-bytes 64kb", SEALS=seals, SEED=str(seed_number),
-               SCALE=str(0.5 * scale(10) / 10))
+               PYTHONPATH=os.path.join(ROOT, "tests", "lib"), SCALE=str(0.5 * scale(10) / 10))
     script = os.path.join(ROOT, "tests", "e2e", name + ".py")
     done = subprocess.run([sys.executable, script], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     counts = re.findall(r"^(\d+) passed, (\d+) failed$", done.stdout, re.M)

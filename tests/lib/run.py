@@ -26,7 +26,7 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD") or "build")
 HANG_S = 3600  # only so that a suite that hangs ends at all
 
 # What runs more than one thread: the log's writer and syncer, alone and in beckd.
-THREADED = ["test_writer", "test_keeper", "test_blockcache", "test_pool", "test_broker", "e2e/kill9", "e2e/there_and_back", "e2e/streams", "e2e/disk_full", "e2e/net", "e2e/admin"]
+THREADED = ["test_writer", "test_keeper", "test_blockcache", "test_pool", "test_broker", "e2e/kill9", "e2e/there_and_back", "e2e/streams", "e2e/disk_full", "e2e/net", "e2e/admin", "e2e/cold"]
 # What has crashes, or random rounds that are worth more of them.
 CRASH = ["test_crash*", "test_planted_bugs", "test_host", "test_apply", "test_state", "test_stream", "test_dict", "test_resp"]
 CRASH += ["test_segment", "test_reader", "test_merge", "test_blockcache"]
