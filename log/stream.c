@@ -429,10 +429,10 @@ bool stream_index_delete(struct stream_index *x, struct id id)
     return true;
 }
 
-uint64_t stream_index_trim(struct stream_index *x, struct id first)
+/* Removes what is before pos; returns how many that are. */
+static uint64_t stream_index_cut(struct stream_index *x, struct stream_pos pos)
 {
     struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
-    struct stream_pos pos = stream_index_seek(x, first);
     uint64_t n = stream_index_between(x, stream_index_begin(x), pos);
     struct stream_chunk *c;
 
@@ -452,6 +452,16 @@ uint64_t stream_index_trim(struct stream_index *x, struct id first)
     }
     a->n_entries -= n;
     return n;
+}
+
+uint64_t stream_index_trim(struct stream_index *x, struct id first)
+{
+    return stream_index_cut(x, stream_index_seek(x, first));
+}
+
+void stream_index_drop(struct stream_index *x, uint64_t n)
+{
+    stream_index_cut(x, stream_index_nth(x, n));
 }
 
 /* ---- looking after it ---- */

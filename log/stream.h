@@ -38,6 +38,9 @@ bool stream_index_delete(struct stream_index *x, struct id id);
 /* Removes all entries below `first`; returns how many. */
 uint64_t stream_index_trim(struct stream_index *x, struct id first);
 
+/* Removes the first n entries, n <= stream_index_n, without looking at any: their bytes may be gone. */
+void stream_index_drop(struct stream_index *x, uint64_t n);
+
 /* The first entry with an ID >= id (may be the end). */
 struct stream_pos stream_index_seek(const struct stream_index *x, struct id id);
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "broker/engine/digest.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/host.h"
 #include "log/io.h"
@@ -95,9 +96,22 @@ static int taken_load(struct taken *taken, struct log_host *host, struct err *e)
     return rc;
 }
 
-/* `taken` NULL: the engine begins empty. */
-static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint64_t seed,
-                                         struct taken *taken)
+struct process_options {
+    uint64_t wall_ms, seed;
+    struct taken *taken; /* NULL: the engine begins empty */
+    bool seals;          /* parts, segments and checkpoints are so small that there are many */
+};
+
+static void process_seal_often(struct log_options *o)
+{
+    o->part_bytes = LOG_PART_BYTES_MIN;
+    o->checkpoint_bytes = 16 << 10;
+    o->tier_bytes = 16 << 10;
+    o->block_bytes = 512;
+    o->work_slice = 3;
+}
+
+static struct process *process_open_as(const char *dir, const struct process_options *x)
 {
     struct process *p = calloc(1, sizeof *p);
     struct engine_host host = { 0 };
@@ -110,8 +124,8 @@ static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint
     p->io.wall_ms = process_wall_ms;
     p->io.random = process_random;
     p->io.fdatasync = process_sync;
-    p->wall_ms = wall_ms;
-    p->rng.state = seed;
+    p->wall_ms = x->wall_ms;
+    p->rng.state = x->seed;
     if (config_init(&p->config, &e) != OK ||
         engine_init(&p->e, &p->config, &p->io, &host, &e) != OK)
         process_fail("engine", &e);
@@ -126,8 +140,10 @@ static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint
                                     .batch_bytes_max = p->config.max_batch_bytes,
                                     .interval_ms = 1000 };
     host_init(&p->e, &options.host);
-    if (taken != NULL && taken_load(taken, &options.host, &e) != OK)
+    if (x->taken != NULL && taken_load(x->taken, &options.host, &e) != OK)
         process_fail("checkpoint", &e);
+    if (x->seals)
+        process_seal_often(&options);
     if (log_open(&options, &p->e.log, &p->info, &e) != OK ||
         engine_start(&p->e, p->e.log, &p->info, &e) != OK)
         process_fail("open", &e);
@@ -139,7 +155,15 @@ static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint
 
 static struct process *process_open(const char *dir, uint64_t wall_ms, uint64_t seed)
 {
-    return process_open_from(dir, wall_ms, seed, NULL);
+    const struct process_options x = { .wall_ms = wall_ms, .seed = seed };
+    return process_open_as(dir, &x);
+}
+
+static struct process *process_open_from(const char *dir, uint64_t wall_ms, uint64_t seed,
+                                         struct taken *taken)
+{
+    const struct process_options x = { .wall_ms = wall_ms, .seed = seed, .taken = taken };
+    return process_open_as(dir, &x);
 }
 
 /* Ends in good order, or as if killed; what was committed is on disk either way. The state stays. */
@@ -279,13 +303,16 @@ static const char *const FORMS[] = {
     "WATCH K",
 };
 
+static void outputs_forget_of(struct client *c)
+{
+    outbuf_consume(&c->out, (size_t)(outbuf_end(&c->out) - c->out.read_pos));
+    gate_open(&c->gate, UINT64_MAX, UINT64_MAX);
+}
+
 static void outputs_forget(struct process *p)
 {
-    for (int i = 0; i < N_CLIENTS; i++) {
-        struct client *c = &p->clients[i];
-        outbuf_consume(&c->out, (size_t)(outbuf_end(&c->out) - c->out.read_pos));
-        gate_open(&c->gate, UINT64_MAX, UINT64_MAX);
-    }
+    for (int i = 0; i < N_CLIENTS; i++)
+        outputs_forget_of(&p->clients[i]);
 }
 
 static void requests_see(const struct process *p, struct random *rng, struct request *r)
@@ -543,6 +570,180 @@ static void a_checkpoint_taken_among_commands_and_the_log_after_it_give_the_stat
     free(r);
 }
 
+/* ---- where entries lie ---- */
+
+/* What does not look at old entries. */
+static const char *const BLIND_FORMS[] = {
+    "XADD K * f V",
+    "XADD K * f V g V",
+    "XADD K * f V g V",
+    "XADD K * a V b V c V",
+    "XADD K IDMP p N * f V",
+    "XADD K IDMP q N * f V",
+    "XCFGSET K IDMP-MAXSIZE N",
+    "DEL K",
+    "RENAME K K",
+    "EXPIRE K T",
+    "SELECT 0",
+    "SELECT 1",
+};
+
+static const char *blind_form(struct random *rng)
+{
+    size_t n = sizeof BLIND_FORMS / sizeof BLIND_FORMS[0];
+    bool append = random_below(rng, 3) > 0;
+
+    return BLIND_FORMS[random_below(rng, append ? 4 : n)];
+}
+
+static void decide_alike(struct process *p, const struct process *other)
+{
+    p->config.idmp_duration_s = other->config.idmp_duration_s;
+    p->config.idmp_maxsize = other->config.idmp_maxsize;
+}
+
+/* The same round in both, one of which seals. */
+static void blind_round(struct process *p, struct process *other, struct random *rng,
+                        struct request *r)
+{
+    uint64_t ms = random_below(rng, 3);
+    struct process *both[] = { p, other };
+
+    for (int i = 0; i < 2; i++) {
+        both[i]->wall_ms += ms;
+        engine_round_begin(&both[i]->e);
+    }
+    for (size_t n = random_below(rng, 12); n > 0; n--) {
+        size_t client = random_below(rng, N_CLIENTS - 1);
+        request_make(r, rng, blind_form(rng));
+        for (int i = 0; i < 2; i++)
+            engine_execute(&both[i]->e, &both[i]->clients[client], r->argv, r->argc);
+    }
+    for (int i = 0; i < 2; i++)
+        engine_round_end(&both[i]->e);
+    for (size_t n = random_below(rng, 12); n > 0; n--)
+        log_step_pick(p->log, random_u64(rng));
+    while (log_step(other->log)) {
+    }
+    for (int i = 0; i < N_CLIENTS - 1; i++) {
+        outputs_forget_of(&p->clients[i]);
+        outputs_forget_of(&other->clients[i]);
+    }
+}
+
+static struct process *process_open_sealing(const char *dir, uint64_t wall_ms, uint64_t seed)
+{
+    const struct process_options x = { .wall_ms = wall_ms, .seed = seed, .seals = true };
+    return process_open_as(dir, &x);
+}
+
+static void blind_compare(struct process *p, struct process *other)
+{
+    struct digest_text a = process_digest(p, p->e.clock), b = process_digest(other, p->e.clock);
+
+    assert_string_equal(a.hex, b.hex);
+    compare_states(other, p);
+}
+
+static void where_entries_lie_makes_no_difference(void **state)
+{
+    struct random rng = random_seeded("where_entries_lie");
+    struct request *r = calloc(1, sizeof *r);
+
+    (void)state;
+    assert_non_null(r);
+    for (size_t round = random_rounds(10); round > 0; round--) {
+        char dir[64], other_dir[64];
+        struct process *p, *other;
+        struct log_stats stats;
+
+        store_make(dir);
+        store_make(other_dir);
+        p = process_open_sealing(dir, 1000000, random_u64(&rng));
+        other = process_open(other_dir, 1000000, random_u64(&rng));
+        decide_alike(p, other);
+        for (int i = 0; i < 600; i++) {
+            blind_round(p, other, &rng, r);
+            if (random_below(&rng, 60) == 0)
+                blind_compare(p, other);
+        }
+        log_get_stats(p->log, &stats);
+        assert_true(stats.n_seals > 3 && stats.n_checkpoints > 1 && stats.n_merges > 0);
+        process_close_log(p, random_below(&rng, 2) == 0);
+        process_free(p);
+        p = process_open_sealing(dir, 1000000, random_u64(&rng));
+        p->e.clock = other->e.clock;
+        blind_compare(p, other);
+        process_close(p, true);
+        process_close(other, true);
+        store_remove(dir);
+        store_remove(other_dir);
+    }
+    free(r);
+}
+
+/* What the last client has been told, "" if nothing. */
+static struct digest_text digest_told(struct process *p)
+{
+    struct client *c = &p->clients[N_CLIENTS - 1];
+    struct digest_text text = { "" };
+    struct iovec iov[1];
+
+    if (outbuf_size(&c->out) == 0)
+        return text;
+    assert_int_equal(outbuf_peek(&c->out, UINT64_MAX, iov, 1), 1);
+    assert_true(iov[0].iov_len > 34);
+    memcpy(text.hex, (const char *)iov[0].iov_base + iov[0].iov_len - 34, 32); /* before CRLF */
+    outputs_forget_of(c);
+    return text;
+}
+
+static void a_digest_made_by_workers_is_that_of_its_moment(void **state)
+{
+    struct random rng = random_seeded("digest_by_workers");
+    struct request *r = calloc(1, sizeof *r);
+    struct slice command[2] = { slice_str("BECK"), slice_str("DIGEST") };
+    char dir[64], other_dir[64];
+    struct process *p, *other;
+
+    (void)state;
+    assert_non_null(r);
+    store_make(dir);
+    store_make(other_dir);
+    p = process_open_sealing(dir, 1000000, random_u64(&rng));
+    other = process_open(other_dir, 1000000, random_u64(&rng));
+    decide_alike(p, other);
+    for (size_t round = random_rounds(30); round > 0; round--) {
+        struct digest_text want, told = { "" };
+
+        for (int i = 0; i < 40; i++)
+            blind_round(p, other, &rng, r);
+        engine_round_begin(&p->e);
+        engine_round_begin(&other->e);
+        engine_execute(&p->e, &p->clients[N_CLIENTS - 1], command, 2);
+        want = process_digest(p, p->e.clock);
+        for (size_t k = random_below(&rng, 60); k > 0; k--) { /* smaller slices than a round's */
+            digest_step(&p->e, random_below(&rng, 8));
+            request_make(r, &rng, blind_form(&rng));
+            engine_execute(&p->e, &p->clients[0], r->argv, r->argc);
+            engine_execute(&other->e, &other->clients[0], r->argv, r->argc);
+            log_step_pick(p->log, random_u64(&rng));
+        }
+        engine_round_end(&p->e);
+        engine_round_end(&other->e);
+        for (int i = 0; i < 2000 && told.hex[0] == '\0'; i++) {
+            blind_round(p, other, &rng, r);
+            told = digest_told(p);
+        }
+        assert_string_equal(told.hex, want.hex);
+    }
+    process_close(p, true);
+    process_close(other, true);
+    store_remove(dir);
+    store_remove(other_dir);
+    free(r);
+}
+
 static void the_random_commands_are_all_that_write(void **state)
 {
     (void)state;
@@ -592,6 +793,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_random_commands_are_all_that_write),
         cmocka_unit_test(a_replay_elsewhere_and_at_another_time_gives_the_same_digest),
         cmocka_unit_test(a_checkpoint_taken_among_commands_and_the_log_after_it_give_the_state),
+        cmocka_unit_test(where_entries_lie_makes_no_difference),
+        cmocka_unit_test(a_digest_made_by_workers_is_that_of_its_moment),
         cmocka_unit_test(a_digest_depends_on_the_clock_it_is_given),
     };
 

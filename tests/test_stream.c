@@ -229,6 +229,26 @@ static void a_stream_that_is_kept_short_keeps_one_chunk(void **state)
     model_free(m);
 }
 
+static void entries_are_dropped_by_number_without_being_looked_at(void **state)
+{
+    static const size_t sizes[] = { 1, 2, 100, 129, 5000 };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct model *m = model_new();
+        for (uint64_t k = 1; k <= sizes[i]; k++)
+            model_append(m, (struct id){ k, 0 });
+        memset(m->bytes, 0xff, sizes[i] / 2 * ENTRY_BYTES); /* no ID can be read there */
+        stream_index_drop(m->x, sizes[i] / 2);
+        model_remove(m, 0, sizes[i] / 2);
+        assert_consistent(m);
+        check_walks(m);
+        stream_index_drop(m->x, m->n);
+        assert_int_equal(stream_index_n(m->x), 0);
+        model_free(m);
+    }
+}
+
 static void the_largest_id_is_found_trimmed_to_and_deleted(void **state)
 {
     struct model *m = model_new();
@@ -262,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_index_has_no_entry_and_its_begin_is_its_end),
         cmocka_unit_test(the_largest_id_is_found_trimmed_to_and_deleted),
+        cmocka_unit_test(entries_are_dropped_by_number_without_being_looked_at),
         cmocka_unit_test(one_or_two_entries_cost_one_piece_of_24_bytes),
         cmocka_unit_test(the_index_costs_eight_bytes_an_entry),
         cmocka_unit_test(a_stream_that_is_kept_short_keeps_one_chunk),

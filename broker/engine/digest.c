@@ -21,7 +21,8 @@
  *     a whole, and the snapshot taken.
  *   - Before its header changes or an entry is added, the header is kept in a `pin`, with the ID of the entry
  *     that was then the last; entries above it are left out later.
- *   - An object that loses its name stays in memory until the digest is done (state_reap waits).
+ *   - Before an object is dropped, its tail is hashed in the same way. What is flushed stays in the table by oid until the
+ *     digest is done (state_reap waits), and hears like others that addresses end.
  *
  *   G1  object.digested is number if a pin has its header, number + 1 if it is in the sum (or on its way there) or does
  *       not belong there, less if neither.

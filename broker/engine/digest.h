@@ -23,7 +23,7 @@ void digest_command(struct engine *e, struct client *c, bool sync);
 /* Does a slice of the work, about `budget` entries; true if there is more to do. Called at the end of rounds. */
 bool digest_step(struct engine *e, size_t budget);
 
-/* What state.c tells before it changes an object while a digest is made of what was. Dropping one is no change:
+/* What state.c tells before it changes or drops an object while a digest is made of what was. Flushing is no change:
  * state_reap frees nothing meanwhile. */
 enum digest_change {
     DIGEST_HEADER, /* an entry with a larger ID than all comes, or anything changes but the entries */
@@ -34,7 +34,7 @@ void digest_before(struct digest *d, struct object *o, enum digest_change change
 /* A new object, which the version that is pinned does not have. */
 void digest_skip(struct digest *d, struct object *o);
 
-/* An object is taken out of the table by oid, or has another oid from now on. */
+/* An object has another oid from now on: the scan may not come to it. */
 void digest_found(struct digest *d, struct object *o);
 
 void digest_free(struct digest *d); /* NULL is fine; what workers still do for it ends soon */

@@ -73,10 +73,7 @@ static void host_describe(void *ctx, uint64_t oid, struct log_stream_state *out)
 static void host_sealed(void *ctx, uint64_t oid, struct id last)
 {
     struct engine *e = ctx;
-    struct stream *st = host_find(e, oid);
-
-    if (st != NULL)
-        state_sealed(&e->state, st, last);
+    state_sealed(&e->state, oid, last);
 }
 
 static void host_folded(void *ctx, uint64_t oid, const struct delset *folded, struct id from,

@@ -358,10 +358,14 @@ void state_forget_below(struct stream *st, struct id first, bool all)
     }
 }
 
-void state_sealed(struct state *s, struct stream *st, struct id last)
+void state_sealed(struct state *s, uint64_t oid, struct id last)
 {
+    struct dict_node *node = dict_find(&s->oids, slice_of(&oid, sizeof oid));
+    struct stream *st = node == NULL ? NULL : (struct stream *)state_of_oid_node(node);
     struct id first = last;
 
+    if (st == NULL || st->object.type != OBJECT_STREAM)
+        return;
     state_before(s, &st->object, DIGEST_REMOVE);
     if (id_cmp(last, st->sealed_last) > 0)
         st->sealed_last = last;
@@ -614,8 +618,7 @@ void state_take_name(struct state *s, struct object *o)
 
 void state_drop(struct state *s, struct object *o)
 {
-    if (s->digest != NULL)
-        digest_found(s->digest, o);
+    state_before(s, o, DIGEST_REMOVE); /* from now on nobody tells it that addresses end */
     dict_remove(&s->oids, &o->oid_node);
     state_push(&s->dropped, o);
 }
@@ -760,9 +763,8 @@ static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
     uint64_t n = stream_index_n(st->tail);
 
     if (n > *budget) {
-        struct id id;
-        entry_id(stream_index_at(st->tail, stream_index_nth(st->tail, *budget)), &id);
-        n = stream_index_trim(st->tail, id);
+        n = *budget;
+        stream_index_drop(st->tail, n); /* its entries may have lost their addresses */
         st->bytes -= st->bytes / st->n_entries * n;
         st->n_entries -= n;
         *budget = 0;

@@ -240,8 +240,8 @@ void state_flush(struct state *s, int db); /* -1: all databases */
 
 /* ---- where entries lie ---- */
 
-/* Those up to `last` are in segments: their addresses end. */
-void state_sealed(struct state *s, struct stream *st, struct id last);
+/* Those of that stream up to `last` are in segments: their addresses end. Of one that was flushed too, until it is freed. */
+void state_sealed(struct state *s, uint64_t oid, struct id last);
 /* IDs of `folded` within [from, to] lie nowhere any more: they need not be remembered as deleted. */
 void state_folded(struct stream *st, const struct delset *folded, struct id from, struct id to);
 /* Forget addresses only, of one entry, of those below `first` or of all. */
