@@ -391,7 +391,7 @@ static void seal(struct world *w)
                 if (g.entries.at[k].oid == st->object.oid)
                     last = g.entries.at[k].id;
             if (stream_index_n(st->tail) > 0)
-                state_sealed(&w->e.state, st, last);
+                state_sealed(&w->e.state, st->object.oid, last);
         }
     }
     free(g.entries.at);
