@@ -16,7 +16,7 @@ enum offline_kind {
     OFFLINE_WAL,        /* number: the LSN in its name */
     OFFLINE_SEGMENT,    /* its ordinal */
     OFFLINE_CHECKPOINT, /* its start LSN */
-    OFFLINE_SPARE,      /* holds nothing that counts: *.tmp, wal-reserve */
+    OFFLINE_SPARE,      /* holds nothing that counts: *.tmp, wal-reserve, work-reserve */
     OFFLINE_QUARANTINE,
     OFFLINE_FOREIGN
 };

@@ -5,14 +5,21 @@ which every later version has to open: store-1 is the log alone, store-2 and sto
 tests/data/make_store.py). With MAKE_SAMPLE=1 store-1 is written anew; that is for a new format only.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import beck
 from beck import ROOT, Checks, Server
 from wal import CLOSE, Damaged, Store
 
+sys.path.insert(0, os.path.join(ROOT, "tests", "data"))
+import make_store
+
+BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
 SAMPLE = os.path.join(ROOT, "tests", "data", "store-1")
 SAMPLE_TEXT = SAMPLE + ".txt"
 FLAGS = ["--segment-bytes", "65536"]
@@ -201,6 +208,44 @@ def check_sample(base):
         compare("the sample", SAMPLE, server)
 
 
+def as_told(server):
+    """What make_store.py keeps beside a sample."""
+    return json.loads(json.dumps(make_store.contents(server)))
+
+
+def check_samples_2(base):
+    """Those of make_store.py: what is in them, here, in the server, and for `beck log`."""
+    for name in ("store-2", "store-2-crashed"):
+        sample = os.path.join(ROOT, "tests", "data", name)
+        with open(sample + ".json") as f:
+            want = json.load(f)
+        found = {}
+        store = Store(sample)
+        for (db, key), s in sorted(store.state().items()):
+            found.setdefault(str(db), {})[key.decode()] = s
+        checks.equal(name + ": its keys", {db: sorted(keys) for db, keys in found.items()}, {db: sorted(keys) for db, keys in want.items()})
+        for db, keys in want.items():
+            for key, says in keys.items():
+                s = found[db][key]
+                checks.equal("%s: %s" % (name, key), [make_store.plain(as_reply(s.live())), s.expiry or -1, "%d-%d" % s.last],
+                             [says["entries"], says["expiry"], says["last"]])
+        checks.equal(name + ": how it ended", store.markers[-1] == CLOSE, name == "store-2")
+        checks.equal(name + ": segments and checkpoints", [[s.level for s in store.segments], len(store.manifest.checkpoints)], [[1, 0, 0], 2])
+        blocks = [b for s in store.segments for b in s.blocks]
+        checks.equal(name + ": blocks of all kinds", [{b.layout for b in blocks}, {b.codec for b in blocks}], [{0, 1}, {0, 1, 2}])
+        run = subprocess.run([BECK, "log", "verify", sample], capture_output=True)
+        checks.equal(name + ": is sound", run.returncode, 0)
+        path = os.path.join(base, name)
+        shutil.copytree(sample, path)
+        with Server(args=FLAGS, path_dir=path) as server:
+            checks.equal(name + ": in the server", as_told(server), want)
+            with server.connect() as c:
+                wait_for(c, "BECK", "MERGE")
+            checks.equal(name + ": in the server, merged", as_told(server), want)
+            server.restart()
+            checks.equal(name + ": in the server, started again", as_told(server), want)
+
+
 def make_sample():
     shutil.rmtree(SAMPLE, ignore_errors=True)
     with Server(args=FLAGS, path_dir=SAMPLE) as server:
@@ -217,6 +262,7 @@ def main():
         check_new_store(os.path.join(base, "new"))
         check_sealed_store(base)
         check_sample(base)
+        check_samples_2(base)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     checks.finish()
