@@ -397,6 +397,8 @@ static void broker_close_parts(struct broker *b)
     connset_fini(&b->conns);
     loop_timer_free(b->accept_timer);
     loop_timer_free(b->stop_timer);
+    if (b->engine_ready)
+        engine_stop(&b->engine);
 }
 
 static void broker_free(struct broker *b)

@@ -76,11 +76,17 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     return rc;
 }
 
-void engine_fini(struct engine *e)
+void engine_stop(struct engine *e)
 {
     digest_free(e->state.digest);
-    e->state.digest = NULL;
     cold_free(e->cold);
+    e->state.digest = NULL;
+    e->cold = NULL;
+}
+
+void engine_fini(struct engine *e)
+{
+    engine_stop(e);
     retention_free(e->retention);
     blocking_free(e->blocking);
     watching_free(e->watching);
@@ -88,7 +94,6 @@ void engine_fini(struct engine *e)
     e->retention = NULL;
     e->blocking = NULL;
     e->watching = NULL;
-    e->cold = NULL;
 }
 
 /* E1: later than all before, and no earlier than the wall clock. */

@@ -84,6 +84,9 @@ struct engine {
  * Errors: ERR_NOMEM, ERR_IO (no randomness). */
 must_check int engine_init(struct engine *e, struct config *config, struct io *io,
                            const struct engine_host *host, struct err *err);
+/* All clients are gone, and no round will come: gives back what is the log's. Then the log is closed, which still asks the
+ * engine what it needs (engine/host.h); engine_fini comes last. */
+void engine_stop(struct engine *e);
 void engine_fini(struct engine *e);
 
 /* The log is open: takes it, sets the clock to no less than last_clock, seals the name table. */
