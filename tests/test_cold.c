@@ -974,6 +974,22 @@ static void a_slow_reader_keeps_its_pin_where_segments_lack_something(void **sta
     world_free(w);
 }
 
+static void a_slow_reader_that_goes_gives_its_pin_back(void **state)
+{
+    struct world *w = world_new(22);
+
+    (void)state;
+    slow_reader(w, "xrange s - +", "xdel s 2500-1"); /* which it could not do otherwise */
+    execute(w, &w->b, "xrange s - +");
+    while (step(&w->log))
+        turn(w);
+    assert_non_null(w->b.cold);
+    engine_client_fini(&w->e, &w->a);
+    assert_memory_equal(hear(w, &w->b), "*3000\r\n", 7);
+    engine_client_init(&w->e, &w->a);
+    world_free(w);
+}
+
 static void no_more_than_so_many_wait_with_the_workers(void **state)
 {
     struct world *w = world_new(16);
@@ -1064,6 +1080,21 @@ static void in_both(struct world *cold, struct world *warm, const char *text)
     assert_string_equal(cold->text, warm->text);
 }
 
+/* What replies do not show: how much a stream has. */
+static void same_sizes(const struct world *cold, const struct world *warm)
+{
+    for (char key = 'p'; key <= 'r'; key++) {
+        const struct object *a = state_find(&cold->e.state, 0, slice_of(&key, 1));
+        const struct object *b = state_find(&warm->e.state, 0, slice_of(&key, 1));
+
+        assert_int_equal(a == NULL, b == NULL);
+        if (a == NULL)
+            continue;
+        assert_int_equal(((const struct stream *)(const void *)a)->bytes,
+                         ((const struct stream *)(const void *)b)->bytes);
+    }
+}
+
 static void whatever_is_sealed_the_replies_are_the_same(void **state)
 {
     struct random r = random_seeded("test_cold");
@@ -1082,6 +1113,7 @@ static void whatever_is_sealed_the_replies_are_the_same(void **state)
             in_both(cold, warm, text);
             if (cold->a.in_multi && random_below(&r, 4) == 0)
                 in_both(cold, warm, "exec");
+            same_sizes(cold, warm);
             if (random_below(&r, 40) == 0 && cold->log.n_segments < SEGMENTS_MAX)
                 seal(cold);
             if (random_below(&r, 10) == 0)
@@ -1113,6 +1145,7 @@ int main(void)
         cmocka_unit_test(pins_that_are_taken_are_waited_for_in_turn),
         cmocka_unit_test(a_slow_reader_gives_its_pin_up_when_its_tail_is_sealed),
         cmocka_unit_test(a_slow_reader_keeps_its_pin_where_segments_lack_something),
+        cmocka_unit_test(a_slow_reader_that_goes_gives_its_pin_back),
         cmocka_unit_test(no_more_than_so_many_wait_with_the_workers),
         cmocka_unit_test(what_an_exec_changes_itself_is_read_on_the_spot_and_counted),
         cmocka_unit_test(whatever_is_sealed_the_replies_are_the_same),

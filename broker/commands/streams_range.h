@@ -50,7 +50,7 @@ struct range_collect {
 
 /* Collects what the part gives within the budget, which shrinks by it; b->count, backwards as for a request. If some of it is
  * sealed it must be in memory and little; with `whole` it may be up to RANGE_WHOLE_BYTES_MAX, and is read on the spot if
- * need be. Errors: ERR_COLD, ERR_TOO_BIG (reply_failure has a text), ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+ * need be. Errors: ERR_COLD, ERR_TOO_BIG (streams_reply_failure has a text), ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
 must_check int range_collect(struct engine *e, const struct client *c,
                              const struct range_part *part, bool backwards, bool whole,
                              struct range_budget *b, struct range_collect *out, struct err *err);
@@ -72,6 +72,6 @@ struct range_request {
 };
 
 /* The client waits for its reply, which is made from what the streams are now. */
-void range_start(struct engine *e, struct client *c, const struct range_request *r);
+void range_start(struct engine *e, struct client *c, const struct range_request *q);
 
 #endif
