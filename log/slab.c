@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 struct slab_page {
+    struct slab *slab;
     struct slab_page *next, *prev; /* in `partial` */
     void *given;                   /* list of pieces, linked through their first word */
     uint32_t fresh;                /* offset of the first piece that was never taken */
@@ -76,6 +77,7 @@ static struct slab_page *slab_map(struct slab *s)
         munmap(p, before);
     munmap(p + before + SLAB_PAGE_BYTES, SLAB_PAGE_BYTES - before);
     page = (struct slab_page *)(void *)(p + before);
+    page->slab = s;
     page->fresh = sizeof *page; /* the rest is zero */
     s->n_pages++;
     return page;
@@ -111,9 +113,10 @@ void *slab_take(struct slab *s)
     return p;
 }
 
-void slab_give(struct slab *s, void *p)
+void slab_give(void *p)
 {
     struct slab_page *page = (struct slab_page *)((uintptr_t)p & ~(uintptr_t)(SLAB_PAGE_BYTES - 1));
+    struct slab *s = page->slab;
 
     assert(page->n_used > 0);
     if (!slab_has_room(s, page))

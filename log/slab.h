@@ -11,7 +11,7 @@ enum { SLAB_PAGE_BYTES = 64 << 10, SLAB_SIZE_MAX = 1024 };
 
 struct slab_page;
 
-struct slab {
+struct slab {                  /* stays where it is while pages point to it */
     size_t size;               /* of a piece */
     struct slab_page *partial; /* pages with room, in a list */
     struct slab_page
@@ -26,6 +26,6 @@ void slab_fini(struct slab *s);
 
 /* A piece, aligned to 8 bytes; NULL if there is no memory. */
 void *slab_take(struct slab *s);
-void slab_give(struct slab *s, void *p);
+void slab_give(void *p);
 
 #endif

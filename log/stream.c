@@ -13,7 +13,7 @@
  * half of a full array or chunk is free in front.
  *
  * There may be a million streams of which each has an entry or two here. Their index is a single chunk, which
- * starts with room for STREAM_FIRST pointers and doubles. One that is to hold more than STREAM_SMALL_MAX becomes the
+ * starts with room for STREAM_FIRST pointers and doubles; up to STREAM_SLAB_MAX it lies in a slab. One that is to hold more than STREAM_SMALL_MAX becomes the
  * first of several; it stays so until the index is freed.
  *
  *   X1  IDs increase strictly, inside a chunk and from chunk to chunk.
@@ -27,7 +27,12 @@
 #include <stdlib.h>
 #include "log/entry.h"
 
-enum { STREAM_FIRST = 2, STREAM_SMALL_MAX = 128, STREAM_CHUNKS_FIRST = 4 };
+enum {
+    STREAM_FIRST = 2,
+    STREAM_SLAB_MAX = STREAM_FIRST << (STREAM_N_SMALL - 1), /* up to here in slabs */
+    STREAM_SMALL_MAX = 128,
+    STREAM_CHUNKS_FIRST = 4
+};
 
 struct stream_chunk {
     uint16_t first, n, cap; /* live pointers are at[first .. first + n) */
@@ -90,17 +95,49 @@ static bool stream_chunk_has_room(const struct stream_chunk *c)
     return c->first + c->n < c->cap;
 }
 
+/* ---- memory ---- */
+
+void stream_memory_init(struct stream_memory *m)
+{
+    for (size_t i = 0; i < STREAM_N_SMALL; i++)
+        slab_init(&m->small[i], stream_chunk_bytes((size_t)STREAM_FIRST << i));
+}
+
+void stream_memory_fini(struct stream_memory *m)
+{
+    for (size_t i = 0; i < STREAM_N_SMALL; i++)
+        slab_fini(&m->small[i]);
+}
+
+static struct stream_chunk *stream_chunk_alloc(struct stream_memory *m, size_t cap)
+{
+    for (size_t i = 0; i < STREAM_N_SMALL; i++)
+        if (cap == (size_t)STREAM_FIRST << i)
+            return slab_take(&m->small[i]);
+    return malloc(stream_chunk_bytes(cap));
+}
+
+static void stream_chunk_free(struct stream_chunk *c)
+{
+    if (c != NULL && c->cap <= STREAM_SLAB_MAX)
+        slab_give(c);
+    else
+        free(c);
+}
+
 void stream_index_free(struct stream_index *x)
 {
     struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
 
-    if (a != NULL) {
-        for (size_t i = 0; i < a->n; i++)
-            free(a->chunks[a->first + i]);
-        free(a->chunks);
-        free(a->spare);
+    if (a == NULL) {
+        stream_chunk_free((struct stream_chunk *)x);
+        return;
     }
-    free(x);
+    for (size_t i = 0; i < a->n; i++)
+        stream_chunk_free(a->chunks[a->first + i]);
+    free(a->chunks);
+    stream_chunk_free(a->spare);
+    free(a);
 }
 
 uint64_t stream_index_n(const struct stream_index *x)
@@ -111,9 +148,10 @@ uint64_t stream_index_n(const struct stream_index *x)
 
 /* ---- growing ---- */
 
-static int stream_chunk_new(size_t cap, struct stream_chunk **out, struct err *e)
+static int stream_chunk_new(struct stream_memory *m, size_t cap, struct stream_chunk **out,
+                            struct err *e)
 {
-    struct stream_chunk *c = malloc(stream_chunk_bytes(cap));
+    struct stream_chunk *c = stream_chunk_alloc(m, cap);
 
     if (c == NULL)
         return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %zu entries", cap);
@@ -123,11 +161,12 @@ static int stream_chunk_new(size_t cap, struct stream_chunk **out, struct err *e
 }
 
 /* Makes room in a chunk if it is smaller than `max` or much of it is free in front. */
-static int stream_chunk_grow(struct stream_chunk **chunk, size_t max, bool *out_grown,
-                             struct err *e)
+static int stream_chunk_grow(struct stream_memory *m, struct stream_chunk **chunk, size_t max,
+                             bool *out_grown, struct err *e)
 {
-    struct stream_chunk *c = *chunk;
+    struct stream_chunk *c = *chunk, *larger;
     size_t cap = c->cap * 2u;
+    int rc;
 
     *out_grown = true;
     if (c->first > c->cap / 2) {
@@ -138,11 +177,13 @@ static int stream_chunk_grow(struct stream_chunk **chunk, size_t max, bool *out_
     *out_grown = cap <= max;
     if (!*out_grown)
         return OK;
-    c = realloc(c, stream_chunk_bytes(cap));
-    if (c == NULL)
-        return err_set(e, ERR_NOMEM, "index of a stream: a chunk of %zu entries", cap);
-    c->cap = (uint16_t)cap;
-    *chunk = c;
+    rc = stream_chunk_new(m, cap, &larger, e);
+    if (rc != OK)
+        return rc;
+    larger->n = c->n;
+    memcpy(larger->at, c->at + c->first, c->n * sizeof c->at[0]);
+    stream_chunk_free(c);
+    *chunk = larger;
     return OK;
 }
 
@@ -185,7 +226,7 @@ static int stream_array_new(struct stream_chunk *only, struct stream_array **out
     return OK;
 }
 
-static int stream_array_reserve(struct stream_array *a, struct err *e)
+static int stream_array_reserve(struct stream_memory *m, struct stream_array *a, struct err *e)
 {
     bool grown = false;
     int rc = OK;
@@ -196,16 +237,16 @@ static int stream_array_reserve(struct stream_array *a, struct err *e)
         struct stream_chunk **last = &a->chunks[a->first + a->n - 1];
         if (stream_chunk_has_room(*last))
             return OK;
-        rc = stream_chunk_grow(last, STREAM_CHUNK, &grown, e);
+        rc = stream_chunk_grow(m, last, STREAM_CHUNK, &grown, e);
     }
     if (rc == OK && !grown)
         rc = stream_array_grow(a, e);
     if (rc == OK && !grown)
-        rc = stream_chunk_new(STREAM_CHUNK, &a->spare, e);
+        rc = stream_chunk_new(m, STREAM_CHUNK, &a->spare, e);
     return rc;
 }
 
-int stream_index_reserve(struct stream_index **x, struct err *e)
+int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struct err *e)
 {
     struct stream_chunk *only = (struct stream_chunk *)*x;
     struct stream_array *a = NULL;
@@ -213,11 +254,11 @@ int stream_index_reserve(struct stream_index **x, struct err *e)
     int rc = OK;
 
     if (only == NULL)
-        rc = stream_chunk_new(STREAM_FIRST, &only, e);
+        rc = stream_chunk_new(m, STREAM_FIRST, &only, e);
     else if (only->is_array)
-        return stream_array_reserve((struct stream_array *)*x, e);
+        return stream_array_reserve(m, (struct stream_array *)*x, e);
     else if (!stream_chunk_has_room(only))
-        rc = stream_chunk_grow(&only, STREAM_SMALL_MAX, &grown, e);
+        rc = stream_chunk_grow(m, &only, STREAM_SMALL_MAX, &grown, e);
     if (rc == OK)
         *x = (struct stream_index *)only;
     if (rc != OK || grown)
@@ -226,7 +267,7 @@ int stream_index_reserve(struct stream_index **x, struct err *e)
     if (rc != OK)
         return rc;
     *x = (struct stream_index *)a;
-    return stream_array_reserve(a, e);
+    return stream_array_reserve(m, a, e);
 }
 
 void stream_index_append(struct stream_index *x, const uint8_t *entry)
@@ -386,7 +427,7 @@ static void stream_array_drop(struct stream_array *a, size_t i, size_t n)
     struct stream_chunk **at = a->chunks + a->first;
 
     for (size_t k = i; k < i + n; k++)
-        free(at[k]);
+        stream_chunk_free(at[k]);
     if (i < a->n - i - n) {
         memmove(at + n, at, i * sizeof at[0]);
         a->first += n;

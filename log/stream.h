@@ -3,14 +3,24 @@
  *
  * Pointers stand in chunks of at most STREAM_CHUNK, chunks in an array; both are searched by the
  * IDs of the entries themselves, so the index costs 8 bytes an entry. Of a few entries there are just the pointers, in
- * one small piece of memory. A deleted entry leaves its chunk at once, an empty chunk leaves the array. NULL is the empty index for every function that only
- * looks; whoever takes entries out frees one that has become empty. */
+ * one small piece of memory, which lies among others of its kind: a million of them go with the part of the arena
+ * that they point to, and leave no holes. A deleted entry leaves its chunk at once, an empty chunk leaves the array. NULL is
+ * the empty index for every function that only looks; whoever takes entries out frees one that has become empty. */
 #ifndef LOG_STREAM_H
 #define LOG_STREAM_H
 #include "log/err.h"
 #include "log/id.h"
+#include "log/slab.h"
 
 enum { STREAM_CHUNK = 1024 }; /* entries */
+enum { STREAM_N_SMALL = 3 };
+
+/* Where small indexes live, for all streams. */
+struct stream_memory {
+    struct slab small[STREAM_N_SMALL];
+};
+void stream_memory_init(struct stream_memory *m);
+void stream_memory_fini(struct stream_memory *m); /* after the last index was freed */
 
 struct stream_index;
 
@@ -24,7 +34,8 @@ void stream_index_free(struct stream_index *x); /* NULL is fine */
 
 /* Makes room for one more entry, so that the next append cannot fail; makes the index if *x is NULL. Errors:
  * ERR_NOMEM. */
-must_check int stream_index_reserve(struct stream_index **x, struct err *e);
+must_check int stream_index_reserve(struct stream_memory *m, struct stream_index **x,
+                                    struct err *e);
 
 /* Adds an entry whose ID is larger than all; `entry` stays where it is while the index lives. */
 void stream_index_append(struct stream_index *x, const uint8_t *entry);

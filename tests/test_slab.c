@@ -46,7 +46,7 @@ static void pieces_keep_their_bytes_while_others_come_and_go(void **state)
                 fill(at, sizes[k], (uint8_t)random_u64(&rng));
             } else {
                 check_whole(at, sizes[k]);
-                slab_give(&s, at->p);
+                slab_give(at->p);
                 at->p = NULL;
             }
         }
@@ -54,7 +54,7 @@ static void pieces_keep_their_bytes_while_others_come_and_go(void **state)
             if (pieces[i].p == NULL)
                 continue;
             check_whole(&pieces[i], sizes[k]);
-            slab_give(&s, pieces[i].p);
+            slab_give(pieces[i].p);
             pieces[i].p = NULL;
         }
         assert_int_equal(s.n_pages, 1); /* the spare one */
@@ -73,12 +73,12 @@ static void pages_are_as_many_as_the_pieces_need(void **state)
         pieces[i] = slab_take(&s);
     assert_int_equal(s.n_pages, (PIECES * 24 + SLAB_PAGE_BYTES) / (SLAB_PAGE_BYTES - 64));
     for (size_t i = 0; i < PIECES; i += 2)
-        slab_give(&s, pieces[i]);
+        slab_give(pieces[i]);
     for (size_t i = 0; i < PIECES; i += 2)
         pieces[i] = slab_take(&s);
     assert_int_equal(s.n_pages, (PIECES * 24 + SLAB_PAGE_BYTES) / (SLAB_PAGE_BYTES - 64));
     for (size_t i = 0; i < PIECES; i++)
-        slab_give(&s, pieces[i]);
+        slab_give(pieces[i]);
     assert_int_equal(s.n_pages, 1);
     slab_fini(&s);
 }

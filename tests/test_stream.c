@@ -11,6 +11,7 @@
 enum { MODEL_MAX = 40000, ENTRY_BYTES = 24 };
 
 struct model { /* live entries in order; their bytes live as long as the model */
+    struct stream_memory memory;
     struct stream_index *x;
     struct id ids[MODEL_MAX];
     size_t n, n_made;
@@ -23,6 +24,7 @@ static struct model *model_new(void)
     struct model *m = malloc(sizeof *m);
 
     assert_non_null(m);
+    stream_memory_init(&m->memory);
     m->x = NULL;
     m->n = m->n_made = 0;
     m->last = ID_MIN;
@@ -32,6 +34,7 @@ static struct model *model_new(void)
 static void model_free(struct model *m)
 {
     stream_index_free(m->x);
+    stream_memory_fini(&m->memory); /* which asserts that all of it came back */
     free(m);
 }
 
@@ -41,7 +44,7 @@ static void model_append(struct model *m, struct id id)
     uint8_t *entry = m->bytes[m->n_made++];
 
     entry_put(entry, id, strings, 2);
-    assert_int_equal(stream_index_reserve(&m->x, NULL), OK);
+    assert_int_equal(stream_index_reserve(&m->memory, &m->x, NULL), OK);
     stream_index_append(m->x, entry);
     m->ids[m->n++] = m->last = id;
 }

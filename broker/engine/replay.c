@@ -375,7 +375,8 @@ static int replay_apply_stream(struct state *s, struct replay_record *in)
 }
 
 /* An entry that the object's numbers have already: its address, if it lives and is in no segment. */
-static int replay_index_entry(struct replay_record *in, struct stream *st, struct id id)
+static int replay_index_entry(struct state *s, struct replay_record *in, struct stream *st,
+                              struct id id)
 {
     int rc;
 
@@ -385,7 +386,7 @@ static int replay_index_entry(struct replay_record *in, struct stream *st, struc
         return replay_corrupt(in, "the entry's ID does not grow");
     if (id_cmp(id, st->last_id) > 0 || stream_n_sealed(st) == 0)
         return replay_corrupt(in, "the checkpoint does not have the entry");
-    rc = stream_index_reserve(&st->tail, in->e);
+    rc = stream_index_reserve(&s->tails, &st->tail, in->e);
     if (rc == OK)
         stream_index_append(st->tail, in->p);
     return rc;
@@ -400,7 +401,7 @@ static int replay_add_entry(struct state *s, struct replay_record *in, struct st
     if (id_cmp(id, st->last_id) <= 0)
         return replay_corrupt(in, "the entry's ID does not grow");
     if (!in->r->sealed)
-        rc = stream_index_reserve(&st->tail, in->e);
+        rc = stream_index_reserve(&s->tails, &st->tail, in->e);
     if (rc == OK)
         state_add_entry(s, st, id, in->r->sealed ? NULL : in->p, (size_t)(in->end - in->p));
     return rc;
@@ -422,7 +423,7 @@ static int replay_apply_entry(struct state *s, struct replay_record *in)
     if (rc != OK || st == NULL)
         return rc;
     if (replay_has(&st->object, in->r->lsn))
-        return replay_index_entry(in, st, id);
+        return replay_index_entry(s, in, st, id);
     return replay_add_entry(s, in, st, id);
 }
 
@@ -461,7 +462,7 @@ static int replay_apply_entry_idmp(struct state *s, struct replay_record *in)
     if (rc != OK || st == NULL)
         return rc;
     if (replay_has(&st->object, in->r->lsn))
-        return replay_index_entry(in, st, id);
+        return replay_index_entry(s, in, st, id);
     return replay_add_idmp(s, in, st, producer, iid, id);
 }
 

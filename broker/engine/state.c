@@ -93,6 +93,7 @@ void state_init(struct state *s, const uint8_t hash_key[16])
 {
     memset(s, 0, sizeof *s);
     memcpy(s->hash_key, hash_key, sizeof s->hash_key);
+    stream_memory_init(&s->tails);
     dict_init(&s->oids, s->hash_key, state_oid_key);
     for (int db = 0; db < CONFIG_DATABASES; db++)
         dict_init(&s->dbs[db].names, s->hash_key, state_name_key);
@@ -156,6 +157,7 @@ void state_fini(struct state *s)
         state_free_object(o);
     }
     dict_fini(&s->oids);
+    stream_memory_fini(&s->tails);
 }
 
 /* ---- lookups ---- */

@@ -157,6 +157,7 @@ struct state {
     struct state_db dbs[CONFIG_DATABASES];
     struct dict oids;       /* by oid; flushed ones too, until they are freed */
     size_t n_objects;       /* that have a name */
+    struct stream_memory tails;
     struct object *dropped; /* list by node.next: to be freed */
     struct state_grave *graves;
     uint32_t digest_number;      /* of the last digest made in slices; see digest.c */
