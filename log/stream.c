@@ -40,15 +40,18 @@ struct stream_chunk {
     const uint8_t *at[];
 };
 
-static_assert(sizeof(struct stream_chunk) == 8, "a malloc of 24 bytes holds two pointers");
+static_assert(sizeof(struct stream_chunk) == 8, "24 bytes hold two pointers");
 
 struct stream_array {
-    struct stream_chunk head;     /* must be first */
+    uint16_t unused[3], is_array; /* as a chunk begins */
     struct stream_chunk **chunks; /* live ones are [first, first + n) */
     size_t first, n, cap;
     uint64_t n_entries;
     struct stream_chunk *spare; /* an empty chunk that the next append may need, or NULL */
 };
+
+static_assert(offsetof(struct stream_array, is_array) == offsetof(struct stream_chunk, is_array),
+              "one look tells which of them it is");
 
 struct stream_index { /* a chunk, or an array of them */
     struct stream_chunk chunk;
@@ -218,7 +221,7 @@ static int stream_array_new(struct stream_chunk *only, struct stream_array **out
         free(a);
         return rc;
     }
-    a->head.is_array = 1;
+    a->is_array = 1;
     a->chunks[0] = only;
     a->n = 1;
     a->n_entries = only->n;
