@@ -279,7 +279,7 @@ static void repair_find_log(struct repair *r)
 static int repair_judge(struct repair *r, struct err *e)
 {
     struct keeper_start start;
-    struct recover_verdict v;
+    struct recover_verdict v = { 0 };
     int rc = offline_start(r->o, &r->m, &start, e);
 
     if (rc == OK)

@@ -251,7 +251,7 @@ static int salvage_cut(struct salvage *s, const struct keeper_start *start, stru
 static int salvage_log(struct salvage *s, struct err *e)
 {
     struct keeper_start start;
-    struct recover_verdict v;
+    struct recover_verdict v = { 0 };
     int rc = offline_start(s->o, &s->o->manifest, &start, e);
     const char *name;
 

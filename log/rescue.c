@@ -241,9 +241,10 @@ static int rescue_block(struct rescue_file *f, uint64_t pos, size_t n, uint32_t 
     return rc;
 }
 
-/* Blocks that no index tells, one behind the other from `pos` on, up to `end`. */
+/* Blocks that no index tells, one behind the other from number `no` at `pos` on, up to `end`, where number n_before_end has
+ * to be (`next`, or nothing). */
 static int rescue_walk(struct rescue_file *f, uint64_t pos, uint64_t end, uint32_t no,
-                       const struct segment_block *next, struct err *e)
+                       uint32_t n_before_end, const struct segment_block *next, struct err *e)
 {
     bool sound = true;
 
@@ -262,7 +263,7 @@ static int rescue_walk(struct rescue_file *f, uint64_t pos, uint64_t end, uint32
             return rc;
         pos += sound ? n : 0;
     }
-    if (pos < end)
+    if (pos < end || no < n_before_end) /* the file may have lost its end just between two blocks */
         rescue_lose(f, pos, NULL, next);
     return OK;
 }
@@ -276,7 +277,7 @@ static int rescue_blocks(struct rescue_file *f, struct err *e)
     for (size_t i = 0; i < f->n && rc == OK; i++) {
         const struct segment_block *b = &f->places[i];
         bool sound = true;
-        rc = rescue_walk(f, pos, b->pos, no, b, e);
+        rc = rescue_walk(f, pos, b->pos, no, b->block_no, b, e);
         if (rc == OK)
             rc = rescue_block(f, b->pos, b->bytes, b->block_no, &sound, e);
         if (rc == OK && !sound)
@@ -284,7 +285,7 @@ static int rescue_blocks(struct rescue_file *f, struct err *e)
         pos = b->pos + b->bytes;
         no = b->block_no + 1;
     }
-    return rc == OK ? rescue_walk(f, pos, f->index_pos, no, NULL, e) : rc;
+    return rc == OK ? rescue_walk(f, pos, f->index_pos, no, f->r->info->n_blocks, NULL, e) : rc;
 }
 
 /* ---- the whole ---- */

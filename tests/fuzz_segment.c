@@ -3,13 +3,14 @@
  * The input is a list of changes to a sound file. Half of the inputs then have all checksums put right again, so
  * that what lies behind them is reached: opening, reading, counting, checking, surveying and merging have to end in one of
  * their answers, and where checking finds nothing wrong, the others have to agree with the list of streams. Without that
- * repair, whatever is read has to be what was written. */
+ * repair, whatever is read has to be what was written. A rescue always makes a sound segment of it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "log/crc32c.h"
 #include "log/entry.h"
 #include "log/merge.h"
+#include "log/rescue.h"
 #include "log/segfile.h"
 #include "log/survey.h"
 #include "tests/lib/segments.h"
@@ -292,12 +293,31 @@ static void try_all(struct simio *disk, struct segment *s, const struct entries 
     delset_unref(deletes);
 }
 
+/* Of whatever the file is by now. */
+static void try_rescue(struct simio *disk, const struct segment_info *info)
+{
+    struct rescue r = {
+        .io = simio_io(disk), .dir = SEGMENTS_DIR, .uuid = segments_uuid, .info = info, .ordinal = 3
+    };
+    struct segment *s = NULL;
+    struct err e = { 0 };
+
+    if (rescue_run(&r, &e) != OK || segment_publish(simio_io(disk), SEGMENTS_DIR, 3, &e) != OK ||
+        segment_open(simio_io(disk), SEGMENTS_DIR, segments_uuid, 3, &r.made, &s, &e) != OK ||
+        segment_verify(s, NULL, NULL, &e) != OK)
+        die("a rescue", e.text);
+    if (r.n_lost == 0 && r.made.n_entries < info->n_entries)
+        die("a rescue", "does not tell what is lost");
+    segment_unref(s);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     uint8_t flags = n > 0 ? p[0] : 0;
     struct simio *disk = segments_disk(1);
     struct entries l = { 0 };
     struct segment *s = NULL;
+    struct segment_info info;
     struct err e = { 0 };
     char path[64];
     uint8_t *file;
@@ -305,7 +325,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     const uint8_t *bytes;
 
     make_entries(&l, (flags & MANY_STREAMS) != 0);
-    segments_write(disk, 1, 100, BLOCK_LZ4, &l, 0, l.n, NULL);
+    segments_write(disk, 1, 100, BLOCK_LZ4, &l, 0, l.n, &info);
     segments_path(1, path);
     bytes = simio_bytes(disk, path, &size);
     file = malloc(size);
@@ -320,6 +340,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (is_ok(segment_open(simio_io(disk), SEGMENTS_DIR, segments_uuid, 1, NULL, &s, &e), &e))
         try_all(disk, s, (flags & REPAIR) != 0 ? NULL : &l, flags);
     segment_unref(s);
+    try_rescue(disk, &info);
     free(file);
     entries_fini(&l);
     simio_free(disk);

@@ -67,14 +67,16 @@ banned()
     return $status
 }
 
-includes() # broker -> groups -> log, and cli -> client: nothing looks the other way
+includes() # broker -> groups -> log, and cli -> client; the `beck log` commands -> log: nothing looks the other way
 {
     local status=0
     none 'log/ includes nothing of the others' '#include "(?!log/)' log/*.[ch] || status=1
     none 'groups/ includes log/ only' '#include "(?!(log|groups)/)' $(ls groups/*.[ch] 2>/dev/null) || status=1
     none 'broker/ does not include client/, cli/ or tests/' '#include "(client|cli|tests)/' $(find broker -name '*.[ch]') || status=1
     none 'client/ includes nothing of the others' '#include "(?!client/)' client/*.[ch] || status=1
-    none 'cli/ includes client/beck.h and itself only' '#include "(?!(cli/|client/beck\.h))' cli/*.[ch] || status=1
+    none 'cli/ includes client/beck.h and itself only; `beck log` also log/' '#include "(?!(cli/|client/beck\.h))' \
+        $(ls cli/*.[ch] | grep -vE '^cli/(offline|log_[a-z]+)\.') || status=1
+    none 'cli/ never includes broker/ or groups/' '#include "(?!(cli/|client/beck\.h|log/))' cli/*.[ch] || status=1
     return $status
 }
 
