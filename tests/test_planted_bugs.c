@@ -44,7 +44,7 @@ static const struct {
     [BUG_REPLAY_COUNTS_TWICE] = { "what a chunk has seen is applied again", seal_random },
     [BUG_DELETES_FORGOTTEN] = { "deletes that a merge has not folded are lost", seal_points },
     [BUG_SEAL_REVIVES] = { "deleted entries are sealed and come back", seal_random },
-    [BUG_INSTALL_AT_ONCE] = { "a segment counts before the tail is cut", seal_random },
+    [BUG_INSTALL_AT_ONCE] = { "a segment counts before the tail is cut", seal_points },
     [BUG_NAME_LOSER_KEPT] = { "of two bindings of a name the older one wins", seal_points },
 };
 

@@ -29,6 +29,7 @@ enum step_kind {
     STEP_COMMIT, /* n: sync_now */
     STEP_WORK,   /* n steps and turns; 0: all there is */
     STEP_BUSY,   /* n times a step or turn, and an entry of the stream deleted before the next */
+    STEP_FEED, /* n times a step or turn, and an entry to one stream after the other before the next */
     STEP_CHURN, /* n times the same, and a stream dropped and made anew, or renamed, before the next */
     STEP_ASK,  /* n: what (ASK_SEAL, ...) */
     STEP_TIME, /* n ms pass */
@@ -132,6 +133,19 @@ static void life_be_busy(struct life *l, const struct step *s)
     }
 }
 
+/* Entries come at every moment: a checkpoint then knows of some that are not sealed. */
+static void life_feed(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t i = 0; i < s->n && w->log != NULL && !w->failed && sealworld_holds(w); i++) {
+        sealworld_add(w, (s->name + i) % NAMES, 1, s->class);
+        sealworld_commit(w, false);
+        sealworld_work(w, 1, l->random);
+        sealworld_compare(w);
+    }
+}
+
 static void life_fill(struct life *l, uint32_t left)
 {
     uint64_t used = simio_used_bytes(l->w.disk);
@@ -173,6 +187,7 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_COMMIT: sealworld_commit(w, s->n != 0); break;
     case STEP_WORK: sealworld_work(w, s->n, l->random); break;
     case STEP_BUSY: life_be_busy(l, s); break;
+    case STEP_FEED: life_feed(l, s); break;
     case STEP_CHURN: life_churn(l, s); break;
     case STEP_ASK: sealworld_ask(w, (enum sealworld_what)s->n); break;
     case STEP_TIME: simio_advance_ms(w->disk, s->n); break;
@@ -374,6 +389,16 @@ static const struct step life[] = {
     TO(ADD, 6, 2),
     DO(COMMIT, 1),
     DO(WORK, 0),
+    TO(CREATE, 0, 0),
+    TO(CREATE, 3, 0),
+    TO(CREATE, 4, 0),
+    TO(CREATE, 7, 0),
+    DO(ASK, ASK_SEAL),
+    TO(FEED, 0, 32),
+    DO(WORK, 0),
+    DO(START, 0),
+    DO(ASK, ASK_SEAL),
+    TO(BUSY, 2, 24),
     DO(CLOSE, 0),
     DO(START, 0),
     OS(ADD, 2, 30),
@@ -445,7 +470,7 @@ void seal_points(const struct crash_options *o, struct crash_result *out)
     l.judge.max_variants = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
     l.judge.max_inner = o->full ? 32 : 1 + (uint64_t)o->scale;
     l.judge.wants = points_wants;
-    l.judge.one_in = o->full || o->scale >= 0.5 ? 1 : (uint64_t)(1 / (o->scale + 0.01));
+    l.judge.one_in = o->full || o->scale >= 4 ? 1 : (uint64_t)(5 / (o->scale + 0.01));
     l.judge.from = o->seed;
     l.w.work_one_in = 8;
     life_run(&l, life, LIFE_STEPS);
@@ -565,7 +590,9 @@ static void random_step(struct life *l, struct step *s)
         s->kind = STEP_WORK;
         s->n = (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 4) ? 8 : 60);
     } else if (r < 91) {
-        s->kind = simio_below(&l->rng, 3) ? STEP_BUSY : STEP_CHURN;
+        s->kind = simio_below(&l->rng, 3)   ? STEP_BUSY
+                  : simio_below(&l->rng, 2) ? STEP_FEED
+                                            : STEP_CHURN;
         s->n = 1 + (uint32_t)simio_below(&l->rng, 40);
     } else if (r < 94) {
         s->kind = STEP_ASK;

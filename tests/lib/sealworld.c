@@ -503,6 +503,8 @@ bool sealstart_work(struct sealstart *s, size_t max)
         more = log_step(s->log);
         host_leave(s->host);
         more = turn(s->log, s->host, s->why) || more;
+        if (simio_below(&s->w->rng, 8) == 0 && s->why[0] == '\0')
+            sealstart_compare(s);
     }
     if (n == STEPS_MAX)
         start_fails(s, "there is always more work to do");
