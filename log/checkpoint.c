@@ -273,7 +273,7 @@ int checkpoint_finish(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t cl
     checkpoint_name(w->start_lsn, true, from);
     checkpoint_name(w->start_lsn, false, to);
     if (rc == OK)
-        rc = file_publish(w->io, w->dir, from, to, e); /* K1 */
+        rc = file_rename(w->io, w->dir, from, to, e); /* K1 */
     if (rc != OK) {
         checkpoint_discard(w);
         return rc;

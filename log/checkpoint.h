@@ -28,7 +28,7 @@ must_check int checkpoint_create(struct io *io, const char *dir, const uint8_t *
  * and numbered. Errors: ERR_FULL, ERR_IO, ERR_NOMEM. */
 must_check int checkpoint_put(struct checkpoint_writer *w, uint64_t as_of_lsn, struct slice payload,
                               struct err *e);
-/* Makes it durable and gives it its name (the directory is synced). Frees the writer in any case. The caller has
+/* Makes it durable and gives it its name; the directory's fsync is the caller's. Frees the writer in any case. The caller has
  * seen to it that the WAL is durable up to end_lsn before a manifest names the checkpoint. */
 must_check int checkpoint_finish(struct checkpoint_writer *w, uint64_t end_lsn, uint64_t clock,
                                  struct manifest_checkpoint *out, struct err *e);

@@ -81,7 +81,7 @@ int file_make_dir(struct io *io, const char *dir, struct err *e)
     return OK;
 }
 
-int file_publish(struct io *io, const char *dir, const char *from, const char *to, struct err *e)
+int file_rename(struct io *io, const char *dir, const char *from, const char *to, struct err *e)
 {
     char from_path[CURSOR_PATH_MAX], to_path[CURSOR_PATH_MAX];
 
@@ -89,7 +89,14 @@ int file_publish(struct io *io, const char *dir, const char *from, const char *t
     file_path(to_path, dir, to);
     if (io->rename(io, from_path, to_path) != 0)
         return err_sys(e, file_error(), "%s: renaming it to %s", from_path, to);
-    if (!BUG(BUG_NO_DIRECTORY_SYNC) && io->sync_dir(io, dir) != 0)
-        return err_sys(e, ERR_IO, "%s: syncing the directory", dir);
     return OK;
+}
+
+int file_publish(struct io *io, const char *dir, const char *from, const char *to, struct err *e)
+{
+    int rc = file_rename(io, dir, from, to, e);
+
+    if (rc == OK && !BUG(BUG_NO_DIRECTORY_SYNC) && io->sync_dir(io, dir) != 0)
+        rc = err_sys(e, ERR_IO, "%s: syncing the directory", dir);
+    return rc;
 }

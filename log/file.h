@@ -22,7 +22,11 @@ must_check int file_read(struct io *io, int fd, const char *path, uint64_t pos, 
 /* Creates the directory, if it is not there, and makes its name durable. Errors: ERR_FULL, ERR_IO. */
 must_check int file_make_dir(struct io *io, const char *dir, struct err *e);
 
-/* Renames dir/from to dir/to and makes that durable. Errors: ERR_FULL (nothing has changed), ERR_IO. */
+/* Renames dir/from to dir/to. Errors: ERR_FULL (nothing has changed), ERR_IO. */
+must_check int file_rename(struct io *io, const char *dir, const char *from, const char *to,
+                           struct err *e);
+
+/* The same, and makes that durable. Errors: ERR_FULL (nothing has changed), ERR_IO. */
 must_check int file_publish(struct io *io, const char *dir, const char *from, const char *to,
                             struct err *e);
 

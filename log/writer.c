@@ -987,8 +987,11 @@ int writer_release(struct writer *w, uint64_t wal_first, struct err *e)
             return err_sys(e, ERR_IO, "%s: removing it", path); /* a start will try again */
         any = true;
     }
-    if (any && io->sync_dir(io, w->o.dir) != 0)
-        return err_sys(e, ERR_IO, "%s: syncing the directory", w->o.dir);
+    if (any && io->sync_dir(io, w->o.dir) != 0) {
+        err_sys(e, ERR_IO, "%s: syncing the directory", w->o.dir);
+        writer_break(w, e); /* W5 */
+        return ERR_IO;
+    }
     return OK;
 }
 

@@ -66,7 +66,8 @@ int writer_failure(const struct writer *w, struct err *e);
 uint64_t writer_first_needed(struct writer *w, uint64_t lsn);
 
 /* Removes the files before the one that `wal_first` names (a manifest says durably that they are not needed), the oldest
- * first, so that a crash leaves no gap. Blocks in file operations; one thread at a time. Errors: ERR_IO. */
+ * first, so that a crash leaves no gap. Blocks in file operations; one thread at a time. Errors: ERR_IO; if the directory
+ * cannot be synced, the log has failed. */
 must_check int writer_release(struct writer *w, uint64_t wal_first, struct err *e);
 
 /* From writer_hold to writer_unhold no file is removed: writer_release leaves them to a later call of it. *out becomes a list

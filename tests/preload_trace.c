@@ -7,7 +7,8 @@
  * recorded before its first one, and holds only from its second one on. What goes to a client is recorded before it is
  * sent (and again, with the count, afterwards): from that record on the client may know it. One lock makes the order: a
  * program that waits for one call before it makes another finds them in that order in the trace. With a number n in
- * BECK_TRACE_FAIL the n-th sync fails with EIO, and nothing is synced by it.
+ * BECK_TRACE_FAIL the n-th sync fails with EIO, and nothing is synced by it; those of a segment or a checkpoint are not
+ * counted, since only that file is given up for them.
  *
  *   record   u64 time in ns, u32 kind, i32 descriptor, u64 position or size, u32 bytes of path, u32 bytes of data; path; data
  *
@@ -54,7 +55,8 @@ static int trace_fd = -1;
 static const char *trace_dir;
 static pthread_mutex_t trace_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t trace_fds[TRACE_FDS];
-static uint64_t trace_syncs_left = UINT64_MAX; /* until one fails */
+static bool trace_fails;
+static uint64_t trace_syncs_left; /* until one does */
 
 static uint64_t trace_now_ns(void)
 {
@@ -140,6 +142,7 @@ __attribute__((constructor)) static void trace_start(void)
         abort();
     if (getenv("BECK_TRACE_FAIL") != NULL)
         trace_syncs_left = strtoull(getenv("BECK_TRACE_FAIL"), NULL, 10);
+    trace_fails = getenv("BECK_TRACE_FAIL") != NULL;
     trace_note(TRACE_START, 0, 0);
 }
 
@@ -189,6 +192,17 @@ ssize_t pwrite(int fd, const void *buf, size_t n, off_t pos)
     return pwritev(fd, &iov, 1, pos);
 }
 
+static bool trace_is_derived(int fd)
+{
+    char link[40], path[4096];
+    ssize_t n;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return strstr(path, "/st-") != NULL || strstr(path, "/ckpt-") != NULL;
+}
+
 static int trace_sync(long number, int fd)
 {
     int rc;
@@ -196,7 +210,8 @@ static int trace_sync(long number, int fd)
     if (!trace_is(fd, FD_FILE))
         return (int)syscall(number, fd);
     trace_note(TRACE_SYNC_BEGIN, fd, 0);
-    if (__atomic_fetch_sub(&trace_syncs_left, 1, __ATOMIC_RELAXED) == 1) {
+    if (trace_fails && !trace_is_derived(fd) &&
+        __atomic_fetch_sub(&trace_syncs_left, 1, __ATOMIC_RELAXED) == 1) {
         errno = EIO;
         return -1;
     }

@@ -434,6 +434,8 @@ static void a_name_stands_for_a_whole_file(void **state)
 
             simio_fault_at(disk, simio_n_ops(disk) + at, 1, faults[f]);
             rc = write_chunks(disk, sample, N_SAMPLE, &made, &e);
+            if (rc == OK && simio_io(disk)->sync_dir(simio_io(disk), "data") != 0)
+                rc = ERR_IO; /* as whoever names it would find */
             if (simio_n_faults(disk) == 0) {
                 assert_int_equal(rc, OK);
                 simio_free(disk);
