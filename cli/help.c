@@ -86,7 +86,7 @@ static size_t help_block(const char *p)
 {
     size_t n = strcspn(p, "\n");
 
-    if (*p == ' ')
+    if (*p == ' ' || n == 0)
         return n;
     while (p[n] == '\n' && p[n + 1] != '\n' && p[n + 1] != ' ' && p[n + 1] != '\0')
         n += 1 + strcspn(p + n + 1, "\n");
