@@ -44,7 +44,8 @@ static bool offline_is_spare(const char *name)
     bool unfinished;
 
     return strcmp(name, WAL_NEXT_NAME) == 0 || strcmp(name, WAL_RESERVE_NAME) == 0 ||
-           strcmp(name, CLERK_RESERVE_NAME) == 0 || strcmp(name, STORE_TEMP) == 0 || strcmp(name, MANIFEST_NAME ".tmp") == 0 ||
+           strcmp(name, CLERK_RESERVE_NAME) == 0 || strcmp(name, STORE_TEMP) == 0 ||
+           strcmp(name, MANIFEST_NAME ".tmp") == 0 ||
            (offline_ends(name, ".tmp") && (segment_name_parse(name, &number, &unfinished) ||
                                            checkpoint_name_parse(name, &number, &unfinished)));
 }
