@@ -34,27 +34,24 @@ enum {
     STREAM_CHUNKS_FIRST = 4
 };
 
+struct stream_index {  /* what both begin with */
+    uint16_t is_array; /* 0: a stream_chunk, 1: a stream_array */
+};
+
 struct stream_chunk {
-    uint16_t first, n, cap; /* live pointers are at[first .. first + n) */
-    uint16_t is_array;      /* 1: it is the beginning of a stream_array, and the rest is 0 */
+    struct stream_index head; /* must be first; 0 */
+    uint16_t first, n, cap;   /* live pointers are at[first .. first + n) */
     const uint8_t *at[];
 };
 
 static_assert(sizeof(struct stream_chunk) == 8, "24 bytes hold two pointers");
 
 struct stream_array {
-    uint16_t unused[3], is_array; /* as a chunk begins */
+    struct stream_index head;     /* must be first; 1 */
     struct stream_chunk **chunks; /* live ones are [first, first + n) */
     size_t first, n, cap;
     uint64_t n_entries;
     struct stream_chunk *spare; /* an empty chunk that the next append may need, or NULL */
-};
-
-static_assert(offsetof(struct stream_array, is_array) == offsetof(struct stream_chunk, is_array),
-              "one look tells which of them it is");
-
-struct stream_index { /* a chunk, or an array of them */
-    struct stream_chunk chunk;
 };
 
 static struct id stream_entry_id(const uint8_t *entry)
@@ -68,19 +65,25 @@ static struct id stream_entry_id(const uint8_t *entry)
 /* The array, or NULL if x is a single chunk. */
 static struct stream_array *stream_index_array(const struct stream_index *x)
 {
-    return x->chunk.is_array ? (struct stream_array *)(uintptr_t)x : NULL;
+    return x->is_array ? (struct stream_array *)(uintptr_t)x : NULL;
+}
+
+/* The chunk that x is if it is no array. */
+static struct stream_chunk *stream_index_only(const struct stream_index *x)
+{
+    return (struct stream_chunk *)(uintptr_t)x;
 }
 
 static size_t stream_index_chunks(const struct stream_index *x)
 {
     const struct stream_array *a = stream_index_array(x);
-    return a != NULL ? a->n : x->chunk.n > 0;
+    return a != NULL ? a->n : stream_index_only(x)->n > 0;
 }
 
 static struct stream_chunk *stream_chunk_get(const struct stream_index *x, size_t i)
 {
     const struct stream_array *a = stream_index_array(x);
-    return a != NULL ? a->chunks[a->first + i] : (struct stream_chunk *)(uintptr_t)&x->chunk;
+    return a != NULL ? a->chunks[a->first + i] : stream_index_only(x);
 }
 
 static struct id stream_chunk_id(const struct stream_chunk *c, size_t i)
@@ -146,7 +149,7 @@ void stream_index_free(struct stream_index *x)
 uint64_t stream_index_n(const struct stream_index *x)
 {
     const struct stream_array *a = x == NULL ? NULL : stream_index_array(x);
-    return a != NULL ? a->n_entries : x == NULL ? 0 : x->chunk.n;
+    return a != NULL ? a->n_entries : x == NULL ? 0 : stream_index_only(x)->n;
 }
 
 /* ---- growing ---- */
@@ -221,7 +224,7 @@ static int stream_array_new(struct stream_chunk *only, struct stream_array **out
         free(a);
         return rc;
     }
-    a->is_array = 1;
+    a->head.is_array = 1;
     a->chunks[0] = only;
     a->n = 1;
     a->n_entries = only->n;
@@ -258,7 +261,7 @@ int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struc
 
     if (only == NULL)
         rc = stream_chunk_new(m, STREAM_FIRST, &only, e);
-    else if (only->is_array)
+    else if (only->head.is_array)
         return stream_array_reserve(m, (struct stream_array *)*x, e);
     else if (!stream_chunk_has_room(only))
         rc = stream_chunk_grow(m, &only, STREAM_SMALL_MAX, &grown, e);
@@ -276,7 +279,7 @@ int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struc
 void stream_index_append(struct stream_index *x, const uint8_t *entry)
 {
     struct stream_array *a = stream_index_array(x);
-    struct stream_chunk *last = a == NULL   ? &x->chunk
+    struct stream_chunk *last = a == NULL   ? stream_index_only(x)
                                 : a->n == 0 ? NULL
                                             : a->chunks[a->first + a->n - 1];
 
@@ -483,8 +486,9 @@ static uint64_t stream_index_cut(struct stream_index *x, struct stream_pos pos)
     if (n == 0)
         return 0;
     if (a == NULL) {
-        x->chunk.first = (uint16_t)(x->chunk.first + n);
-        x->chunk.n = (uint16_t)(x->chunk.n - n);
+        c = stream_index_only(x);
+        c->first = (uint16_t)(c->first + n);
+        c->n = (uint16_t)(c->n - n);
         return n;
     }
     if (pos.chunk > 0)
@@ -516,7 +520,7 @@ size_t stream_index_bytes(const struct stream_index *x)
     size_t n;
 
     if (a == NULL)
-        return x == NULL ? 0 : stream_chunk_bytes(x->chunk.cap);
+        return x == NULL ? 0 : stream_chunk_bytes(stream_index_only(x)->cap);
     n = sizeof *a + a->cap * sizeof a->chunks[0];
     for (size_t i = 0; i < a->n; i++)
         n += stream_chunk_bytes(a->chunks[a->first + i]->cap);

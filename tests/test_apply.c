@@ -319,7 +319,7 @@ static void outputs_forget(struct process *p)
 static void requests_see(const struct process *p, struct random *rng, struct request *r)
 {
     for (int i = 0; i < 12; i++) {
-        char key[8];
+        char key[16];
         struct object *o;
 
         snprintf(key, sizeof key, "k%d", i);
@@ -431,7 +431,7 @@ static void a_replay_elsewhere_and_at_another_time_gives_the_same_digest(void **
 
     (void)state;
     assert_non_null(r);
-    for (size_t round = random_rounds(30); round > 0; round--) {
+    for (size_t round = random_rounds(20); round > 0; round--) {
         char dir[64];
         uint64_t wall_ms = 1000000, clock = 0;
         size_t n_objects = 0;

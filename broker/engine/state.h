@@ -155,8 +155,8 @@ struct state_left {
 
 struct state {
     struct state_db dbs[CONFIG_DATABASES];
-    struct dict oids;       /* by oid; flushed ones too, until they are freed */
-    size_t n_objects;       /* that have a name */
+    struct dict oids; /* by oid; flushed ones too, until they are freed */
+    size_t n_objects; /* that have a name */
     struct stream_memory tails;
     struct object *dropped; /* list by node.next: to be freed */
     struct state_grave *graves;
