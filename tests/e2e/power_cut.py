@@ -276,6 +276,8 @@ class Disk:
             self.fds.pop(fd, None)
         elif kind == MKDIR:
             self.dirs.add(path)  # of the tree: kept, since the test's directory itself is not at stake
+        elif kind in (RENAME, LINK, UNLINK) and path not in self.names:
+            pass  # a kill came between the call that made the file and its record, so no image has it
         elif kind == RENAME:
             self.rebind(path, body, self.names[path])
         elif kind == LINK:
