@@ -81,11 +81,11 @@ static void main_fit_descriptors(struct config *c)
     }
 }
 
-/* Without these, glibc gives memory back and takes it again with every large reply, keeps one arena for each
- * of the log's threads, or merges a million small pieces in one call of free after a FLUSHALL (0.4 s). */
+/* Without these, glibc gives memory back and takes it again with every large reply, or merges a million small pieces in
+ * one call of free after a FLUSHALL (0.4 s). Each thread keeps an arena of its own: the engine must not wait for a lock
+ * of one that merges, and that gets no processor while others want it (log/pool.c). */
 static void main_tune_malloc(void)
 {
-    mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
     mallopt(M_TRIM_THRESHOLD, 4 << 20);
     mallopt(M_MXFAST, 0);

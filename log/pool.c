@@ -8,20 +8,18 @@
  * `lock` guards queues and counts; neither `run` nor `done` nor on_done is called with it. n_ran is read without it, so
  * that a pool_turn that finds nothing costs one load. What `run` wrote is seen by `done`: the lock lies between them.
  *
- * Mergers are nicer than the engine by POOL_NICE: on a busy machine the commands come first. Builders are not: who
- * appends waits for them once the arena is full, and would wait for whatever else the machine has to do.
+ * Mergers run when nobody else wants the processor (SCHED_IDLE): one that works for a minute would otherwise take its turn
+ * before the engine often enough to be seen in the latency of commands, at any niceness. Builders are as urgent as the
+ * engine: who appends waits for them once the arena is full.
  */
 #include "log/pool.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
-enum { POOL_NICE = 10 };
 
 struct queue {
     struct job *head, **tail;
@@ -103,9 +101,10 @@ static void *pool_thread(void *arg)
     struct pool_thread *t = arg;
     struct pool *p = t->pool;
     struct queue *q = &p->waiting[t->lane];
+    const struct sched_param none = { 0 };
 
     if (t->lane == POOL_MERGE) /* a hint; where it is refused, all are equal */
-        err_ignore(setpriority(PRIO_PROCESS, (id_t)gettid(), POOL_NICE));
+        err_ignore(pthread_setschedparam(pthread_self(), SCHED_IDLE, &none));
     pthread_mutex_lock(&p->lock);
     while (!atomic_load(&p->stopping)) {
         if (q->n > 0)

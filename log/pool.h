@@ -31,7 +31,7 @@ struct pool_options {
     void *ctx;
 };
 
-/* Mergers run at a lower priority. Errors: ERR_NOMEM, ERR_IO (no thread). */
+/* Mergers run when the processor has nothing else to do. Errors: ERR_NOMEM, ERR_IO (no thread). */
 must_check int pool_new(const struct pool_options *o, struct pool **out, struct err *e);
 /* Lets running jobs end; those not begun are not run; `done` is called for all, with pool_is_stopping true, also for what
  * it submits then. NULL is fine. */
