@@ -252,8 +252,8 @@ static void verify_put_end(struct verify *v, const struct recover_verdict *verdi
         return;
     }
     if (v->n_damaged > 0) {
-        text_printf(t, "%" PRIu64 " damaged places in %" PRIu64 " files\n", v->n_damaged,
-                    v->n_files);
+        text_printf(t, "%" PRIu64 " damaged place%s in %" PRIu64 " files\n", v->n_damaged,
+                    v->n_damaged == 1 ? "" : "s", v->n_files);
         return;
     }
     text_printf(t, "sound: %" PRIu64 " files, %" PRIu64 " bytes, up to record %" PRIu64 "%s\n",

@@ -7,6 +7,7 @@
  */
 #include "log/segment.h"
 
+#include <stdio.h>
 #include "log/entry.h"
 
 struct segment_check {
@@ -29,12 +30,16 @@ struct segment_check {
 static void segment_report(struct segment_check *c, uint64_t pos, const struct err *e)
 {
     const char *path = segment_path(c->segment), *what = e->text;
-    size_t n = strlen(path);
+    size_t n = strlen(path), n_at;
+    char at[40];
 
     segment_set_bad(c->segment);
     c->follows = false;
     if (strncmp(what, path, n) == 0 && strncmp(what + n, ": ", 2) == 0)
         what += n + 2;
+    n_at = (size_t)snprintf(at, sizeof at, "at byte %llu: ", (unsigned long long)pos);
+    if (strncmp(what, at, n_at) == 0)
+        what += n_at; /* `bad` gets the place beside it */
     if (c->first.code == OK)
         c->first = *e;
     if (c->bad != NULL)
