@@ -656,7 +656,7 @@ int keeper_load(struct keeper *k, struct keeper_start *out, struct err *e)
             out->end_lsn = m->checkpoints[0].end_lsn;
             break;
         }
-        if (rc != ERR_CORRUPT || l.given)
+        if ((rc != ERR_CORRUPT && rc != ERR_IO) || l.given)
             return rc;
         if (m->n_checkpoints == 1 && m->wal_first != LOG_FIRST_LSN) {
             keeper_advise(e, "; restore it from a backup"); /* the log alone has not all of it */

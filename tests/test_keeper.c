@@ -766,6 +766,32 @@ static void without_the_newest_checkpoint_a_start_takes_the_older(void **state)
     bed_free(b);
 }
 
+static void a_newest_checkpoint_that_the_disk_does_not_give_back_is_done_without(void **state)
+{
+    struct bed *b = bed_new();
+    bool taken = false;
+
+    (void)state;
+    must_open(b);
+    create(b, 1);
+    for (int i = 0; i < 20; i++)
+        add_settled(b, 0, 100);
+    bed_close(b);
+    for (uint64_t op = 0; !taken && op < 100; op++) { /* one of a start's first ones reads it */
+        simio_fault_at(b->disk, simio_n_ops(b->disk) + op, 1, SIMIO_EIO);
+        if (bed_open(b) != OK)
+            continue;
+        taken = b->info.older_checkpoint;
+        check(b);
+        bed_close(b);
+    }
+    assert_true(taken);
+    assert_int_equal(files(b).n[QUARANTINED], 1);
+    must_open(b);
+    check(b);
+    bed_free(b);
+}
+
 static void a_long_log_is_sealed_while_it_is_replayed(void **state)
 {
     struct bed *b = bed_new();
@@ -1404,6 +1430,7 @@ int main(void)
         cmocka_unit_test(no_more_parts_live_on_for_pins_than_there_may),
         cmocka_unit_test(the_log_goes_behind_the_older_of_two_checkpoints),
         cmocka_unit_test(without_the_newest_checkpoint_a_start_takes_the_older),
+        cmocka_unit_test(a_newest_checkpoint_that_the_disk_does_not_give_back_is_done_without),
         cmocka_unit_test(a_long_log_is_sealed_while_it_is_replayed),
         cmocka_unit_test(segments_of_a_level_become_one_of_the_next),
         cmocka_unit_test(long_runs_are_merged_only_when_there_are_very_many_files),
