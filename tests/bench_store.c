@@ -7,8 +7,8 @@
  *             `interval` beside `appendfsync everysec`; then BECK SEAL, a kill, a restart, BECK MERGE, a replay
  *             with a cold cache. CPU is that of all threads, sealing included. Redis' size is that of a fresh RDB base.
  *   long      four times as many: memory and restart must not grow
- *   latency   XADD at a fixed rate of half the measured maximum, with the arena so large that nothing is sealed,
- *             then with an arena of 1 MiB and BECK MERGE again and again
+ *   latency   XADD at a fixed rate of half the measured maximum, in turns with an arena so large that nothing is sealed,
+ *             and with one of 1 MiB and BECK MERGE again and again
  *   streams   --streams streams of three entries: memory of each once sealed, restart
  *   large     --large-mib MiB of random values of 1 KiB under RLIMIT_DATA of 256 MiB: appends, replay, random reads,
  *             compared byte for byte; resident memory is looked at after every 1,024 requests and must stay below it
@@ -40,6 +40,7 @@ enum {
     VALUE_BYTES = 1024,
     LARGE_LIMIT = 256 << 20,
     READ_COUNT = 10,
+    LATENCY_ROUNDS = 3,
     MIB = 1 << 20
 };
 
@@ -364,28 +365,51 @@ static int latency_one(struct bench *b, const char *arena, bool merge, double pe
     return rc;
 }
 
+static int latency_compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* The middle one; the lowest and the highest are printed with it. */
+static double latency_line(struct bench *b, const char *what, double values[LATENCY_ROUNDS])
+{
+    char text[96];
+
+    qsort(values, LATENCY_ROUNDS, sizeof values[0], latency_compare);
+    snprintf(text, sizeof text, "%s [%.2f..%.2f]", what, values[0], values[LATENCY_ROUNDS - 1]);
+    bench_line(b, text, values[LATENCY_ROUNDS / 2], "ms", 0);
+    return values[LATENCY_ROUNDS / 2];
+}
+
 static int bench_latency(struct bench *b, struct err *e)
 {
-    struct load_result max, without, with;
-    double per_s;
+    double without[LATENCY_ROUNDS], with[LATENCY_ROUNDS], max[LATENCY_ROUNDS], per_s, p99;
+    struct load_result r;
     int rc;
 
-    printf("latency: XADD, %d connections, unpipelined\n", CONNECTIONS);
-    rc = latency_one(b, "1gb", false, 0, &max, e);
+    printf("latency: XADD, %d connections, unpipelined, medians of %d rounds\n", CONNECTIONS,
+           LATENCY_ROUNDS);
+    rc = latency_one(b, "1gb", false, 0, &r, e);
     if (rc != OK)
         return rc;
-    per_s = (double)max.n / max.seconds / 2;
+    per_s = (double)r.n / r.seconds / 2;
     bench_line(b, "half of the measured maximum", per_s / 1e3, "k/s", 0);
-    rc = latency_one(b, "1gb", false, per_s, &without, e);
-    if (rc == OK)
-        rc = latency_one(b, "1mb", true, per_s, &with, e);
-    if (rc != OK)
-        return rc;
-    bench_line(b, "p99 without sealing", without.p99_us / 1e3, "ms", 0);
-    bench_line(b, "p99 while sealing and merging", with.p99_us / 1e3, "ms", 0);
-    bench_line(b, "ratio", with.p99_us / without.p99_us, "", 3);
-    bench_line(b, "maximum without sealing", without.max_us / 1e3, "ms", 0);
-    bench_line(b, "maximum while sealing and merging", with.max_us / 1e3, "ms", 0);
+    for (size_t i = 0; i < LATENCY_ROUNDS; i++) {
+        rc = latency_one(b, "1gb", false, per_s, &r, e);
+        without[i] = r.p99_us / 1e3;
+        if (rc == OK)
+            rc = latency_one(b, "1mb", true, per_s, &r, e);
+        if (rc != OK)
+            return rc;
+        with[i] = r.p99_us / 1e3;
+        max[i] = r.max_us / 1e3;
+    }
+    p99 = latency_line(b, "p99 without sealing", without);
+    p99 = latency_line(b, "p99 while sealing and merging", with) / p99;
+    bench_line(b, "ratio", p99, "", 3);
+    latency_line(b, "maximum while sealing and merging", max);
     return OK;
 }
 
