@@ -40,11 +40,21 @@ enum {
     MERGER_SURVEY_PART = 10,     /* garbage of 1 / so much of all is worth a survey */
     MERGER_FIRST_SURVEY_S = 60,
     MERGER_PAUSE_S = 10, /* after a failure */
+    MERGER_URGENT = 256, /* segments */
 };
 
 static uint64_t merger_raw_max(const struct keeper *k)
 {
     return MERGER_TIERS * k->o.tier_bytes;
+}
+
+/* A merge waits for a processor that nobody else wants (pool.c), but not for ever: with so many segments that readers
+ * notice, or without space on the disk, it works among the builders, a step between two of their jobs. */
+static void merger_work(struct keeper *k, int (*run)(struct work *w, struct err *e))
+{
+    bool urgent = k->view->n > MERGER_URGENT || atomic_load(&k->no_space);
+
+    work_start(k, &k->merger.work, urgent ? POOL_BUILD : POOL_MERGE, run);
 }
 
 /* ---- on a worker ---- */
@@ -197,7 +207,7 @@ static void merger_begin(struct keeper *k, size_t first, size_t n, bool strong, 
         return;
     }
     m->state = MERGER_BUILDS;
-    work_start(k, &m->work, POOL_MERGE, merger_build);
+    merger_work(k, merger_build);
 }
 
 /* ---- tiers ---- */
@@ -359,7 +369,7 @@ static bool merger_begin_survey(struct keeper *k)
         return true;
     }
     m->state = MERGER_SURVEYS;
-    work_start(k, &m->work, POOL_MERGE, merger_survey);
+    merger_work(k, merger_survey);
     return true;
 }
 
@@ -387,7 +397,7 @@ static void merger_judge(struct keeper *k)
         return;
     }
     m->state = MERGER_BUILDS;
-    work_start(k, &m->work, POOL_MERGE, merger_build);
+    merger_work(k, merger_build);
 }
 
 static void merger_surveyed(struct keeper *k)
@@ -404,7 +414,7 @@ static void merger_surveyed(struct keeper *k)
     }
     if (m->step == STEP_ASKS && !keeping_answer(k, survey_states(m->survey), &m->reflects))
         return;
-    work_start(k, &m->work, POOL_MERGE, merger_survey);
+    merger_work(k, merger_survey);
 }
 
 /* ---- everything ---- */
@@ -507,7 +517,7 @@ static void merger_built(struct keeper *k)
     }
     if (m->step == STEP_ASKS && !keeping_answer(k, merge_states(m->merge), &m->reflects))
         return;
-    work_start(k, &m->work, POOL_MERGE, merger_build);
+    merger_work(k, merger_build);
 }
 
 static void merger_name(struct keeper *k)
@@ -529,7 +539,7 @@ static void merger_publish_or_name(struct keeper *k)
         keeping_wake_at(k, keeping_failed(k, "merging", rc, &e));
     } else if (m->has_segment) {
         m->state = MERGER_PUBLISHES;
-        work_start(k, &m->work, POOL_MERGE, merger_publish);
+        merger_work(k, merger_publish);
     } else {
         merger_name(k);
     }
