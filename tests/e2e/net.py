@@ -274,6 +274,8 @@ def refused_clients(checks):
     with Server() as server:
         with server.connect() as c:
             c.call("PING")
+            # what the log opens in the background is open by then, and takes none of the two
+            wait_until(lambda: {"wal-next.tmp", "wal-reserve", "work-reserve"} <= set(os.listdir(server.dir)), "spare files")
             fds = len(os.listdir("/proc/%d/fd" % server.pid))
             _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (fds + 2, hard))
