@@ -181,7 +181,7 @@ static void broker_look_at_disk(struct broker *b)
         logger_write(&b->logger, CONFIG_LOG_WARNING,
                      "the disk is full: appends are refused until %" PRIu64
                      " bytes are free for %s; reading goes on",
-                     2 * b->config.segment_bytes, b->config.dir);
+                     2 * b->config.wal_file_bytes, b->config.dir);
     else
         logger_write(&b->logger, CONFIG_LOG_NOTICE,
                      "the disk has room again: appends are accepted");
@@ -339,7 +339,7 @@ static int broker_open_log(struct broker *b, struct log_recovery *info, struct e
 {
     struct log_options options = { .io = &b->io,
                                    .dir = b->config.dir,
-                                   .file_bytes = b->config.segment_bytes,
+                                   .file_bytes = b->config.wal_file_bytes,
                                    .batch_bytes_max = b->config.max_batch_bytes,
                                    .interval_ms = (uint64_t)b->config.interval_ms,
                                    .salvage = b->config.salvage,

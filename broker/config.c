@@ -93,7 +93,7 @@ static const struct config_row config_rows[] = {
       "the same for values of the cache" },
     { "sync-interval-ms", CONFIG_INT, AT(interval_ms), 1, 60000, "1000", false, NULL,
       "what `interval` may lose when the power goes, at most twice this" },
-    { "segment-bytes", CONFIG_BYTES, AT(segment_bytes), LOG_FILE_BYTES_MIN, INT64_C(1) << 40,
+    { "wal-file-bytes", CONFIG_BYTES, AT(wal_file_bytes), LOG_FILE_BYTES_MIN, INT64_C(1) << 40,
       "16mb", false, NULL, "size of a file of the log" },
     { "arena-bytes", CONFIG_BYTES, AT(arena_bytes), LOG_PART_BYTES_MIN, INT64_C(1) << 32, "16mb",
       false, NULL, "records in memory after which their entries are sealed; up to 3 times this" },

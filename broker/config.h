@@ -45,7 +45,7 @@ struct config {
     int64_t stream_durability; /* enum log_class; always */
     int64_t cache_durability;  /* enum log_class; interval */
     int64_t interval_ms;       /* T of `interval`: 1000 */
-    uint64_t segment_bytes;    /* size of a WAL file: 16mb */
+    uint64_t wal_file_bytes;   /* size of a WAL file: 16mb */
     uint64_t arena_bytes;      /* a part of the arena: 16mb */
     int64_t arena_age_ms;      /* 1 h */
     uint64_t cache_bytes;      /* 16mb */

@@ -42,7 +42,7 @@ struct arena_spares {
 /* Keeps at most `max` of them. Errors: ERR_NOMEM. */
 must_check int arena_spares_init(struct arena_spares *s, size_t max, struct err *e);
 void arena_spares_fini(struct arena_spares *s);
-/* Gives the memory back: nothing happens any more, for now. */
+/* Gives the spare memory back: nothing is being appended. */
 void arena_spares_drop(struct arena_spares *s);
 
 /* Whole records, one behind the other. */

@@ -89,7 +89,7 @@ static void the_defaults_are_those_that_are_documented(void **state)
     assert_int_equal(c->maxclients, 10000);
     assert_int_equal(c->stream_durability, LOG_ALWAYS);
     assert_int_equal(c->cache_durability, LOG_INTERVAL);
-    assert_int_equal(c->segment_bytes, 16 << 20);
+    assert_int_equal(c->wal_file_bytes, 16 << 20);
     assert_int_equal(c->arena_bytes, 16 << 20);
     assert_int_equal(c->cache_bytes, 16 << 20);
     assert_int_equal(c->stream_codec, LOG_CODEC_AUTO);
@@ -188,13 +188,13 @@ static void wrong_flags_are_refused_and_say_what_would_be_right(void **state)
           "bad value 'never' for --stream-durability: argument(s) must be one of the following: "
           "os, "
           "interval, always" },
-        { "--segment-bytes", "big",
-          "bad value 'big' for --segment-bytes: argument must be a memory value" },
-        { "--segment-bytes", "99999999999999999999gb",
-          "bad value '99999999999999999999gb' for --segment-bytes: argument must be a memory "
+        { "--wal-file-bytes", "big",
+          "bad value 'big' for --wal-file-bytes: argument must be a memory value" },
+        { "--wal-file-bytes", "99999999999999999999gb",
+          "bad value '99999999999999999999gb' for --wal-file-bytes: argument must be a memory "
           "value" },
-        { "--segment-bytes", "1k",
-          "bad value '1k' for --segment-bytes: argument must be between 65536 and 1099511627776 "
+        { "--wal-file-bytes", "1k",
+          "bad value '1k' for --wal-file-bytes: argument must be between 65536 and 1099511627776 "
           "inclusive" },
         { "--unixsocketperm", "888",
           "bad value '888' for --unixsocketperm: argument couldn't be parsed into an integer" },

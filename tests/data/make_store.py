@@ -17,7 +17,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from beck import ROOT, Error, Server
 
-FLAGS = ["--segment-bytes", "65536", "--checkpoint-bytes", "1048576"]
+FLAGS = ["--wal-file-bytes", "65536", "--checkpoint-bytes", "1048576"]
 WORDS = ["red", "green", "blue", "a rather long word that comes again and again"]
 BYTES_MAX = 100 << 10
 

@@ -14,7 +14,7 @@ sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/lib")
 from beck import Checks, Closed, Error, Map, Server, Simple, wait_until  # noqa: E402
 
 checks = Checks("admin")
-SMALL = ["--arena-bytes", "16kb", "--segment-bytes", "64kb", "--stream-durability", "os"]
+SMALL = ["--arena-bytes", "16kb", "--wal-file-bytes", "64kb", "--stream-durability", "os"]
 OK = Simple("OK")
 
 

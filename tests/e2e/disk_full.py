@@ -11,7 +11,7 @@ import tempfile
 
 from beck import Checks, Closed, Error, Server, wait_until
 
-ARGS = ["--segment-bytes", "1mb", "--arena-bytes", "256kb", "--checkpoint-bytes", "1mb"]
+ARGS = ["--wal-file-bytes", "1mb", "--arena-bytes", "256kb", "--checkpoint-bytes", "1mb"]
 
 
 def append_until_refused(server, limit):

@@ -22,7 +22,7 @@ import make_store
 BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
 SAMPLE = os.path.join(ROOT, "tests", "data", "store-1")
 SAMPLE_TEXT = SAMPLE + ".txt"
-FLAGS = ["--segment-bytes", "65536"]
+FLAGS = ["--wal-file-bytes", "65536"]
 
 checks = Checks("format: a reader that knows only docs/format.md")
 
@@ -103,7 +103,7 @@ def check_new_store(path):
     check_damage(closed, store)
 
 
-SEALING = ["--segment-bytes", "65536", "--arena-bytes", "65536", "--checkpoint-bytes", "1048576"]
+SEALING = ["--wal-file-bytes", "65536", "--arena-bytes", "65536", "--checkpoint-bytes", "1048576"]
 
 
 def wait_for(c, *command):

@@ -35,7 +35,7 @@ CLASSES = ["always", "interval", "os"]
 N_CLIENTS = 6
 STREAMS = ["even", "odd"]
 # The entries of a few hundred requests are a segment, and a checkpoint comes with each few of them.
-SMALL = ["--segment-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
+SMALL = ["--wal-file-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
 
 
 def text(client, n):

@@ -20,7 +20,7 @@ import wal
 from beck import ROOT, TIMEOUT_S, Checks, Server, scale, seed
 
 BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
-FLAGS = ["--segment-bytes", "65536", "--checkpoint-bytes", "1048576"]
+FLAGS = ["--wal-file-bytes", "65536", "--checkpoint-bytes", "1048576"]
 
 checks = Checks("beck log")
 

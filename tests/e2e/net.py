@@ -546,7 +546,7 @@ def refusals(checks):
     status, _, text = run(["--help"])
     checks.ok("--help names every setting", status == 0 and all(
         "--" + k in text for k in ["port", "bind", "unixsocket", "dir", "config", "stream-durability",
-                                   "cache-durability", "segment-bytes", "maxclients", "timeout", "loglevel",
+                                   "cache-durability", "wal-file-bytes", "maxclients", "timeout", "loglevel",
                                    "requirepass", "protected-mode", "salvage"]))
     with open(os.path.join(base, "conf"), "w", encoding="ascii") as f:
         f.write("# settings\ntimeout 7\nloglevel verbose\nbind 0.0.0.0\nprotected-mode no\n")

@@ -37,7 +37,7 @@ LOAD_BYTES = 500_000  # a life, all clients together: several files
 IMAGES = scale(40)  # a class
 SECTOR = 512
 # So that segments, merges, checkpoints and manifests are in the trace too.
-SMALL = ["--segment-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
+SMALL = ["--wal-file-bytes", "64kb", "--arena-bytes", "16kb", "--checkpoint-bytes", "64kb"]
 
 (START, OPEN, CLOSE, WRITE, SYNC_BEGIN, SYNC_END, ALLOCATE, TRUNCATE, RENAME, LINK, UNLINK, MKDIR, ACCEPT,
  SEND, SENT) = range(15)
