@@ -410,11 +410,6 @@ struct blockcache *keeper_cache(const struct keeper *k)
     return k->cache;
 }
 
-struct writer *keeper_writer(const struct keeper *k)
-{
-    return k->writer;
-}
-
 bool keeper_lacks_space(const struct keeper *k)
 {
     return atomic_load(&k->no_space);

@@ -83,6 +83,5 @@ struct keeper_hold {
 };
 must_check int keeper_hold(struct keeper *k, struct keeper_hold *out, struct err *e);
 void keeper_unhold(struct keeper *k, struct keeper_hold *h);
-struct writer *keeper_writer(const struct keeper *k);
 
 #endif

@@ -109,16 +109,13 @@ struct log_options {
     bool salvage;             /* damage to synced data: set it aside in quarantine/ and go on */
     uint32_t frame_bytes_max; /* for tests: longest payload of a frame; 0: LOG_FRAME_BYTES_MAX */
     bool threads;             /* false: nothing happens in the background, log_step does the work */
-    /* Zero in any of these: the default. */
-    uint64_t
-        part_bytes; /* of records in the arena after which they are sealed: LOG_PART_BYTES_DEFAULT */
-    uint64_t
-        part_age_ms; /* or this time after its first record, if there are LOG_PART_AGED_BYTES: 1 h */
+    /* Zero in any of these: the default. The arena's part is sealed when it holds part_bytes of records, or part_age_ms
+     * (1 h) after its first one if there are LOG_PART_AGED_BYTES. */
+    uint64_t part_bytes; /* LOG_PART_BYTES_DEFAULT */
+    uint64_t part_age_ms;
     uint64_t cache_bytes;      /* decoded blocks: LOG_CACHE_BYTES_DEFAULT */
     uint64_t checkpoint_bytes; /* of WAL after which a checkpoint is due: 32 MiB */
-    uint64_t
-        tier_bytes; /* raw bytes of a segment that has been merged once: 128 MiB; then 8 times that
-                                * each, up to 4 GiB */
+    uint64_t tier_bytes;  /* 128 MiB; merges make segments of up to 32 times as many raw bytes */
     uint32_t block_bytes; /* raw bytes of a block: BLOCK_RAW_DEFAULT */
     uint32_t work_slice;  /* streams that log_turn handles at most in one call: 2,000 */
     bool keep_all;        /* for tests: neither merges nor checkpoints nor seals unless asked to */
@@ -129,8 +126,7 @@ enum {
     LOG_PART_BYTES_DEFAULT = 16 << 20,
     LOG_PART_BYTES_MIN = 4 << 10,
     LOG_PART_AGED_BYTES = 1 << 20,
-    LOG_PARTS_SEALING_MAX =
-        2, /* with so many being sealed and the active one full, log_is_backed_up */
+    LOG_PARTS_SEALING_MAX = 2, /* if the active one is full too, log_is_backed_up */
     LOG_CACHE_BYTES_DEFAULT = 16 << 20,
 };
 
@@ -205,7 +201,8 @@ uint64_t log_released_lsn(const struct log *l);
 enum { LOG_QUEUE_BYTES_MAX = 64 << 20 };
 bool log_is_backed_up(const struct log *l);
 
-/* Whether only what frees space may be written: no further file could be allocated. Any thread. */
+/* Whether only what frees space may be written: no further file, or not what is kept for sealing, could be allocated.
+ * Any thread. */
 bool log_is_full(const struct log *l);
 
 /* OK, or the failure after which nothing will ever be written again; the process has to end. Any
@@ -226,8 +223,7 @@ uint64_t log_next_turn_ns(const struct log *l);
 bool log_step(struct log *l);
 bool log_step_pick(struct log *l, uint64_t pick);
 
-/* Runs a job of the host's on a worker that may wait for the disk; `done` comes in log_turn. The decoder is the
- * worker's own. */
+/* Runs a job of the host's on a worker that may wait for the disk; `done` comes in log_turn. */
 void log_submit(struct log *l, struct job *j);
 
 /* What is asked for by an operator. `done` is called in log_turn, once; the request is the caller's and stays where

@@ -146,16 +146,6 @@ void pool_submit(struct pool *p, struct job *j)
     pthread_mutex_unlock(&p->lock);
 }
 
-size_t pool_n_waiting(struct pool *p, enum pool_lane lane)
-{
-    size_t n;
-
-    pthread_mutex_lock(&p->lock);
-    n = p->waiting[lane].n;
-    pthread_mutex_unlock(&p->lock);
-    return n;
-}
-
 /* ---- back on the engine's thread ---- */
 
 /* Calls `done` of all that is in the queue now; what they submit comes another time. */

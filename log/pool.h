@@ -47,6 +47,5 @@ bool pool_wait(struct pool *p);
 
 /* Without threads: runs one job of those waiting, the `pick`-th (modulo their number); false if there is none. */
 bool pool_step(struct pool *p, size_t pick);
-size_t pool_n_waiting(struct pool *p, enum pool_lane lane);
 
 #endif

@@ -31,15 +31,6 @@ enum {
 
 /* ---- struct sealed ---- */
 
-void sealed_copy(struct sealed *to, const struct sealed *from)
-{
-    *to = *from;
-    if (to->view != NULL)
-        view_ref(to->view);
-    if (to->deletes != NULL)
-        delset_ref(to->deletes);
-}
-
 void sealed_fini(struct sealed *s)
 {
     view_unref(s->view);

@@ -19,8 +19,7 @@ struct sealed {
     struct id last;  /* no sealed entry has a larger ID, or none that is of interest has */
 };
 
-void sealed_copy(struct sealed *to, const struct sealed *from); /* takes references */
-void sealed_fini(struct sealed *s);                             /* gives them back */
+void sealed_fini(struct sealed *s); /* gives its references back */
 
 /* ---- what is missing in memory ---- */
 

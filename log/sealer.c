@@ -12,7 +12,7 @@
  * both or from neither (sealer_count). After all streams the part is given back.
  *
  * A failure before `names` discards the file and tries again later; the part stays, so nothing is lost but time. On
- * a full disk the reserve makes room for one seal (keeper.c).
+ * a full disk the reserve makes room for one seal (clerk.c).
  */
 #include "log/sealer.h"
 

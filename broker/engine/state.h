@@ -117,14 +117,6 @@ static inline const struct stream_settings *stream_settings(const struct stream 
     return stream_more(st)->settings == NULL ? &STREAM_SETTINGS_NONE : st->more->settings;
 }
 
-/* The stream's own value of a setting, or `other`, the configuration's. */
-static inline uint64_t stream_setting(const struct stream *st, enum record_setting tag,
-                                      uint64_t other)
-{
-    const struct stream_settings *x = stream_settings(st);
-    return x->set >> tag & 1 ? x->values[tag] : other;
-}
-
 /* How many entries live in segments only. */
 static inline uint64_t stream_n_sealed(const struct stream *st)
 {
