@@ -361,25 +361,10 @@ void crash_points(const struct crash_options *o, struct crash_result *out)
     life_fini(&l);
 }
 
-enum { ERRORS_JUDGED = 12 };
-
 /* ---- T4 ---------------------------------------------------------------------------------------- */
 
-/* Images are judged at the first operations after the fault: before it, the life is that of T2. */
-static bool errors_wants(const struct judge *j, const struct simio_op *op)
-{
-    return op->number > j->from && op->number - j->from <= ERRORS_JUDGED;
-}
-
-struct fault {
-    const char *name;
-    enum simio_fault fault;
-    uint64_t n_times;
-    enum simio_mode after;
-};
-
 /* One life with the fault at operation `number`; false once no operation has that number. */
-static bool errors_once(const struct crash_options *o, const struct fault *f, uint64_t number,
+static bool errors_once(const struct crash_options *o, const struct judge_fault *f, uint64_t number,
                         struct crash_result *out)
 {
     struct life l;
@@ -392,7 +377,7 @@ static bool errors_once(const struct crash_options *o, const struct fault *f, ui
     l.after = f->after;
     l.judge.modes = 1u << SIMIO_PREFIX;
     l.judge.max_variants = 1;
-    l.judge.wants = errors_wants;
+    l.judge.wants = judge_wants_after_fault;
     l.judge.from = number;
     simio_set_hook(l.w.disk, judge_on_op, &l.judge);
     simio_fault_at(l.w.disk, number, f->n_times, f->fault);
@@ -409,7 +394,7 @@ static bool errors_once(const struct crash_options *o, const struct fault *f, ui
 
 void crash_errors(const struct crash_options *o, struct crash_result *out)
 {
-    static const struct fault faults[] = {
+    static const struct judge_fault faults[] = {
         { "EIO, then a kill", SIMIO_EIO, 1, SIMIO_KILL },
         { "EIO, then a power cut", SIMIO_EIO, 1, SIMIO_MIXED },
         { "ENOSPC", SIMIO_ENOSPC, 1, SIMIO_KILL },

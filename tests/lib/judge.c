@@ -235,3 +235,10 @@ void judge_on_op(void *ctx, const struct simio_op *op)
              simio_kind_name(op->kind), op->path);
     judge_now(j);
 }
+
+enum { JUDGE_AFTER_FAULT = 12 }; /* operations */
+
+bool judge_wants_after_fault(const struct judge *j, const struct simio_op *op)
+{
+    return op->number > j->from && op->number - j->from <= JUDGE_AFTER_FAULT;
+}

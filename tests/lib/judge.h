@@ -50,6 +50,18 @@ struct judge {
 /* A simio_hook with a struct judge. */
 void judge_on_op(void *ctx, const struct simio_op *op);
 void judge_now(struct judge *j);
+
+/* A fault in the middle of a life, and how the life ends after it. */
+struct judge_fault {
+    const char *name;
+    enum simio_fault fault;
+    uint64_t n_times;
+    enum simio_mode after;
+};
+/* A judge's `wants`: the first operations behind `from`, where the fault was. Before it, the life is one without faults,
+ * which others judge. */
+bool judge_wants_after_fault(const struct judge *j, const struct simio_op *op);
+
 /* To be called when what was appended and not found becomes something else: after each start. */
 void judge_forget(struct judge *j);
 
