@@ -40,7 +40,9 @@ enum record_setting {
     SETTING_RETENTION_LEN = 3,   /* entries; 0: no limit */
     SETTING_CODEC = 4,           /* enum log_codec << 8 | level */
     SETTING_DURABILITY = 5,      /* enum log_class */
-    SETTING_COUNT = 6
+    SETTING_RETENTION_ACKED = 6, /* 1: what groups have not acknowledged stays */
+    SETTING_RETENTION_ACKED_MAX_AGE = 7, /* ms, for which it does; 0: no limit */
+    SETTING_COUNT = 8
 };
 
 enum record_reason { REASON_DEL = 0, REASON_EXPIRE = 1, REASON_EVICT = 2 };

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "broker/engine/dict.h"
-#include "broker/engine/siphash.h"
+#include "log/dict.h"
+#include "log/siphash.h"
 #include "tests/lib/random.h"
 
 enum { NAMES = 20000 };

@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include "broker/config.h"
 #include "broker/engine/client.h"
-#include "broker/engine/dict.h"
+#include "log/dict.h"
 #include "broker/engine/reply.h"
 
 struct blocking_link { /* one waiter in the list of one of its keys */

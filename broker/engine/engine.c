@@ -247,6 +247,8 @@ size_t engine_bound(const struct command *command, const struct slice *argv, siz
         bytes += argv[i].n;
     for (int i = command->first_key; i > 0 && i <= last && (size_t)i < argc; i += command->key_step)
         bytes += argv[i].n + ENGINE_RESERVE_KEY; /* of a record that says that it is gone */
+    if (command->bound != NULL)
+        bytes += command->bound(argv, argc);
     return bytes;
 }
 

@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "broker/config.h"
-#include "broker/engine/dict.h"
+#include "groups/groups.h"
+#include "log/dict.h"
 #include "log/err.h"
 #include "log/id.h"
 #include "log/delset.h"
@@ -60,6 +61,7 @@ struct stream_more {
     struct delset *deletes; /* entries at or above the floor that are gone */
     struct stream_idmp *idmp;
     struct stream_settings *settings;
+    struct groups *groups; /* NULL: none */
 };
 
 /* Entries are in segments, in the tail, or in both until `sealed` has been told; those that live count once. */

@@ -3,8 +3,8 @@
  *
  * Nodes are embedded in what they name and belong to the caller. Scanning promises what SCAN promises:
  * whatever is there from the first call to the last is seen at least once. */
-#ifndef BROKER_ENGINE_DICT_H
-#define BROKER_ENGINE_DICT_H
+#ifndef LOG_DICT_H
+#define LOG_DICT_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* siphash.c - see siphash.h. Four words of state; each 8 bytes of input are mixed in by one round, the
  * last 0 to 7 together with the length, then three rounds finish. */
-#include "broker/engine/siphash.h"
+#include "log/siphash.h"
 #include "log/bytes.h"
 
 struct sip {

@@ -18,10 +18,10 @@
  *   D2  A node's hash is that of its name, so a name is compared only where all 64 bits are equal.
  *   D3  n is the number of nodes; tables[1] is there exactly while rehash >= 0.
  */
-#include "broker/engine/dict.h"
+#include "log/dict.h"
 #include <assert.h>
 #include <stdlib.h>
-#include "broker/engine/siphash.h"
+#include "log/siphash.h"
 
 enum {
     DICT_MOVES = 2,  /* buckets that an add or a remove moves */

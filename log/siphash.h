@@ -2,8 +2,8 @@
  *
  * By Jean-Philippe Aumasson and Daniel J. Bernstein (https://cr.yp.to/siphash/siphash-20120918.pdf), with
  * one round a word and three at the end. */
-#ifndef BROKER_ENGINE_SIPHASH_H
-#define BROKER_ENGINE_SIPHASH_H
+#ifndef LOG_SIPHASH_H
+#define LOG_SIPHASH_H
 #include <stddef.h>
 #include <stdint.h>
 
