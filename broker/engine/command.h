@@ -92,7 +92,8 @@ struct command {
 
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
 extern const struct command connection_commands[], server_commands[], key_commands[],
-    stream_commands[], transaction_commands[], beck_commands[];
+    stream_commands[], xgroup_commands[], xreadgroup_commands[], xack_commands[], xdlq_commands[],
+    transaction_commands[], beck_commands[];
 
 /* The command of that name in any case, or NULL. Constant time; called once for each request. */
 const struct command *command_find(struct slice name);

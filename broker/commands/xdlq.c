@@ -1,0 +1,8 @@
+/*
+ * xdlq.c - XDLQ.
+ */
+#include "broker/engine/command.h"
+
+const struct command xdlq_commands[] = {
+    { .name = NULL },
+};

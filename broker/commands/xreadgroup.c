@@ -1,0 +1,8 @@
+/*
+ * xreadgroup.c - XREADGROUP.
+ */
+#include "broker/engine/command.h"
+
+const struct command xreadgroup_commands[] = {
+    { .name = NULL },
+};
