@@ -30,17 +30,29 @@ enum record_type {
                            * if n_left is 0; what is left in the stream */
     RECORD_SETTINGS = 14, /* oid, n, n times (tag, value + 1, or 0: as the configuration says): enum
                            * record_setting; those not named keep their value */
+    /* Of consumer groups (groups/journal.h); a gid is the LSN of the record that made the group. What follows is about
+     * the group oid, gid: */
+    RECORD_GROUP = 15,          /* a new group with that name; its gid is this LSN */
+    RECORD_GROUP_DROP = 16,     /* it is gone */
+    RECORD_GROUP_POSITION = 17, /* where it has got to */
+    RECORD_GROUP_OPTIONS = 18,  /* some of its options */
+    RECORD_CONSUMER = 19,       /* a new consumer */
+    RECORD_CONSUMER_DROP = 20,  /* a consumer is gone */
+    RECORD_DELIVER = 21,        /* new entries are handed out */
+    RECORD_PENDING = 22,        /* entries are pending in that way */
+    RECORD_ACK = 23,            /* entries are not pending any more */
+    RECORD_UNREF = 24,          /* oid, id first: nor those below it, in any group of the stream */
     RECORD_IGNORABLE = 0x80
 };
 
 /* What RECORD_SETTINGS sets. A number is never changed or reused; an unknown tag is refused. */
 enum record_setting {
-    SETTING_RETENTION_AGE = 1,   /* ms; 0: no limit */
-    SETTING_RETENTION_BYTES = 2, /* 0: no limit */
-    SETTING_RETENTION_LEN = 3,   /* entries; 0: no limit */
-    SETTING_CODEC = 4,           /* enum log_codec << 8 | level */
-    SETTING_DURABILITY = 5,      /* enum log_class */
-    SETTING_RETENTION_ACKED = 6, /* 1: what groups have not acknowledged stays */
+    SETTING_RETENTION_AGE = 1,           /* ms; 0: no limit */
+    SETTING_RETENTION_BYTES = 2,         /* 0: no limit */
+    SETTING_RETENTION_LEN = 3,           /* entries; 0: no limit */
+    SETTING_CODEC = 4,                   /* enum log_codec << 8 | level */
+    SETTING_DURABILITY = 5,              /* enum log_class */
+    SETTING_RETENTION_ACKED = 6,         /* 1: what groups have not acknowledged stays */
     SETTING_RETENTION_ACKED_MAX_AGE = 7, /* ms, for which it does; 0: no limit */
     SETTING_COUNT = 8
 };
