@@ -177,16 +177,6 @@ static bool xadd_choose_id(struct engine *e, struct client *c, const struct xadd
 
 /* ---- the records ---- */
 
-static void xadd_create(struct engine *e, struct client *c, struct stream *st, struct slice key)
-{
-    size_t len = varint_size((uint64_t)c->db) + slice_size(key);
-    uint64_t lsn;
-    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_STREAM, len, &lsn);
-
-    slice_put(varint_put(p, (uint64_t)c->db), key);
-    state_add_stream(&e->state, st, lsn, c->db);
-}
-
 static void xadd_append(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
                         struct id id)
 {
@@ -288,7 +278,7 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
         return rc;
     }
     if (created)
-        xadd_create(e, c, st, x->key);
+        engine_add_stream(e, c, st, c->db, x->key);
     if (x->idmp == XADD_IDMP_NONE)
         xadd_append(e, c, x, st, id);
     else

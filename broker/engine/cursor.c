@@ -10,6 +10,7 @@
  * what was really missing.
  */
 #include "broker/engine/cursor.h"
+#include <inttypes.h>
 #include "broker/engine/cold.h"
 #include "log/entry.h"
 
@@ -178,4 +179,59 @@ int cursor_top_id(struct engine *e, const struct stream *st, enum cursor_mode mo
                   struct wants *wants, struct id *out, struct err *err)
 {
     return cursor_edge_id(e, st, mode, wants, true, out, err);
+}
+
+/* ---- counting ---- */
+
+static uint64_t cursor_count_tail(const struct stream *st, struct id from, struct id to)
+{
+    struct stream_pos first = stream_index_seek(st->tail, from);
+    struct stream_pos end =
+        id_next(&to) ? stream_index_seek(st->tail, to) : stream_index_end(st->tail);
+
+    return stream_index_between(st->tail, first, end);
+}
+
+static int cursor_count_sealed(struct cursor *c, struct id from, struct id to, uint64_t *out,
+                               struct err *e)
+{
+    uint64_t n = 0, bytes;
+    int rc = OK;
+
+    if (c->has_sealed) {
+        do
+            rc = reader_count(&c->reader, from, to, UINT64_MAX, &n, &bytes, e);
+        while (cursor_goes_on(c, rc));
+    }
+    if (rc == OK && n > stream_n_sealed(c->st))
+        rc = err_set(e, ERR_CORRUPT,
+                     "stream %" PRIu64 " has more entries in segments than it counts",
+                     c->st->object.oid);
+    if (rc == OK)
+        *out = n;
+    return rc;
+}
+
+int cursor_count(struct engine *e, const struct stream *st, struct id from, struct id to,
+                 enum cursor_mode mode, struct wants *wants, uint64_t *out, struct err *err)
+{
+    bool whole = id_cmp(from, stream_floor(st)) <= 0 && id_cmp(to, st->sealed_last) >= 0;
+    uint64_t n = 0;
+    struct cursor c;
+    int rc = OK;
+
+    if (id_cmp(from, to) > 0) {
+        *out = 0;
+        return OK;
+    }
+    if (whole) {
+        n = stream_n_sealed(st);
+    } else if (stream_n_sealed(st) > 0 && id_cmp(from, st->sealed_last) <= 0) {
+        cursor_open(&c, e, st, mode, wants);
+        rc = cursor_count_sealed(&c, from, to, &n, err);
+        cursor_close(&c);
+    }
+    if (rc == OK)
+        *out = n + cursor_count_tail(st, from, to);
+    return rc;
 }

@@ -49,4 +49,10 @@ must_check int cursor_first_id(struct engine *e, const struct stream *st, enum c
 must_check int cursor_top_id(struct engine *e, const struct stream *st, enum cursor_mode mode,
                              struct wants *wants, struct id *out, struct err *err);
 
+/* How many entries live in [from, to]. What segments have of them is counted as reader_count does, mostly by the index; nothing is
+ * read if the stream's own numbers tell. Errors as above. */
+must_check int cursor_count(struct engine *e, const struct stream *st, struct id from, struct id to,
+                            enum cursor_mode mode, struct wants *wants, uint64_t *out,
+                            struct err *err);
+
 #endif

@@ -609,6 +609,17 @@ uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, 
     return body;
 }
 
+void engine_add_stream(struct engine *e, struct client *c, struct stream *st, int db,
+                       struct slice name)
+{
+    size_t len = varint_size((uint64_t)db) + slice_size(name);
+    uint64_t lsn;
+    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_STREAM, len, &lsn);
+
+    slice_put(varint_put(p, (uint64_t)db), name);
+    state_add_stream(&e->state, st, lsn, db);
+}
+
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
 {
     struct object *o = state_find(&e->state, c->db, key);

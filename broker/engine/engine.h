@@ -138,6 +138,11 @@ uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum lo
 uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, uint8_t type,
                           size_t len, uint64_t *out_lsn);
 
+/* Makes a reserved stream (state_reserve_stream) the one of that name, by a record; nothing of that name is there. The caller
+ * calls engine_key_changed. */
+void engine_add_stream(struct engine *e, struct client *c, struct stream *st, int db,
+                       struct slice name);
+
 /* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key);
