@@ -74,8 +74,8 @@ struct group {
     uint64_t alarm_ms;      /* engine/redelivery.c: when it is to be looked at; UINT64_MAX: not */
     uint64_t claim_idle_ms; /* the least min-idle of connections that block with CLAIM */
     uint32_t n_claiming;    /* those connections */
-    uint32_t digested;      /* engine/digest.c */
     void *loading;          /* commands/xreadgroup.c: what is being read for it, or NULL */
+    struct group *next;     /* of those that were dropped: engine/state.c */
 };
 
 /* A group with a name and nothing else, gid 0. `hash_key` (16 bytes) is borrowed. Errors: ERR_NOMEM. */
@@ -178,6 +178,8 @@ void group_entries_removed(struct group *g, const struct id *ids, size_t n);
 void group_entries_cut(struct group *g, struct id first, uint64_t n_cut, bool all);
 /* Pending entries below `first` are forgotten: XTRIM DELREF. */
 void group_forget_below(struct group *g, struct id first);
+/* See groups_begin_anew. */
+void group_begin_anew(struct group *g);
 
 /* ---- time ---- */
 

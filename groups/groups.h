@@ -37,7 +37,11 @@ void groups_take(struct groups *gs, struct group *g);
 void groups_entry_added(struct groups *gs, struct id id, uint64_t lsn);
 void groups_entries_removed(struct groups *gs, const struct id *ids, size_t n, uint64_t lsn);
 void groups_entries_cut(struct groups *gs, struct id first, uint64_t n_cut, bool all, uint64_t lsn);
+/* They are pending or parked in no group any more (strictly ascending): DELREF. */
+void groups_forget(struct groups *gs, const struct id *ids, size_t n, uint64_t lsn);
 void groups_forget_below(struct groups *gs, struct id first, uint64_t lsn);
+/* The stream, empty, begins anew: IDs that it had may come again. What is pending of them stays deleted until it does. */
+void groups_begin_anew(struct groups *gs, uint64_t lsn);
 
 /* ---- ACKED ---- */
 

@@ -46,7 +46,7 @@ uint8_t *journal_deliver_put(uint8_t *p, struct journal_to to, const struct grou
 /* RECORD_PENDING */
 size_t journal_change_size(struct journal_to to, const struct group_change *x);
 uint8_t *journal_change_put(uint8_t *p, struct journal_to to, const struct group_change *x);
-/* RECORD_ACK: IDs strictly ascending */
+/* RECORD_ACK: IDs strictly ascending; gid 0: in every group of the stream, as groups_forget does */
 size_t journal_ack_size(struct journal_to to, const struct id *ids, size_t n);
 uint8_t *journal_ack_put(uint8_t *p, struct journal_to to, const struct id *ids, size_t n);
 /* RECORD_UNREF */
@@ -55,7 +55,8 @@ uint8_t *journal_unref_put(uint8_t *p, uint64_t oid, struct id first);
 
 /* Applies one of those records to the groups of the stream that its oid named; [p, end) is the body behind the oid. *gs may
  * be NULL and is made if need be; a dropped group is put into *dropped for the caller to free. `end_lsn`: of the checkpoint;
- * groups and consumers that are not known are no error up to there, they were gone when it was made.
+ * groups and consumers that are not known are no error up to there, they were gone when it was made; nor is a group whose name
+ * one with a larger gid has already.
  * Errors: ERR_CORRUPT (what does not fit), ERR_NOMEM. */
 must_check int journal_apply(struct groups **gs, const uint8_t hash_key[16], uint8_t type,
                              uint64_t lsn, const uint8_t *p, const uint8_t *end, uint64_t end_lsn,
@@ -72,8 +73,9 @@ enum { JOURNAL_SAVED_MAX = JOURNAL_ID_MAX + 2 * VARINT_MAX + 4 };
 uint8_t *journal_save_pending(uint8_t *p, const struct group *g, struct id *from, size_t n,
                               bool *more);
 
-/* Reads what those wrote; *p is moved behind it. A group that is there already (a later copy) is read and not added.
- * Errors: ERR_CORRUPT (a text that says what), ERR_NOMEM. */
+/* Reads what those wrote; *p is moved behind it. A group that is there already (a later copy) is read and not added. Of two
+ * with the same name the one with the larger gid stays: the other one was dropped while the checkpoint was written.
+ * Pending entries of an unknown group are read and forgotten. Errors: ERR_CORRUPT (a text that says what), ERR_NOMEM. */
 must_check int journal_load_group(struct groups **gs, const uint8_t hash_key[16], uint64_t as_of,
                                   const uint8_t **p, const uint8_t *end, struct err *e);
 must_check int journal_load_pending(struct groups *gs, const uint8_t **p, const uint8_t *end,

@@ -67,6 +67,8 @@ bool pel_get(const struct pel *p, struct id id, struct pel_entry *out);
 bool pel_mark_gone(struct pel *p, struct id id);
 /* All entries below `first` have, those to come too. */
 void pel_mark_gone_below(struct pel *p, struct id first);
+/* What has that mark keeps it, but entries to come below are not gone. */
+void pel_begin_anew(struct pel *p);
 
 /* A consumer leaves. What it holds is removed, or nacked by nobody with that time_ms; returns how many that were. Nacked
  * entries that it had last are nobody's. O(pages that may have it). */
