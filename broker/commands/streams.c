@@ -111,6 +111,24 @@ void streams_bad_id(struct client *c)
     reply_error(c, "ERR Invalid stream ID specified as stream command argument");
 }
 
+bool streams_parse_bound(struct client *c, struct slice text, bool is_end, struct id *out)
+{
+    bool exclusive = text.n > 1 && text.p[0] == '(';
+    uint64_t missing_seq = is_end ? UINT64_MAX : 0;
+    bool ok = exclusive ? streams_parse_id(slice_of(text.p + 1, text.n - 1), missing_seq, out)
+                        : streams_parse_id_or_end(text, missing_seq, out);
+
+    if (!ok) {
+        streams_bad_id(c);
+        return false;
+    }
+    if (exclusive && !(is_end ? id_prev(out) : id_next(out))) {
+        reply_error(c, "ERR invalid %s ID for the interval", is_end ? "end" : "start");
+        return false;
+    }
+    return true;
+}
+
 /* ---- entries as replies ---- */
 
 /* Free space of the output, held in registers: written up to `p`, has room up to `end`. */

@@ -24,6 +24,10 @@ must_check bool streams_parse_id(struct slice text, uint64_t missing_seq, struct
 must_check bool streams_parse_id_or_end(struct slice text, uint64_t missing_seq, struct id *out);
 void streams_bad_id(struct client *c); /* the error for both */
 
+/* A bound of a range: an ID, "-", "+", or "(" and an ID for what lies behind (before) it. False: an error has been replied. */
+must_check bool streams_parse_bound(struct client *c, struct slice text, bool is_end,
+                                    struct id *out);
+
 /* Positions of the first and behind the last entry with from <= ID <= to. */
 struct streams_span {
     struct stream_pos from, to;

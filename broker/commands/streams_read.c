@@ -36,25 +36,6 @@ void streams_xlen(struct engine *e, struct client *c, const struct slice *argv, 
 
 /* ---- XRANGE and XREVRANGE ---- */
 
-/* A bound: an ID, "-", "+", or "(" and an ID for what lies behind (before) it. */
-static bool range_parse(struct client *c, struct slice text, bool is_end, struct id *out)
-{
-    bool exclusive = text.n > 1 && text.p[0] == '(';
-    uint64_t missing_seq = is_end ? UINT64_MAX : 0;
-    bool ok = exclusive ? streams_parse_id(slice_of(text.p + 1, text.n - 1), missing_seq, out)
-                        : streams_parse_id_or_end(text, missing_seq, out);
-
-    if (!ok) {
-        streams_bad_id(c);
-        return false;
-    }
-    if (exclusive && !(is_end ? id_prev(out) : id_next(out))) {
-        reply_error(c, "ERR invalid %s ID for the interval", is_end ? "end" : "start");
-        return false;
-    }
-    return true;
-}
-
 /* Reads [COUNT n] ...; -1: none was given. */
 static bool range_parse_count(struct client *c, const struct slice *argv, size_t argc,
                               int64_t *count)
@@ -193,8 +174,8 @@ static bool xrange_parse(struct client *c, const struct slice *argv, size_t argc
 {
     int64_t count;
 
-    if (!range_parse(c, argv[backwards ? 3 : 2], false, &q->from) ||
-        !range_parse(c, argv[backwards ? 2 : 3], true, &q->to) ||
+    if (!streams_parse_bound(c, argv[backwards ? 3 : 2], false, &q->from) ||
+        !streams_parse_bound(c, argv[backwards ? 2 : 3], true, &q->to) ||
         !range_parse_count(c, argv, argc, &count))
         return false;
     q->count = count < 0 ? UINT64_MAX : (uint64_t)count;
