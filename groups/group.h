@@ -30,6 +30,7 @@ struct consumer {
     uint64_t seen_ms;               /* the last command that named it, on the engine's clock */
     uint32_t n_waiting;             /* connections that block as this consumer */
     struct consumer *older, *newer; /* by when CONSUMERTTL has to look at it; engine/redelivery.c */
+    uint8_t listed;                 /* the same: in which list; 0: none */
 };
 
 /* What XGROUP CFGSET sets; zero, NULL or empty: not set. */
@@ -53,6 +54,16 @@ enum group_option { /* numbers in records: never changed or reused */
                     GROUP_OPTION_COUNT = 8
 };
 
+/* What engine/redelivery.c keeps of a group, besides its alarm and the list of consumers; zero at first. */
+struct group_chores {
+    struct consumer *late;   /* ring of consumers whose time has passed while they hold something */
+    uint32_t n_late, n_look; /* how many they are; of these, to be looked at again now */
+    uint64_t late_ms;        /* when they are at the latest */
+    uint64_t move_ms;        /* no dead entry is moved before; UINT64_MAX: one is being read */
+    struct id move_from;     /* the next one to be moved: those before could not be */
+    uint32_t complained;     /* bits of error codes that the operator has been told of */
+};
+
 struct group {
     uint64_t gid;         /* LSN of the record that made it; never reused */
     struct slice name;    /* owned */
@@ -71,6 +82,7 @@ struct group {
     uint64_t as_of; /* at a start: records up to this one are in it */
     uint64_t n_redelivered, n_dead_lettered; /* since the start */
     struct consumer *oldest, *newest;        /* see consumer.older */
+    struct group_chores chores;              /* engine/redelivery.c */
     uint64_t alarm_ms;      /* engine/redelivery.c: when it is to be looked at; UINT64_MAX: not */
     uint64_t claim_idle_ms; /* the least min-idle of connections that block with CLAIM */
     uint32_t n_claiming;    /* those connections */

@@ -22,8 +22,18 @@ void redelivery_walk(struct engine *e);
 /* The group has changed, or who waits for it has: when to look at it next may have. Cheap. */
 void redelivery_changed(struct engine *e, struct stream *st, struct group *g);
 
-/* A command has named the consumer: its CONSUMERTTL begins anew. */
+/* The stream goes on under another oid. */
+void redelivery_began_anew(struct engine *e, struct stream *st);
+
+/* A command has named the consumer, or a connection that blocked as it does so no longer: its CONSUMERTTL begins anew. */
 void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struct consumer *c);
+/* The consumer is about to leave its group, which stays. */
+void redelivery_consumer_gone(struct group *g, struct consumer *c);
+/* When a command named it last, for who shows it: after a start this begins anew. */
+static inline uint64_t redelivery_seen_ms(const struct engine *e, const struct consumer *c)
+{
+    return c->seen_ms == 0 ? e->started_ms : c->seen_ms;
+}
 
 /* Right after the round's clock was set: what is due by it becomes ready, and readers of those keys are woken. */
 void redelivery_begin(struct engine *e);
@@ -38,6 +48,8 @@ struct redelivery_stats {
     uint64_t n_failed; /* moves that could not be read or logged, and are tried again */
     uint64_t n_consumers_expired;
 };
+/* Dead entries of the group have moved, n_gone of them without their fields. */
+void redelivery_count_moved(struct engine *e, struct group *g, uint64_t n, uint64_t n_gone);
 void redelivery_get_stats(const struct engine *e, struct redelivery_stats *out);
 
 /* NULL, or the name of the first invariant found broken. */
