@@ -17,13 +17,12 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "cli/json.h"
+#include "cli/event.h"
 #include "cli/output.h"
-#include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/when.h"
 
-enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 256 << 10, BLOCK_MS = 5000, ID_MAX = 64 };
+enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 256 << 10, BLOCK_MS = 5000 };
 
 struct consume_options {
     const char *from, *field;
@@ -36,145 +35,59 @@ struct consume {
     const struct consume_options *options;
     struct beck_slice stream;
     struct output out;
+    struct event_style style;
     struct progress progress;
-    char next[ID_MAX]; /* where reading goes on: "-", an ID, or "(" and the last ID that was read */
-    uint64_t page;     /* entries to ask for at once */
+    char next[EVENT_ID_MAX +
+              1];  /* where reading goes on: "-", an ID, or "(" and the last ID that was read */
+    uint64_t page; /* entries to ask for at once */
     uint64_t printed;
 };
 
-/* An entry is [id, [name, value, ...]]. */
-static bool consume_is_entry(const struct beck_reply *entry)
+/* Reads one entry of a page; false after a message if it is none. */
+static bool consume_entry(const struct consume *c, const struct beck_reply *r, struct event *out)
 {
-    const struct beck_reply *fields;
-
-    if (beck_reply_type(entry) != BECK_REPLY_ARRAY || beck_reply_count(entry) != 2)
-        return false;
-    fields = beck_reply_next(beck_reply_first(entry));
-    return beck_reply_type(beck_reply_first(entry)) == BECK_REPLY_STRING &&
-           beck_reply_string(beck_reply_first(entry)).n < ID_MAX - 1 &&
-           beck_reply_type(fields) == BECK_REPLY_ARRAY && beck_reply_count(fields) % 2 == 0;
-}
-
-static void consume_put_json(struct consume *c, struct beck_slice id,
-                             const struct beck_reply *fields)
-{
-    struct text *t = &c->out.text;
-    const struct beck_reply *at = beck_reply_first(fields);
-    const char *separator = "{";
-
-    if (c->options->with_id) {
-        text_put_str(t, "{\"_id\":\"");
-        text_put_slice(t, id);
-        text_put_char(t, '"');
-        separator = ",";
-    }
-    for (size_t n = beck_reply_count(fields); n > 0; n -= 2) {
-        const struct beck_reply *value = beck_reply_next(at);
-        text_put_char(t, *separator);
-        json_put_name(t, beck_reply_string(at));
-        text_put_char(t, ':');
-        json_put_value(t, beck_reply_string(value));
-        separator = ",";
-        at = n > 2 ? beck_reply_next(value) : at;
-    }
-    text_put(t, "}\n", 2);
-}
-
-static void consume_put_readable(struct consume *c, struct beck_slice id,
-                                 const struct beck_reply *fields)
-{
-    struct text *t = &c->out.text;
-    const struct beck_reply *at = beck_reply_first(fields);
-
-    text_put_slice(t, id);
-    for (size_t n = beck_reply_count(fields); n > 0; n -= 2) {
-        const struct beck_reply *value = beck_reply_next(at);
-        text_put_char(t, ' ');
-        print_word(t, beck_reply_string(at));
-        text_put_char(t, '=');
-        print_word(t, beck_reply_string(value));
-        at = n > 2 ? beck_reply_next(value) : at;
-    }
-    text_put_char(t, '\n');
-}
-
-/* One field's bytes as a line; entries without the field give none. */
-static void consume_put_field(struct consume *c, struct beck_slice id,
-                              const struct beck_reply *fields)
-{
-    const struct beck_reply *value = beck_reply_get(fields, c->options->field);
-
-    if (value == NULL)
-        return;
-    if (c->options->with_id) {
-        text_put_slice(&c->out.text, id);
-        text_put_char(&c->out.text, ' ');
-    }
-    text_put_slice(&c->out.text, beck_reply_string(value));
-    text_put_char(&c->out.text, '\n');
+    if (event_get(r, out) && out->fields != NULL)
+        return true;
+    cli_message(c->cli, "the server sent something that is no entry of a stream");
+    return false;
 }
 
 /* Prints an array of entries. EXIT_OK, or the status to end with. */
 static int consume_print(struct consume *c, const struct beck_reply *entries)
 {
-    const struct beck_reply *entry = beck_reply_first(entries);
+    const struct beck_reply *at = beck_reply_first(entries);
     int status = EXIT_OK;
 
     for (size_t n = beck_reply_count(entries); n > 0 && status == EXIT_OK; n--) {
-        const struct beck_reply *fields;
-        struct beck_slice id;
-        if (!consume_is_entry(entry)) {
-            cli_message(c->cli, "the server sent something that is no entry of a stream");
+        struct event entry;
+        if (!consume_entry(c, at, &entry))
             return EXIT_RUNTIME;
-        }
-        id = beck_reply_string(beck_reply_first(entry));
-        fields = beck_reply_next(beck_reply_first(entry));
-        if (c->options->field != NULL)
-            consume_put_field(c, id, fields);
-        else if (c->cli->globals.json)
-            consume_put_json(c, id, fields);
-        else
-            consume_put_readable(c, id, fields);
+        event_put(&c->out.text, &entry, &c->style);
         c->printed++;
         if (n > 1)
-            entry = beck_reply_next(entry);
+            at = beck_reply_next(at);
         status = output_flush_if_full(&c->out);
     }
     return status;
 }
 
-/* Bytes of all names and values of an entry. */
-static uint64_t consume_size(const struct beck_reply *entry)
-{
-    const struct beck_reply *fields = beck_reply_next(beck_reply_first(entry));
-    const struct beck_reply *at = beck_reply_first(fields);
-    uint64_t bytes = 0;
-
-    for (size_t n = beck_reply_count(fields); n > 0; n--) {
-        bytes += beck_reply_string(at).n;
-        at = n > 1 ? beck_reply_next(at) : at;
-    }
-    return bytes;
-}
-
 /* Goes on behind the last entry of a page, with a page size that suits it. False if it is none. */
 static bool consume_advance(struct consume *c, const struct beck_reply *entries)
 {
-    const struct beck_reply *entry = beck_reply_first(entries);
+    const struct beck_reply *at = beck_reply_first(entries);
     uint64_t n = beck_reply_count(entries), bytes = 0, suits;
+    struct event entry = { 0 };
 
     for (uint64_t i = 0; i < n; i++) {
         if (i > 0)
-            entry = beck_reply_next(entry);
-        if (!consume_is_entry(entry)) {
-            cli_message(c->cli, "the server sent something that is no entry of a stream");
+            at = beck_reply_next(at);
+        if (!consume_entry(c, at, &entry))
             return false;
-        }
-        bytes += consume_size(entry);
+        bytes += event_bytes(&entry);
     }
     suits = PAGE_BYTES / (bytes / n + 1);
     c->page = suits > PAGE_MAX ? PAGE_MAX : suits > 0 ? suits : 1;
-    snprintf(c->next, sizeof c->next, "(%s", beck_reply_string(beck_reply_first(entry)).p);
+    snprintf(c->next, sizeof c->next, "(%s", entry.id.p);
     return true;
 }
 
@@ -426,6 +339,9 @@ static int consume_run(struct cli *cli, const void *options, int argc, char **ar
 
     (void)argc;
     c.stream = beck_str(argv[0]);
+    c.style.json = cli->globals.json;
+    c.style.with_id = c.options->with_id;
+    c.style.field = c.options->field;
     if (!when_parse(c.options->from, &from))
         return cli_usage(
             cli,

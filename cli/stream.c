@@ -1,60 +1,19 @@
 /*
  * stream.c - `beck stream ls|info|rm`: which streams there are, what they hold, and away with them.
  *
- * ls walks the keyspace with SCAN TYPE stream, asks XINFO STREAM for a page of names at a time in
- * one pipeline, and prints as it goes. A stream that is deleted meanwhile is left out. rm looks at
+ * ls asks XINFO STREAM for a page of names at a time in one pipeline, and prints as it goes. A stream that is deleted meanwhile is left out. rm looks at
  * the type first, so that it never removes what is no stream.
  */
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/json.h"
+#include "cli/names.h"
 #include "cli/output.h"
 #include "cli/print.h"
 
 /* ---- ls ---- */
-
-struct stream_names {
-    struct text
-        bytes;    /* the names behind each other, since a reply lives only until the next one */
-    size_t *ends; /* where each ends in bytes */
-    size_t n, cap;
-};
-
-static void stream_names_fini(struct stream_names *names)
-{
-    text_fini(&names->bytes);
-    free(names->ends);
-}
-
-static struct beck_slice stream_names_at(const struct stream_names *names, size_t i)
-{
-    size_t from = i > 0 ? names->ends[i - 1] : 0;
-
-    return beck_bytes(names->bytes.p + from, names->ends[i] - from);
-}
-
-/* Takes over the names of one page of SCAN. */
-static void stream_names_take(struct stream_names *names, const struct beck_reply *page)
-{
-    const struct beck_reply *at = beck_reply_first(page);
-    struct text ends = { (char *)names->ends, 0, names->cap * sizeof *names->ends };
-
-    names->bytes.n = 0;
-    names->n = beck_reply_count(page);
-    text_room(&ends, (names->n + 1) * sizeof *names->ends);
-    text_room(&names->bytes, 1);
-    names->ends = (size_t *)(void *)ends.p;
-    names->cap = ends.cap / sizeof *names->ends;
-    for (size_t i = 0; i < names->n; i++) {
-        text_put_slice(&names->bytes, beck_reply_string(at));
-        names->ends[i] = names->bytes.n;
-        at = i + 1 < names->n ? beck_reply_next(at) : at;
-    }
-}
 
 static void stream_put_row(struct output *out, struct beck_slice name,
                            const struct beck_reply *info)
@@ -81,14 +40,20 @@ static void stream_put_row(struct output *out, struct beck_slice name,
                 groups != NULL ? (long long)beck_reply_integer(groups) : 0);
 }
 
+/* What `stream ls` works on. */
+struct stream_ls {
+    struct output out;
+    uint64_t n_rows;
+};
+
 /* Asks about all `names` at once and prints a row for each that is still there. */
-static int stream_ls_page(struct output *out, const struct stream_names *names, uint64_t *n_rows)
+static int stream_ls_page(void *context, const struct names *names)
 {
-    struct cli *cli = out->cli;
+    struct stream_ls *ls = context;
+    struct cli *cli = ls->out.cli;
 
     for (size_t i = 0; i < names->n; i++) {
-        struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"),
-                                     stream_names_at(names, i) };
+        struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"), names_at(names, i) };
         int rc = beck_client_append(cli->client, args, 3);
         if (rc != BECK_OK)
             return cli_fail(cli, rc, NULL);
@@ -99,58 +64,30 @@ static int stream_ls_page(struct output *out, const struct stream_names *names, 
         if (rc != BECK_OK && rc != BECK_ERR_SERVER)
             return cli_fail(cli, rc, NULL);
         if (rc == BECK_OK) {
-            ++*n_rows;
-            stream_put_row(out, stream_names_at(names, i), info);
+            ls->n_rows++;
+            stream_put_row(&ls->out, names_at(names, i), info);
         }
     }
-    return output_flush_if_full(out);
-}
-
-static int stream_ls_scan(struct output *out, const char *pattern, uint64_t *n_rows)
-{
-    struct stream_names names = { 0 };
-    char cursor[24] = "0";
-    int status = EXIT_OK;
-
-    do {
-        struct beck_slice args[] = { beck_str("SCAN"),   beck_str(cursor),  beck_str("TYPE"),
-                                     beck_str("stream"), beck_str("COUNT"), beck_str("1000"),
-                                     beck_str("MATCH"),  beck_str(pattern) };
-        const struct beck_reply *reply, *page;
-        int rc = cli_call(out->cli, args, 8, &reply);
-        if (rc != BECK_OK) {
-            status = cli_fail(out->cli, rc, NULL);
-            break;
-        }
-        page = beck_reply_at(reply, 1);
-        if (page == NULL)
-            break;
-        snprintf(cursor, sizeof cursor, "%s", beck_reply_string(beck_reply_at(reply, 0)).p);
-        stream_names_take(&names, page);
-        status = stream_ls_page(out, &names, n_rows);
-    } while (status == EXIT_OK && strcmp(cursor, "0") != 0);
-    stream_names_fini(&names);
-    return status;
+    return output_flush_if_full(&ls->out);
 }
 
 static int stream_ls_run(struct cli *cli, const void *options, int argc, char **argv)
 {
-    struct output out;
-    uint64_t n_rows = 0;
+    struct stream_ls ls = { 0 };
     int status = cli_connect(cli);
 
     (void)options;
     if (status != EXIT_OK)
         return status;
-    output_init(&out, cli);
+    output_init(&ls.out, cli);
     if (!cli->globals.json)
-        text_put_str(&out.text, "     ENTRIES  LAST ID                 STREAM\n");
-    status = stream_ls_scan(&out, argc > 0 ? argv[0] : "*", &n_rows);
+        text_put_str(&ls.out.text, "     ENTRIES  LAST ID                 STREAM\n");
+    status = names_scan(cli, argc > 0 ? argv[0] : "*", stream_ls_page, &ls);
     if (status == EXIT_OK)
-        status = output_flush(&out);
-    if (status == EXIT_OK && n_rows == 0)
+        status = output_flush(&ls.out);
+    if (status == EXIT_OK && ls.n_rows == 0)
         fputs("There are no such streams. Make one with: beck produce STREAM\n", stderr);
-    output_fini(&out);
+    output_fini(&ls.out);
     return status;
 }
 
