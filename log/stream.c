@@ -96,9 +96,9 @@ static size_t stream_chunk_bytes(size_t cap)
     return sizeof(struct stream_chunk) + cap * sizeof(const uint8_t *);
 }
 
-static bool stream_chunk_has_room(const struct stream_chunk *c)
+static bool stream_chunk_has_room(const struct stream_chunk *c, size_t n)
 {
-    return c->first + c->n < c->cap;
+    return c->first + c->n + n <= c->cap;
 }
 
 /* ---- memory ---- */
@@ -232,27 +232,29 @@ static int stream_array_new(struct stream_chunk *only, struct stream_array **out
     return OK;
 }
 
-static int stream_array_reserve(struct stream_memory *m, struct stream_array *a, struct err *e)
+/* A spare chunk is enough for whatever n. */
+static int stream_array_reserve(struct stream_memory *m, struct stream_array *a, size_t n,
+                                struct err *e)
 {
-    bool grown = false;
+    bool grown = a->n > 0;
     int rc = OK;
 
     if (a->spare != NULL)
         return OK;
-    if (a->n > 0) {
+    while (rc == OK && grown) {
         struct stream_chunk **last = &a->chunks[a->first + a->n - 1];
-        if (stream_chunk_has_room(*last))
+        if (stream_chunk_has_room(*last, n))
             return OK;
         rc = stream_chunk_grow(m, last, STREAM_CHUNK, &grown, e);
     }
-    if (rc == OK && !grown)
+    if (rc == OK)
         rc = stream_array_grow(a, e);
-    if (rc == OK && !grown)
+    if (rc == OK)
         rc = stream_chunk_new(m, STREAM_CHUNK, &a->spare, e);
     return rc;
 }
 
-int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struct err *e)
+int stream_index_reserve(struct stream_memory *m, struct stream_index **x, size_t n, struct err *e)
 {
     struct stream_chunk *only = (struct stream_chunk *)*x;
     struct stream_array *a = NULL;
@@ -262,10 +264,10 @@ int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struc
     if (only == NULL)
         rc = stream_chunk_new(m, STREAM_FIRST, &only, e);
     else if (only->head.is_array)
-        return stream_array_reserve(m, (struct stream_array *)*x, e);
-    else if (!stream_chunk_has_room(only))
+        return stream_array_reserve(m, (struct stream_array *)*x, n, e);
+    while (rc == OK && grown && !stream_chunk_has_room(only, n))
         rc = stream_chunk_grow(m, &only, STREAM_SMALL_MAX, &grown, e);
-    if (rc == OK)
+    if (only != NULL)
         *x = (struct stream_index *)only;
     if (rc != OK || grown)
         return rc;
@@ -273,7 +275,7 @@ int stream_index_reserve(struct stream_memory *m, struct stream_index **x, struc
     if (rc != OK)
         return rc;
     *x = (struct stream_index *)a;
-    return stream_array_reserve(m, a, e);
+    return stream_array_reserve(m, a, n, e);
 }
 
 void stream_index_append(struct stream_index *x, const uint8_t *entry)
@@ -283,14 +285,14 @@ void stream_index_append(struct stream_index *x, const uint8_t *entry)
                                 : a->n == 0 ? NULL
                                             : a->chunks[a->first + a->n - 1];
 
-    if (last == NULL || (a != NULL && !stream_chunk_has_room(last))) {
+    if (last == NULL || (a != NULL && !stream_chunk_has_room(last, 1))) {
         assert(a->spare != NULL); /* stream_index_reserve was called */
         last = a->spare;
         a->spare = NULL;
         assert(a->first + a->n < a->cap); /* X4 */
         a->chunks[a->first + a->n++] = last;
     }
-    assert(stream_chunk_has_room(last)); /* stream_index_reserve was called */
+    assert(stream_chunk_has_room(last, 1)); /* stream_index_reserve was called */
     last->at[last->first + last->n++] = entry;
     if (a != NULL)
         a->n_entries++;

@@ -32,9 +32,9 @@ struct stream_pos {
 
 void stream_index_free(struct stream_index *x); /* NULL is fine */
 
-/* Makes room for one more entry, so that the next append cannot fail; makes the index if *x is NULL. Errors:
- * ERR_NOMEM. */
-must_check int stream_index_reserve(struct stream_memory *m, struct stream_index **x,
+/* Makes room for n more entries (1..STREAM_CHUNK), so that the next n appends cannot fail; makes the index if *x is NULL.
+ * Errors: ERR_NOMEM. */
+must_check int stream_index_reserve(struct stream_memory *m, struct stream_index **x, size_t n,
                                     struct err *e);
 
 /* Adds an entry whose ID is larger than all; `entry` stays where it is while the index lives. */

@@ -38,15 +38,26 @@ static void model_free(struct model *m)
     free(m);
 }
 
-static void model_append(struct model *m, struct id id)
+static void model_reserve(struct model *m, size_t n)
+{
+    assert_int_equal(stream_index_reserve(&m->memory, &m->x, n, NULL), OK);
+}
+
+/* Room for it has been made. */
+static void model_append_reserved(struct model *m, struct id id)
 {
     struct slice strings[2] = { slice_str("f"), slice_str("v") };
     uint8_t *entry = m->bytes[m->n_made++];
 
     entry_put(entry, id, strings, 2);
-    assert_int_equal(stream_index_reserve(&m->memory, &m->x, NULL), OK);
     stream_index_append(m->x, entry);
     m->ids[m->n++] = m->last = id;
+}
+
+static void model_append(struct model *m, struct id id)
+{
+    model_reserve(m, 1);
+    model_append_reserved(m, id);
 }
 
 /* How many of the model's IDs are below `id`. */
@@ -133,12 +144,20 @@ static void check_positions(struct random *r, const struct model *m)
 
 static void step_append(struct random *r, struct model *m, size_t n)
 {
+    size_t reserved = 0;
+
     for (size_t i = 0; i < n && m->n_made < MODEL_MAX; i++) {
         struct id id = m->last;
 
+        if (reserved == 0) {
+            reserved = 1 + random_below(r, n < STREAM_CHUNK ? n : STREAM_CHUNK);
+            model_reserve(m, reserved);
+        }
+        reserved--;
+
         if (random_below(r, 2) == 0 || !id_next(&id))
             id = (struct id){ m->last.ms + 1 + random_below(r, 300), random_below(r, 2) };
-        model_append(m, id);
+        model_append_reserved(m, id);
     }
 }
 

@@ -258,7 +258,7 @@ static int xadd_prepare(struct engine *e, const struct xadd *x, struct stream *s
         rc = xadd_plan(e, x, st, id, NULL, cut, err);
     if (rc == OK && cut->n > 0)
         rc = trim_prepare(st, err);
-    return rc == OK ? stream_index_reserve(&e->state.tails, &st->tail, err) : rc;
+    return rc == OK ? stream_index_reserve(&e->state.tails, &st->tail, 1, err) : rc;
 }
 
 /* Adds the entry to `st`, or to a new stream if that is NULL. */

@@ -386,7 +386,7 @@ static int replay_index_entry(struct state *s, struct replay_record *in, struct 
         return replay_corrupt(in, "the entry's ID does not grow");
     if (id_cmp(id, st->last_id) > 0 || stream_n_sealed(st) == 0)
         return replay_corrupt(in, "the checkpoint does not have the entry");
-    rc = stream_index_reserve(&s->tails, &st->tail, in->e);
+    rc = stream_index_reserve(&s->tails, &st->tail, 1, in->e);
     if (rc == OK)
         stream_index_append(st->tail, in->p);
     return rc;
@@ -401,7 +401,7 @@ static int replay_add_entry(struct state *s, struct replay_record *in, struct st
     if (id_cmp(id, st->last_id) <= 0)
         return replay_corrupt(in, "the entry's ID does not grow");
     if (!in->r->sealed)
-        rc = stream_index_reserve(&s->tails, &st->tail, in->e);
+        rc = stream_index_reserve(&s->tails, &st->tail, 1, in->e);
     if (rc == OK)
         state_add_entry(s, st, id, in->r->sealed ? NULL : in->p, (size_t)(in->end - in->p));
     return rc;
