@@ -168,11 +168,12 @@ static inline uint8_t *streams_put_end(uint8_t *p)
 }
 
 /* "*2\r\n$15\r\n<id>\r\n": the ID's text is made in its place behind a length of two digits, which most have. */
-static inline uint8_t *streams_put_id(uint8_t *p, struct id id)
+static inline uint8_t *streams_put_id(uint8_t *p, struct id id, unsigned n_elements)
 {
     size_t n = id_format(id, (char *)p + 9);
 
     memcpy(p, "*2\r\n$", 5);
+    p[1] = (uint8_t)('0' + n_elements);
     if (n < 10)
         memmove(p + 8, p + 9, n);
     p = streams_put_end(streams_put_digits(p + 5, n));
@@ -200,6 +201,11 @@ static void streams_reply_slowly(struct client *c, const uint8_t *entry, uint64_
 
 void streams_reply_entry(struct client *c, const uint8_t *entry)
 {
+    streams_reply_entry_of(c, entry, 2);
+}
+
+void streams_reply_entry_of(struct client *c, const uint8_t *entry, unsigned n_elements)
+{
     struct streams_room r = { &c->out, NULL, NULL };
     uint64_t n_fields;
     struct slice s;
@@ -209,7 +215,7 @@ void streams_reply_entry(struct client *c, const uint8_t *entry)
     entry = entry_varint(entry, &n_fields);
     r.p = outbuf_reserve(r.out, STREAMS_ENTRY_HEAD);
     r.end = r.out->failed ? r.p + STREAMS_ENTRY_HEAD : r.out->end;
-    r.p = streams_put_id(r.p, id);
+    r.p = streams_put_id(r.p, id, n_elements);
     if (n_fields >= 500) { /* the head of the array of strings has more than three digits */
         outbuf_advance(r.out, r.p);
         reply_array(c, 2 * n_fields);

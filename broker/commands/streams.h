@@ -40,8 +40,10 @@ static inline bool streams_is_in_tail(const struct stream *st, struct id from)
     return stream_n_sealed(st) == 0 || id_cmp(from, st->sealed_last) > 0;
 }
 
-/* Replies the array [id, [field, value, ...]] of one entry, straight from its bytes. */
+/* Replies the array [id, [field, value, ...]] of one entry, straight from its bytes. The second one announces n_elements
+ * (2..9) and replies the first two of them. */
 void streams_reply_entry(struct client *c, const uint8_t *entry);
+void streams_reply_entry_of(struct client *c, const uint8_t *entry, unsigned n_elements);
 
 /* Replies an array of n entries from `from` on; the second one backwards, ending before `to`. */
 void streams_reply_entries(struct client *c, const struct stream *st, struct stream_pos from,

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include "broker/commands/streams.h"
 #include "broker/commands/streams_range.h"
+#include "broker/commands/streams_read.h"
 #include "broker/engine/args.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cursor.h"
@@ -233,16 +234,18 @@ void streams_xrevrange(struct engine *e, struct client *c, const struct slice *a
 enum { XREAD_KEYS_INLINE = 16 };
 
 struct xread {
-    uint64_t count, maxcount, maxsize; /* UINT64_MAX: no limit */
-    bool blocks;
-    uint64_t deadline_ms; /* of the engine's clock; UINT64_MAX: it blocks for ever */
-    size_t n;             /* streams */
+    struct streams_limits limits;
+    size_t n; /* streams */
     const struct slice *keys;
     struct id *after;        /* each stream's entries with a larger ID are wanted */
     struct range_seen *seen; /* what is known of each; NULL: nothing */
 };
 
-static bool xread_limit(struct client *c, struct slice word, struct slice value, uint64_t *out)
+const struct streams_limits STREAMS_LIMITS_NONE = {
+    .count = UINT64_MAX, .maxcount = UINT64_MAX, .maxsize = UINT64_MAX, .deadline_ms = UINT64_MAX
+};
+
+static bool limits_positive(struct client *c, struct slice value, const char *name, uint64_t *out)
 {
     int64_t n;
 
@@ -251,15 +254,14 @@ static bool xread_limit(struct client *c, struct slice word, struct slice value,
         return false;
     }
     if (n < 1) {
-        reply_error(c, "ERR %s must be positive",
-                    args_word(word, "maxcount") ? "MAXCOUNT" : "MAXSIZE");
+        reply_error(c, "ERR %s must be a positive integer", name);
         return false;
     }
     *out = (uint64_t)n;
     return true;
 }
 
-static bool xread_count(struct client *c, struct slice value, uint64_t *out)
+static bool limits_count(struct client *c, struct slice value, uint64_t *out)
 {
     int64_t n;
 
@@ -271,7 +273,8 @@ static bool xread_count(struct client *c, struct slice value, uint64_t *out)
     return true;
 }
 
-static bool xread_block(struct engine *e, struct client *c, struct slice value, struct xread *r)
+static bool limits_block(struct engine *e, struct client *c, struct slice value,
+                         struct streams_limits *l)
 {
     int64_t ms;
 
@@ -287,34 +290,61 @@ static bool xread_block(struct engine *e, struct client *c, struct slice value, 
         reply_error(c, "ERR timeout is out of range");
         return false;
     }
-    r->blocks = true;
-    r->deadline_ms = ms == 0 ? UINT64_MAX : e->now_ms + (uint64_t)ms;
+    l->blocks = true;
+    l->deadline_ms = ms == 0 ? UINT64_MAX : e->now_ms + (uint64_t)ms;
     return true;
+}
+
+int streams_limits_option(struct engine *e, struct client *c, struct slice word, struct slice value,
+                          struct streams_limits *l)
+{
+    bool ok;
+
+    if (args_word(word, "count"))
+        ok = limits_count(c, value, &l->count);
+    else if (args_word(word, "block"))
+        ok = limits_block(e, c, value, l);
+    else if (args_word(word, "maxcount"))
+        ok = limits_positive(c, value, "MAXCOUNT", &l->maxcount);
+    else if (args_word(word, "maxsize"))
+        ok = limits_positive(c, value, "MAXSIZE", &l->maxsize);
+    else
+        return 0;
+    return ok ? 1 : -1;
+}
+
+bool streams_limits_check(struct client *c, const struct streams_limits *l)
+{
+    if (l->maxcount == UINT64_MAX || l->count == UINT64_MAX || l->maxcount >= l->count)
+        return true;
+    reply_error(c, "ERR MAXCOUNT must be greater than or equal to COUNT");
+    return false;
 }
 
 /* Reads the option at argv[*i]; false if an error has been replied. */
 static bool xread_option(struct engine *e, struct client *c, const struct slice *argv, size_t argc,
                          size_t *i, struct xread *r)
 {
+    static const char *const of_groups[] = { "noack", "group",
+                                             "claim" }; /* the first has no value */
+    static const char *const shown[] = { "NOACK", "GROUP", "CLAIM" };
     struct slice word = argv[*i];
-    bool more = *i + 1 < argc, ok = false;
+    bool more = *i + 1 < argc;
+    int taken = more ? streams_limits_option(e, c, word, argv[*i + 1], &r->limits) : 0;
 
-    if (more && args_word(word, "count"))
-        ok = xread_count(c, argv[*i + 1], &r->count);
-    else if (more && args_word(word, "block"))
-        ok = xread_block(e, c, argv[*i + 1], r);
-    else if (more && args_word(word, "maxcount"))
-        ok = xread_limit(c, word, argv[*i + 1], &r->maxcount);
-    else if (more && args_word(word, "maxsize"))
-        ok = xread_limit(c, word, argv[*i + 1], &r->maxsize);
-    else if ((more && args_word(word, "group")) || args_word(word, "noack"))
+    *i += 2;
+    if (taken != 0)
+        return taken > 0;
+    for (size_t k = 0; k < sizeof of_groups / sizeof of_groups[0]; k++) {
+        if ((!more && k > 0) || !args_word(word, of_groups[k]))
+            continue;
         reply_error(c,
                     "ERR The %s option is only supported by XREADGROUP. You called XREAD instead.",
-                    args_word(word, "group") ? "GROUP" : "NOACK");
-    else
-        reply_syntax_error(c);
-    *i += 2;
-    return ok;
+                    shown[k]);
+        return false;
+    }
+    reply_syntax_error(c);
+    return false;
 }
 
 /* Where "STREAMS key [key ...] id [id ...]" has its first key; 0 if there is none. */
@@ -359,10 +389,8 @@ static bool xread_parse(struct engine *e, struct client *c, const struct slice *
                "must be specified.");
         return false;
     }
-    if (r->maxcount != UINT64_MAX && r->count != UINT64_MAX && r->maxcount < r->count) {
-        reply_error(c, "ERR MAXCOUNT must be greater than or equal to COUNT");
+    if (!streams_limits_check(c, &r->limits))
         return false;
-    }
     r->keys = argv + at;
     r->n = (argc - at) / 2;
     return true;
@@ -421,9 +449,10 @@ static const struct stream *xread_stream(const struct engine *e, const struct cl
 
 static struct range_budget xread_budget(const struct xread *r)
 {
-    return (struct range_budget){
-        .count = r->count, .entries = r->maxcount, .bytes = r->maxsize, .empty = true
-    };
+    return (struct range_budget){ .count = r->limits.count,
+                                  .entries = r->limits.maxcount,
+                                  .bytes = r->limits.maxsize,
+                                  .empty = true };
 }
 
 struct xread_part { /* what one stream gives, if that lies in its tail */
@@ -471,15 +500,15 @@ static struct xread_part xread_part(const struct engine *e, const struct client 
 
 enum xread_outcome { XREAD_NOTHING, XREAD_REPLIED, XREAD_ELSEWHERE };
 
-static void xread_put_head(struct client *c, size_t n_parts)
+void streams_reply_parts(struct client *c, size_t n)
 {
     if (c->proto >= 3)
-        reply_map(c, n_parts);
+        reply_map(c, n);
     else
-        reply_array(c, n_parts);
+        reply_array(c, n);
 }
 
-static void xread_put_key(struct client *c, struct slice key)
+void streams_reply_part(struct client *c, struct slice key)
 {
     if (c->proto < 3)
         reply_array(c, 2);
@@ -505,14 +534,14 @@ static enum xread_outcome xread_from_tails(struct engine *e, struct client *c,
         return XREAD_NOTHING;
     if (n_entries > RANGE_AT_ONCE_TAIL_MAX && !c->in_exec)
         return XREAD_ELSEWHERE;
-    xread_put_head(c, n_parts);
+    streams_reply_parts(c, n_parts);
     budget = xread_budget(r);
     for (size_t i = 0; i < r->n; i++) {
         struct xread_part part = xread_part(e, c, r, i, &budget);
 
         if (part.n == 0)
             continue;
-        xread_put_key(c, r->keys[i]);
+        streams_reply_part(c, r->keys[i]);
         streams_reply_entries(c, part.st, part.from, part.n);
     }
     return XREAD_REPLIED;
@@ -533,7 +562,7 @@ static int xread_collect(struct engine *e, struct client *c, const struct xread 
     rc = range_collect(e, c, &part, false, c->in_exec, budget, &collect, err);
     if (rc != OK || collect.n == 0)
         return rc;
-    xread_put_key(body, r->keys[i]);
+    streams_reply_part(body, r->keys[i]);
     reply_array(body, collect.n);
     outbuf_move(&body->out, &collect.out);
     *n_parts += 1;
@@ -556,7 +585,7 @@ static enum xread_outcome xread_at_once(struct engine *e, struct client *c, cons
             rc = ERR_TOO_BIG;
     }
     if (rc == OK && n_parts > 0) {
-        xread_put_head(c, n_parts);
+        streams_reply_parts(c, n_parts);
         outbuf_move(&c->out, &body.out);
     }
     outbuf_fini(&body.out);
@@ -667,7 +696,7 @@ static void xread_wait(struct engine *e, struct client *c, const struct xread *r
     struct xread *copy = xread_copy(r);
     struct blocking_wait wait = { .keys = r->keys,
                                   .n_keys = r->n,
-                                  .deadline_ms = r->deadline_ms,
+                                  .deadline_ms = r->limits.deadline_ms,
                                   .serve = xread_try,
                                   .release = free,
                                   .ctx = copy };
@@ -685,7 +714,7 @@ static void xread_run(struct engine *e, struct client *c, const struct xread *r)
 {
     if (xread_reply(e, c, r))
         return;
-    if (r->blocks && !c->in_exec)
+    if (r->limits.blocks && !c->in_exec)
         xread_wait(e, c, r);
     else
         reply_null_array(c);
@@ -705,13 +734,9 @@ static void xread_again(struct engine *e, struct client *c, void *ctx,
     free(r);
 }
 
-static const struct xread xread_defaults = {
-    .count = UINT64_MAX, .maxcount = UINT64_MAX, .maxsize = UINT64_MAX, .deadline_ms = UINT64_MAX
-};
-
 void streams_xread(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    struct xread r = xread_defaults;
+    struct xread r = { .limits = STREAMS_LIMITS_NONE };
     struct id few[XREAD_KEYS_INLINE];
     bool known = true;
 
@@ -734,7 +759,7 @@ void streams_xread(struct engine *e, struct client *c, const struct slice *argv,
 void streams_xread_prefault(struct engine *e, struct client *c, const struct slice *argv,
                             size_t argc, struct wants *wants)
 {
-    struct xread r = xread_defaults;
+    struct xread r = { .limits = STREAMS_LIMITS_NONE };
     struct id id;
 
     if (!xread_parse(e, c, argv, argc, &r))
@@ -749,7 +774,8 @@ void streams_xread_prefault(struct engine *e, struct client *c, const struct sli
             err_ignore(
                 cursor_top_id(e, st, CURSOR_RESIDENT, wants, &id, NULL)); /* the wants tell */
         else if (c->in_exec && streams_parse_id(text, 0, &id) && id_next(&id))
-            range_want(e, st, id, ID_MAX, r.count < r.maxcount ? r.count : r.maxcount, false,
-                       wants);
+            range_want(e, st, id, ID_MAX,
+                       r.limits.count < r.limits.maxcount ? r.limits.count : r.limits.maxcount,
+                       false, wants);
     }
 }
