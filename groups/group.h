@@ -61,6 +61,7 @@ struct group_chores {
     uint64_t late_ms;        /* when they are at the latest */
     uint64_t move_ms;        /* no dead entry is moved before; UINT64_MAX: one is being read */
     struct id move_from;     /* the next one to be moved: those before could not be */
+    bool move_singly;        /* each by itself, since some cannot be */
     uint32_t complained;     /* bits of error codes that the operator has been told of */
 };
 

@@ -155,11 +155,7 @@ static bool xadd_choose_id(struct engine *e, struct client *c, const struct xadd
         return false;
     }
     if (x->id_kind == XADD_ID_AUTO) {
-        id = (struct id){ e->now_ms, 0 };
-        if (id.ms <= last.ms) {
-            id = last;
-            id_next(&id);
-        }
+        engine_next_id(e, last, &id);
     } else if (x->id_kind == XADD_ID_AUTO_SEQ) {
         id.seq = 0;
         if (id.ms == last.ms)

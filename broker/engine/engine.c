@@ -620,6 +620,28 @@ void engine_add_stream(struct engine *e, struct client *c, struct stream *st, in
     state_add_stream(&e->state, st, lsn, db);
 }
 
+bool engine_next_id(const struct engine *e, struct id last, struct id *out)
+{
+    if (last.ms < e->now_ms) {
+        *out = (struct id){ e->now_ms, 0 };
+        return true;
+    }
+    *out = last;
+    return id_next(out);
+}
+
+void engine_add_entry(struct engine *e, struct client *c, struct stream *st, struct id id,
+                      struct slice body)
+{
+    size_t len = varint_size(st->object.oid) + id_size(id) + body.n;
+    uint64_t lsn;
+    uint8_t *p = engine_append_to(e, c, &st->object, RECORD_ENTRY, len, &lsn), *entry;
+
+    entry = varint_put(p, st->object.oid);
+    memcpy(id_put(entry, id), body.p, body.n);
+    state_add_entry(&e->state, st, id, entry, id_size(id) + body.n);
+}
+
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
 {
     struct object *o = state_find(&e->state, c->db, key);

@@ -23,11 +23,11 @@
 #include "log/log.h"
 
 struct io;
-struct cold;      /* who waits for what is not in memory; engine/cold.c */
-struct blocking;  /* who waits for which key; engine/blocking.c */
-struct retention; /* what is to be removed when; engine/retention.c */
+struct cold;       /* who waits for what is not in memory; engine/cold.c */
+struct blocking;   /* who waits for which key; engine/blocking.c */
+struct retention;  /* what is to be removed when; engine/retention.c */
 struct redelivery; /* what groups do when time passes; engine/redelivery.c */
-struct watching;  /* who watches which key; engine/transaction.c */
+struct watching;   /* who watches which key; engine/transaction.c */
 
 /* What the engine asks of the layer around it. Every function may be called inside engine_execute; none
  * calls back into the engine. */
@@ -144,6 +144,16 @@ uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, 
  * calls engine_key_changed. */
 void engine_add_stream(struct engine *e, struct client *c, struct stream *st, int db,
                        struct slice name);
+
+/* The ID that `*` gives in a stream whose last one is `last`; false if there are none left. */
+bool engine_next_id(const struct engine *e, struct id last, struct id *out);
+
+/* Appends an entry by a record: its ID, above all others, and `body`, what follows the ID in log/entry.h. Room has been made in
+ * the log, ENGINE_RESERVE_ENTRY and the body, and in the stream's tail. The caller calls retention_appended and
+ * engine_key_changed. */
+enum { ENGINE_RESERVE_ENTRY = 3 * VARINT_MAX + 16 };
+void engine_add_entry(struct engine *e, struct client *c, struct stream *st, struct id id,
+                      struct slice body);
 
 /* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */

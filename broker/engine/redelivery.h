@@ -53,6 +53,6 @@ void redelivery_count_moved(struct engine *e, struct group *g, uint64_t n, uint6
 void redelivery_get_stats(const struct engine *e, struct redelivery_stats *out);
 
 /* NULL, or the name of the first invariant found broken. */
-const char *redelivery_check(const struct engine *e);
+const char *redelivery_check(struct engine *e);
 
 #endif
