@@ -118,10 +118,10 @@ void rig_pass(struct rig *r, uint64_t ms)
 
 /* ---- commands ---- */
 
-static void rig_take(struct rig *r, size_t *n)
+static void rig_take(struct rig *r, struct client *c, size_t *n)
 {
     struct iovec iov[64];
-    int n_iov = outbuf_peek(&r->c.out, outbuf_end(&r->c.out), iov, 64);
+    int n_iov = outbuf_peek(&c->out, outbuf_end(&c->out), iov, 64);
     size_t taken = 0;
 
     for (int i = 0; i < n_iov; i++) {
@@ -131,38 +131,75 @@ static void rig_take(struct rig *r, size_t *n)
         taken += iov[i].iov_len;
     }
     r->text[*n] = '\0';
-    outbuf_consume(&r->c.out, taken);
+    outbuf_consume(&c->out, taken);
+}
+
+/* Has the words of the command executed by `c`, in a round. */
+static void rig_execute(struct rig *r, struct client *c, const char *format, va_list args)
+{
+    struct slice argv[RIG_WORDS_MAX];
+    char *text = NULL, *at;
+    size_t argc = 0;
+
+    assert_true(vasprintf(&text, format, args) > 0);
+    for (at = text; *at != '\0' && argc < RIG_WORDS_MAX; at += strspn(at, " ")) {
+        size_t n = strcspn(at, " ");
+        bool empty = n == 2 && at[0] == '"' && at[1] == '"';
+
+        argv[argc++] = slice_of(at, empty ? 0 : n);
+        at += n;
+    }
+    engine_round_begin(&r->e);
+    engine_execute(&r->e, c, argv, argc);
+    engine_round_end(&r->e);
+    free(text);
 }
 
 const char *rig_say(struct rig *r, const char *format, ...)
 {
-    struct slice argv[RIG_WORDS_MAX];
-    char *text = NULL, *at;
-    size_t argc = 0, n = 0;
+    size_t n = 0;
     va_list args;
-    int len;
 
     va_start(args, format);
-    len = vasprintf(&text, format, args);
+    rig_execute(r, &r->c, format, args);
     va_end(args);
-    assert_true(len > 0);
-    for (at = text; *at != '\0' && argc < RIG_WORDS_MAX; at += strspn(at, " ")) {
-        argv[argc++] = slice_of(at, strcspn(at, " "));
-        at += strcspn(at, " ");
-    }
-    engine_round_begin(&r->e);
-    engine_execute(&r->e, &r->c, argv, argc);
-    engine_round_end(&r->e);
-    free(text);
-    rig_take(r, &n);
+    rig_take(r, &r->c, &n);
     for (int i = 0; (n == 0 || r->c.blocked != NULL || r->c.cold != NULL) && i < RIG_STEPS_MAX;
          i++) {
         rig_round(r);
         log_step(r->log);
-        rig_take(r, &n);
+        rig_take(r, &r->c, &n);
     }
     if (!r->lazy)
         rig_settle(r);
+    return r->text;
+}
+
+void rig_join(struct rig *r, struct client *c)
+{
+    engine_client_init(&r->e, c);
+}
+
+void rig_leave(struct rig *r, struct client *c)
+{
+    engine_client_fini(&r->e, c);
+}
+
+void rig_tell(struct rig *r, struct client *c, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    rig_execute(r, c, format, args);
+    va_end(args);
+    rig_settle(r);
+}
+
+const char *rig_hear(struct rig *r, struct client *c)
+{
+    size_t n = 0;
+
+    rig_take(r, c, &n);
     return r->text;
 }
 

@@ -34,9 +34,17 @@ void rig_start(struct rig *r);
 void rig_stop(struct rig *r);                       /* in good order */
 void rig_kill(struct rig *r, enum simio_mode mode); /* at this moment */
 
-/* Executes a command of words in a round of its own, then lets all that follows happen until the reply is there, which is
+/* Executes a command of words ("" is an empty one) in a round of its own, then lets all that follows happen until the reply is there, which is
  * valid until the next call. */
 const char *rig_say(struct rig *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Other clients, which may wait while commands are executed: what `c` tells is executed in a round, then all that follows
+ * happens; rig_hear gives what it has been sent since, "" if nothing. All leave before the server stops. */
+void rig_join(struct rig *r, struct client *c);
+void rig_leave(struct rig *r, struct client *c);
+void rig_tell(struct rig *r, struct client *c, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+const char *rig_hear(struct rig *r, struct client *c);
+
 void rig_round(struct rig *r);             /* one round without a command */
 void rig_settle(struct rig *r);            /* until nothing is left to do at this moment */
 void rig_pass(struct rig *r, uint64_t ms); /* moves the clocks, then settles */
