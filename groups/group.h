@@ -41,6 +41,7 @@ struct group_options {
     struct slice dlq;      /* name of a stream in the same database */
     struct slice order_by; /* a field */
     uint64_t order_seed;   /* of the hash of its values, chosen when ORDERBY is set */
+    struct pel *pel; /* from group_prepare_options to group_apply_options: for entries with keys */
 };
 
 enum group_option { /* numbers in records: never changed or reused */
@@ -75,9 +76,12 @@ struct group {
     struct dict consumers;   /* by name */
     struct consumer **slots; /* by slot; [0] is NULL */
     size_t n_slots;
+    size_t lowest_slot;            /* no slot below it is free */
     struct group_options *options; /* NULL: none, it behaves as in Redis */
-    struct order *order;           /* with ORDERBY only */
+    struct order *order; /* with ORDERBY only; NULL from loading a checkpoint to group_rebuild */
     /* not of the state: */
+    struct id
+        *highest; /* borrowed: raised to last_id wherever that goes; NULL: nobody wants to know */
     uint64_t
         always_lsn; /* of the last always-class effect on it that is not also one on its stream */
     uint64_t as_of; /* at a start: records up to this one are in it */
@@ -134,24 +138,30 @@ must_check int group_prepare(struct group *g, size_t n, struct err *e);
 /* Where it has got to: XGROUP SETID. What is parked is forgotten. */
 void group_set_position(struct group *g, struct id last, int64_t entries_read, uint64_t n_behind);
 
-/* Takes those options of `x` that are in `which` (bits 1 << enum group_option). A copy is prepared beforehand: Errors:
- * ERR_NOMEM. group_apply_options takes it over and frees the former one; NULL and one without anything set are the same. */
+/* The group's options with those of `x` that are in `which` (bits 1 << enum group_option) taken over, as a copy for
+ * group_apply_options; *out is NULL if none is set. *order is NULL if the keys stay as they are. Errors: ERR_NOMEM. */
 must_check int group_prepare_options(const struct group *g, unsigned which,
                                      const struct group_options *x, struct group_options **out,
                                      struct order **order, struct err *e);
+/* Takes both over and frees the former ones. Where ORDERBY is set or removed nothing is pending or parked: what a checkpoint
+ * may have of later entries is forgotten, since the log has all of it. */
 void group_apply_options(struct group *g, struct group_options *options, struct order *order);
 
 /* A new consumer in the lowest slot that is free (ERR_FULL: there is none; ERR_NOMEM), not added yet. */
 must_check int group_prepare_consumer(struct group *g, struct slice name, struct consumer **out,
                                       struct err *e);
+/* The same in a slot that is known to be free, 1..PEL_SLOT_MAX: for replay. */
+must_check int group_prepare_consumer_at(struct group *g, struct slice name, uint16_t slot,
+                                         struct consumer **out, struct err *e);
 void group_add_consumer(struct group *g, struct consumer *c, uint64_t lsn);
-/* The consumer leaves and is freed. What it held is pending no longer; or is nacked by nobody from time_ms on if
+/* The consumer leaves its group, and the list of g->oldest, and is freed. What it held is pending no longer; or is nacked by nobody from time_ms on if
  * `hand_back`. Returns how many entries that were. */
 uint64_t group_drop_consumer(struct group *g, uint16_t slot, bool hand_back, uint64_t time_ms);
 
 /* New entries are handed out to `slot`, and some parked: XREADGROUP `>`. */
 struct group_delivery {
-    uint16_t slot; /* PEL_NOBODY: with NOACK; nothing becomes pending then */
+    uint16_t
+        slot; /* PEL_NOBODY: with NOACK; nothing becomes pending then (nor with n 0, which names who has read) */
     uint64_t time_ms;
     struct id last; /* where the group has got to */
     int64_t entries_read;

@@ -10,8 +10,13 @@
 
 struct groups;
 
-/* Bytes that a record about n IDs takes at most, head and all; of a group's or consumer's name, its length comes on top. */
-enum { JOURNAL_RECORD_MAX = 160, JOURNAL_ID_MAX = IDSET_ID_MAX + VARINT_MAX + 4 };
+/* Bytes that a record about n IDs takes at most, head and all: JOURNAL_RECORD_MAX + n * JOURNAL_ID_MAX. On top come the length
+ * of a group's or consumer's name, and with options JOURNAL_OPTIONS_MAX and the lengths of their names. */
+enum {
+    JOURNAL_RECORD_MAX = 160,
+    JOURNAL_ID_MAX = IDSET_ID_MAX + VARINT_MAX + 4,
+    JOURNAL_OPTIONS_MAX = (GROUP_BACKOFF_MAX + 8) * VARINT_MAX + GROUP_OPTION_COUNT,
+};
 
 struct journal_to { /* whom it is about */
     uint64_t oid, gid;

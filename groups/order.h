@@ -26,7 +26,7 @@ void order_release(struct order *o, uint32_t key);
 /* Whether an entry with that key has to be skipped: it is taken, or others are parked with it. Never for 0. */
 bool order_is_busy(const struct order *o, uint32_t key);
 
-/* Entries are parked with ascending IDs of a key. */
+/* No two entries have the same ID, and the key is not 0. Fast where IDs of a key ascend. */
 void order_park(struct order *o, uint32_t key, struct id id);
 /* The entry is parked no longer: delivered, or gone. It may be any one of its key. */
 void order_unpark(struct order *o, uint32_t key, struct id id);
@@ -34,7 +34,7 @@ void order_unpark_all(struct order *o);
 uint64_t order_n_parked(const struct order *o);
 /* Whether there is one that may be delivered: the first one of a key that is free; of all these the one with the lowest ID,
  * at or above `from`. */
-bool order_next(struct order *o, struct id from, struct id *id, uint32_t *key);
+bool order_next(const struct order *o, struct id from, struct id *id, uint32_t *key);
 
 size_t order_bytes(const struct order *o);
 const char *order_check(const struct order *o);
