@@ -250,17 +250,24 @@ void group_add_consumer(struct group *g, struct consumer *c, uint64_t lsn)
     dict_add(&g->consumers, &c->node, c->name);
 }
 
-/* Takes it out of the list by age, if it is in it. */
-static void group_unlist_consumer(struct group *g, struct consumer *c)
+void group_unlist_consumer(struct group *g, struct consumer *c)
 {
-    if (c->older != NULL)
+    struct group_chores *x = &g->chores;
+
+    if (c->listed == CONSUMER_TIMELY) {
+        *(c->older != NULL ? &c->older->newer : &g->oldest) = c->newer;
+        *(c->newer != NULL ? &c->newer->older : &g->newest) = c->older;
+    } else if (c->listed == CONSUMER_LATE) {
         c->older->newer = c->newer;
-    else if (g->oldest == c)
-        g->oldest = c->newer;
-    if (c->newer != NULL)
         c->newer->older = c->older;
-    else if (g->newest == c)
-        g->newest = c->older;
+        if (x->late == c)
+            x->late = c->newer == c ? NULL : c->newer;
+        x->n_late--;
+        if (x->n_look > x->n_late)
+            x->n_look = x->n_late;
+    }
+    c->older = c->newer = NULL;
+    c->listed = CONSUMER_UNLISTED;
 }
 
 /* What the slot holds gives its keys back. */

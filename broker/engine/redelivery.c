@@ -60,8 +60,6 @@ enum {
 #define REDELIVERY_NEVER   UINT64_MAX
 #define REDELIVERY_WORKING 0 /* group.alarm_ms while it is in the queue of work */
 
-enum redelivery_list { REDELIVERY_NONE, REDELIVERY_TIMELY, REDELIVERY_LATE }; /* consumer.listed */
-
 struct redelivery_group { /* a group that may be gone */
     uint64_t oid, gid;
 };
@@ -399,26 +397,6 @@ void redelivery_begin(struct engine *e)
 
 /* ---- consumers ---- */
 
-static void redelivery_unlist(struct group *g, struct consumer *c)
-{
-    struct group_chores *x = &g->chores;
-
-    if (c->listed == REDELIVERY_TIMELY) {
-        *(c->older != NULL ? &c->older->newer : &g->oldest) = c->newer;
-        *(c->newer != NULL ? &c->newer->older : &g->newest) = c->older;
-    } else if (c->listed == REDELIVERY_LATE) {
-        c->older->newer = c->newer;
-        c->newer->older = c->older;
-        if (x->late == c)
-            x->late = c->newer == c ? NULL : c->newer;
-        x->n_late--;
-        if (x->n_look > x->n_late)
-            x->n_look = x->n_late;
-    }
-    c->older = c->newer = NULL;
-    c->listed = REDELIVERY_NONE;
-}
-
 /* Behind all others: it is named now. Or before them: it was, when the engine started. */
 static void redelivery_list(struct group *g, struct consumer *c, bool first)
 {
@@ -431,7 +409,7 @@ static void redelivery_list(struct group *g, struct consumer *c, bool first)
     }
     *(c->older != NULL ? &c->older->newer : &g->oldest) = c;
     *(c->newer != NULL ? &c->newer->older : &g->newest) = c;
-    c->listed = REDELIVERY_TIMELY;
+    c->listed = CONSUMER_TIMELY;
 }
 
 /* Its time has passed, but it is busy: before the one that is looked at next, so last. */
@@ -449,27 +427,22 @@ static void redelivery_list_late(struct group *g, struct consumer *c)
         c->newer->older = c;
     }
     x->n_late++;
-    c->listed = REDELIVERY_LATE;
+    c->listed = CONSUMER_LATE;
 }
 
 void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struct consumer *c)
 {
     bool first = g->oldest == NULL;
 
-    if (c->listed == REDELIVERY_TIMELY && g->newest == c) {
+    if (c->listed == CONSUMER_TIMELY && g->newest == c) {
         c->seen_ms = e->now_ms;
         return;
     }
-    redelivery_unlist(g, c);
+    group_unlist_consumer(g, c);
     c->seen_ms = e->now_ms;
     redelivery_list(g, c, false);
     if (first)
         redelivery_changed(e, st, g);
-}
-
-void redelivery_consumer_gone(struct group *g, struct consumer *c)
-{
-    redelivery_unlist(g, c);
 }
 
 /* Whether nothing but its name is left of the consumer. */
@@ -503,7 +476,7 @@ static int redelivery_pass_timely(struct engine *e, struct stream *st, struct gr
         if (redelivery_add(c->seen_ms, ttl_ms) > e->now_ms)
             break;
         if (!redelivery_is_idle(e, g, c)) {
-            redelivery_unlist(g, c);
+            group_unlist_consumer(g, c);
             redelivery_list_late(g, c);
         } else if (!redelivery_drop(e, st, g, c)) {
             return 0;
@@ -702,7 +675,7 @@ static void redelivery_enroll(struct engine *e, struct stream *st, struct group 
     for (size_t slot = 1; slot < g->n_slots; slot++) {
         struct consumer *c = g->slots[slot];
 
-        if (c == NULL || c->listed != REDELIVERY_NONE)
+        if (c == NULL || c->listed != CONSUMER_UNLISTED)
             continue;
         c->seen_ms = e->started_ms;
         redelivery_list(g, c, true);
@@ -863,14 +836,14 @@ static const char *redelivery_check_consumers(const struct group *g)
     const struct consumer *prev = NULL, *late = g->chores.late;
 
     for (const struct consumer *c = g->oldest; c != NULL; prev = c, c = c->newer, n_timely++)
-        if (c->older != prev || c->listed != REDELIVERY_TIMELY ||
+        if (c->older != prev || c->listed != CONSUMER_TIMELY ||
             (prev != NULL && prev->seen_ms > c->seen_ms))
             return "D2: the list of consumers";
     for (const struct consumer *c = late; n_late < g->chores.n_late; c = c->newer, n_late++)
-        if (c == NULL || c->listed != REDELIVERY_LATE || c->newer->older != c)
+        if (c == NULL || c->listed != CONSUMER_LATE || c->newer->older != c)
             return "D2: the ring of late consumers";
     for (size_t slot = 1; slot < g->n_slots; slot++)
-        n_listed += g->slots[slot] != NULL && g->slots[slot]->listed != REDELIVERY_NONE;
+        n_listed += g->slots[slot] != NULL && g->slots[slot]->listed != CONSUMER_UNLISTED;
     if (g->newest != prev || n_listed != n_timely + n_late || (late == NULL) != (n_late == 0))
         return "D2: the number of consumers";
     return NULL;

@@ -27,8 +27,6 @@ void redelivery_began_anew(struct engine *e, struct stream *st);
 
 /* A command has named the consumer, or a connection that blocked as it does so no longer: its CONSUMERTTL begins anew. */
 void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struct consumer *c);
-/* The consumer is about to leave its group, which stays. */
-void redelivery_consumer_gone(struct group *g, struct consumer *c);
 /* When a command named it last, for who shows it: after a start this begins anew. */
 static inline uint64_t redelivery_seen_ms(const struct engine *e, const struct consumer *c)
 {
