@@ -52,7 +52,7 @@ enum {
 };
 
 struct sum {
-    uint32_t n_held, n_nacked, n_parked;
+    uint32_t n[3];            /* by kind: see sum_n_of */
     uint32_t n_ready, n_dead; /* of these */
     bool rough;
     uint64_t slots;     /* a bit for each slot % 64 of those that are held or nacked */
@@ -225,19 +225,20 @@ static void pel_trait(const struct pel *p, const struct pelpage *pg, size_t i, s
         t->event_ms = pel_event_ms(p, pel_fate(p, pg, i));
 }
 
-static uint32_t *sum_count(struct sum *s, enum pel_kind kind)
+/* Of a kind, whose values are 1, 2, 4. */
+static uint32_t sum_n_of(const struct sum *s, enum pel_kind kind)
 {
-    return kind == PEL_HELD ? &s->n_held : kind == PEL_NACKED ? &s->n_nacked : &s->n_parked;
+    return s->n[kind >> 1];
 }
 
 static uint32_t sum_n(const struct sum *s)
 {
-    return s->n_held + s->n_nacked + s->n_parked;
+    return s->n[0] + s->n[1] + s->n[2];
 }
 
 static void sum_add(struct sum *s, const struct trait *t)
 {
-    ++*sum_count(s, t->kind);
+    s->n[t->kind >> 1]++;
     s->n_ready += (t->marks & PELPAGE_READY) != 0;
     s->n_dead += (t->marks & PELPAGE_DEAD) != 0;
     s->slots |= t->slot_bit;
@@ -251,7 +252,7 @@ static void sum_add(struct sum *s, const struct trait *t)
 
 static void sum_remove(struct sum *s, enum pel_kind kind, unsigned marks)
 {
-    --*sum_count(s, kind);
+    s->n[kind >> 1]--;
     s->n_ready -= (marks & PELPAGE_READY) != 0;
     s->n_dead -= (marks & PELPAGE_DEAD) != 0;
     s->rough = true;
@@ -259,9 +260,8 @@ static void sum_remove(struct sum *s, enum pel_kind kind, unsigned marks)
 
 static void sum_add_sum(struct sum *s, const struct sum *x)
 {
-    s->n_held += x->n_held;
-    s->n_nacked += x->n_nacked;
-    s->n_parked += x->n_parked;
+    for (size_t i = 0; i < 3; i++)
+        s->n[i] += x->n[i];
     s->n_ready += x->n_ready;
     s->n_dead += x->n_dead;
     s->rough = s->rough || x->rough;
@@ -1163,12 +1163,13 @@ struct query {
 
 static bool query_may_filter(const struct pel_filter *f, const struct sum *s)
 {
-    if ((f->kinds & PEL_HELD) != 0 && s->n_held > 0 && s->held_ms <= f->held_until &&
+    if ((f->kinds & PEL_HELD) != 0 && sum_n_of(s, PEL_HELD) > 0 && s->held_ms <= f->held_until &&
         (!f->by_slot || (s->slots & pel_slot_bit(f->slot)) != 0))
         return true;
-    if ((f->kinds & PEL_NACKED) != 0 && s->n_nacked > 0 && s->nacked_ms <= f->nacked_until)
+    if ((f->kinds & PEL_NACKED) != 0 && sum_n_of(s, PEL_NACKED) > 0 &&
+        s->nacked_ms <= f->nacked_until)
         return true;
-    return (f->kinds & PEL_SKIPPED) != 0 && s->n_parked > 0;
+    return (f->kinds & PEL_SKIPPED) != 0 && sum_n_of(s, PEL_SKIPPED) > 0;
 }
 
 /* Whether what the sum is over may have an answer. */
@@ -1400,12 +1401,13 @@ static bool pick_passes(const struct pick *k, const struct pelpage *pg, size_t i
 static bool pick_bound(const struct pick *k, const struct sum *s, uint64_t *out)
 {
     switch (k->what) {
-    case PICK_NACKED: *out = s->nacked_ms; return s->n_nacked > 0;
+    case PICK_NACKED: *out = s->nacked_ms; return sum_n_of(s, PEL_NACKED) > 0;
     case PICK_READY: *out = s->due_ms; return s->n_ready > 0;
     case PICK_HELD: break;
     }
     *out = s->held_ms;
-    return s->n_held > 0 && (!k->f->by_slot || (s->slots & pel_slot_bit(k->f->slot)) != 0);
+    return sum_n_of(s, PEL_HELD) > 0 &&
+           (!k->f->by_slot || (s->slots & pel_slot_bit(k->f->slot)) != 0);
 }
 
 /* Whether one of that time, with an ID that is at least `low`, would be taken. */
@@ -1545,13 +1547,13 @@ uint64_t pel_oldest_ms(const struct pel *p)
 {
     struct path path;
 
-    for (int i = 0; i < OLDEST_TRIES && p->sum.n_held > 0 && p->sum.rough; i++) {
+    for (int i = 0; i < OLDEST_TRIES && sum_n_of(&p->sum, PEL_HELD) > 0 && p->sum.rough; i++) {
         path_find_oldest(p, &path);
         if (!path_sum(pel_mutable(p), &path, p->height)->rough)
             break;
         path_refresh(pel_mutable(p), &path);
     }
-    return p->sum.n_held == 0 ? UINT64_MAX : p->sum.held_ms;
+    return sum_n_of(&p->sum, PEL_HELD) == 0 ? UINT64_MAX : p->sum.held_ms;
 }
 
 /* ---- many at once ---- */
@@ -1726,17 +1728,17 @@ uint64_t pel_drop_below(struct pel *p, struct id first)
 
 uint64_t pel_n(const struct pel *p)
 {
-    return (uint64_t)p->sum.n_held + p->sum.n_nacked;
+    return (uint64_t)sum_n_of(&p->sum, PEL_HELD) + sum_n_of(&p->sum, PEL_NACKED);
 }
 
 uint64_t pel_n_nacked(const struct pel *p)
 {
-    return p->sum.n_nacked;
+    return sum_n_of(&p->sum, PEL_NACKED);
 }
 
 uint64_t pel_n_parked(const struct pel *p)
 {
-    return p->sum.n_parked;
+    return sum_n_of(&p->sum, PEL_SKIPPED);
 }
 
 uint64_t pel_n_ready(const struct pel *p)
@@ -1875,8 +1877,7 @@ static const char *check_sum(const struct pel *p, const struct sum *sum, const s
 {
     struct sum s = *sum, x = *exact;
 
-    if (s.n_held != x.n_held || s.n_nacked != x.n_nacked || s.n_parked != x.n_parked ||
-        s.n_ready != x.n_ready || s.n_dead != x.n_dead)
+    if (memcmp(s.n, x.n, sizeof s.n) != 0 || s.n_ready != x.n_ready || s.n_dead != x.n_dead)
         return "E3: the counts of a sum are exact";
     if (p->stale)
         s.due_ms = x.due_ms = s.event_ms = x.event_ms = 0;
@@ -1977,7 +1978,7 @@ static const char *check_tally(const struct pel *p)
 
     for (size_t i = 0; i < p->tally.cap; i++)
         n += p->tally.cells[i].n;
-    return n == p->sum.n_held ? NULL : "E4: the tally has all that is held";
+    return n == sum_n_of(&p->sum, PEL_HELD) ? NULL : "E4: the tally has all that is held";
 }
 
 const char *pel_check(const struct pel *p)

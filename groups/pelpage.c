@@ -7,7 +7,7 @@
  *   ms        u32, above base_ms                         u64
  *   seq       u16, above base_seq                        u64
  *   time      u32, the low half                          u64
- *   count     u8, COUNT_FATAL for PEL_COUNT_FATAL        u64
+ *   count     u8, PELPAGE_COUNT_FATAL for the greatest        u64
  *   key       u32, in a page with keys only              u32
  *   slot      u16                                        u16
  *   marks     u16: 4 bits of marks, 12 of time           u16: 4 bits of marks
@@ -24,70 +24,27 @@
 #include <assert.h>
 #include <string.h>
 
-enum {
-    COUNT_FATAL = 255,
-    TIME_SHIFT = 4, /* of its high part beside the marks */
-};
-
-enum column { COL_MS, COL_SEQ, COL_TIME, COL_COUNT, COL_KEY, COL_SLOT, COL_MARKS, COLUMNS };
-
 struct layout {
     uint8_t width[COLUMNS]; /* bytes of an entry; 0: there is no such column */
     uint8_t at[COLUMNS];    /* where the column begins, times cap */
     uint8_t entry;          /* bytes of it in all columns */
 };
 
-/* By shape. Wider columns come first. */
+/* By shape, in the order of enum pelpage_column. */
 static const struct layout LAYOUTS[4] = {
-    { { 4, 2, 4, 1, 0, 2, 2 }, { 0, 8, 4, 14, 0, 10, 12 }, 15 },
-    { { 8, 8, 8, 8, 0, 2, 2 }, { 0, 8, 16, 24, 0, 32, 34 }, 36 },
-    { { 4, 2, 4, 1, 4, 2, 2 }, { 0, 12, 4, 18, 8, 14, 16 }, 19 },
-    { { 8, 8, 8, 8, 4, 2, 2 }, { 0, 8, 16, 24, 32, 36, 38 }, 40 },
+    { { 4, 2, 4, 1, 0, 2, 2 },
+      { NARROW_MS, NARROW_SEQ, NARROW_TIME, NARROW_COUNT, NARROW_KEY, NARROW_SLOT, NARROW_MARKS },
+      15 },
+    { { 8, 8, 8, 8, 0, 2, 2 },
+      { WIDE_MS, WIDE_SEQ, WIDE_TIME, WIDE_COUNT, WIDE_KEY, WIDE_SLOT, WIDE_MARKS },
+      36 },
+    { { 4, 2, 4, 1, 4, 2, 2 },
+      { NARROW_MS, NARROW_SEQ, NARROW_TIME, NARROW_COUNT, NARROW_KEY, NARROW_SLOT, NARROW_MARKS },
+      19 },
+    { { 8, 8, 8, 8, 4, 2, 2 },
+      { WIDE_MS, WIDE_SEQ, WIDE_TIME, WIDE_COUNT, WIDE_KEY, WIDE_SLOT, WIDE_MARKS },
+      40 },
 };
-
-static inline bool pelpage_is_wide(const struct pelpage *pg)
-{
-    return (pg->shape & PELPAGE_WIDE) != 0;
-}
-
-/* The column's value of entry 0. */
-static inline const uint8_t *pelpage_column(const struct pelpage *pg, enum column c)
-{
-    const struct layout *l = &LAYOUTS[pg->shape];
-    return pg->columns + (size_t)l->at[c] * pg->cap + (size_t)l->width[c] * pg->first;
-}
-
-static inline uint8_t *pelpage_column_w(struct pelpage *pg, enum column c)
-{
-    const struct layout *l = &LAYOUTS[pg->shape];
-    return pg->columns + (size_t)l->at[c] * pg->cap + (size_t)l->width[c] * pg->first;
-}
-
-/* P1 makes these casts aligned; the void between them says that this is known. */
-static inline const uint16_t *pelpage_u16(const struct pelpage *pg, enum column c)
-{
-    return (const uint16_t *)(const void *)pelpage_column(pg, c);
-}
-static inline const uint32_t *pelpage_u32(const struct pelpage *pg, enum column c)
-{
-    return (const uint32_t *)(const void *)pelpage_column(pg, c);
-}
-static inline const uint64_t *pelpage_u64(const struct pelpage *pg, enum column c)
-{
-    return (const uint64_t *)(const void *)pelpage_column(pg, c);
-}
-static inline uint16_t *pelpage_u16_w(struct pelpage *pg, enum column c)
-{
-    return (uint16_t *)(void *)pelpage_column_w(pg, c);
-}
-static inline uint32_t *pelpage_u32_w(struct pelpage *pg, enum column c)
-{
-    return (uint32_t *)(void *)pelpage_column_w(pg, c);
-}
-static inline uint64_t *pelpage_u64_w(struct pelpage *pg, enum column c)
-{
-    return (uint64_t *)(void *)pelpage_column_w(pg, c);
-}
 
 /* ---- what fits ---- */
 
@@ -99,11 +56,6 @@ static void pelpage_span_add_id(struct pelpage_span *s, struct id id)
     s->ms_max = id.ms > s->ms_max ? id.ms : s->ms_max;
     s->seq_min = id.seq < s->seq_min ? id.seq : s->seq_min;
     s->seq_max = id.seq > s->seq_max ? id.seq : s->seq_max;
-}
-
-static bool pelpage_is_odd(uint64_t time_ms, uint64_t count)
-{
-    return time_ms > PELPAGE_TIME_MAX || (count >= COUNT_FATAL && count != PEL_COUNT_FATAL);
 }
 
 void pelpage_span_add(struct pelpage_span *s, const struct pel_entry *x)
@@ -133,13 +85,6 @@ static uint64_t pelpage_base(uint64_t min, uint64_t max, uint64_t most)
     return min > below ? min - below : 0;
 }
 
-bool pelpage_fits(const struct pelpage *pg, const struct pel_entry *x)
-{
-    return pelpage_is_wide(pg) ||
-           (x->id.ms - pg->base_ms <= UINT32_MAX && x->id.seq - pg->base_seq <= UINT16_MAX &&
-            !pelpage_is_odd(x->time_ms, x->count));
-}
-
 size_t pelpage_bytes(unsigned shape, size_t cap)
 {
     return sizeof(struct pelpage) + LAYOUTS[shape].entry * cap;
@@ -166,8 +111,8 @@ void pelpage_init(struct pelpage *pg, unsigned shape, size_t cap, const struct p
 void pelpage_rebase(struct pelpage *pg, const struct pelpage_span *s)
 {
     uint64_t ms = pg->base_ms, seq = pg->base_seq;
-    uint32_t *mss = pelpage_u32_w(pg, COL_MS);
-    uint16_t *seqs = pelpage_u16_w(pg, COL_SEQ);
+    uint32_t *mss = pelpage_u32(pg, NARROW_MS, 0);
+    uint16_t *seqs = pelpage_u16(pg, NARROW_SEQ, 0);
 
     assert(!pelpage_is_wide(pg));
     pelpage_choose_bases(pg, s);
@@ -178,53 +123,6 @@ void pelpage_rebase(struct pelpage *pg, const struct pelpage_span *s)
 }
 
 /* ---- one entry ---- */
-
-struct id pelpage_id(const struct pelpage *pg, size_t i)
-{
-    if (pelpage_is_wide(pg))
-        return (struct id){ pelpage_u64(pg, COL_MS)[i], pelpage_u64(pg, COL_SEQ)[i] };
-    return (struct id){ pg->base_ms + pelpage_u32(pg, COL_MS)[i],
-                        pg->base_seq + pelpage_u16(pg, COL_SEQ)[i] };
-}
-
-uint64_t pelpage_time(const struct pelpage *pg, size_t i)
-{
-    if (pelpage_is_wide(pg))
-        return pelpage_u64(pg, COL_TIME)[i];
-    return pelpage_u32(pg, COL_TIME)[i] | (uint64_t)(pelpage_u16(pg, COL_MARKS)[i] >> TIME_SHIFT)
-                                              << 32;
-}
-
-uint64_t pelpage_count(const struct pelpage *pg, size_t i)
-{
-    uint8_t count;
-
-    if (pelpage_is_wide(pg))
-        return pelpage_u64(pg, COL_COUNT)[i];
-    count = pelpage_column(pg, COL_COUNT)[i];
-    return count == COUNT_FATAL ? PEL_COUNT_FATAL : count;
-}
-
-uint32_t pelpage_key(const struct pelpage *pg, size_t i)
-{
-    return (pg->shape & PELPAGE_KEYED) != 0 ? pelpage_u32(pg, COL_KEY)[i] : 0;
-}
-
-uint16_t pelpage_slot(const struct pelpage *pg, size_t i)
-{
-    return pelpage_u16(pg, COL_SLOT)[i];
-}
-
-unsigned pelpage_marks(const struct pelpage *pg, size_t i)
-{
-    return pelpage_u16(pg, COL_MARKS)[i] & PELPAGE_MARKS;
-}
-
-void pelpage_set_marks(struct pelpage *pg, size_t i, unsigned marks)
-{
-    uint16_t *m = &pelpage_u16_w(pg, COL_MARKS)[i];
-    *m = (uint16_t)((*m & ~(unsigned)PELPAGE_MARKS) | marks);
-}
 
 void pelpage_read(const struct pelpage *pg, size_t i, struct pel_entry *x)
 {
@@ -245,22 +143,28 @@ void pelpage_read(const struct pelpage *pg, size_t i, struct pel_entry *x)
 static void pelpage_write_narrow(struct pelpage *pg, size_t i, const struct pel_entry *x,
                                  unsigned marks)
 {
-    pelpage_u32_w(pg, COL_MS)[i] = (uint32_t)(x->id.ms - pg->base_ms);
-    pelpage_u16_w(pg, COL_SEQ)[i] = (uint16_t)(x->id.seq - pg->base_seq);
-    pelpage_u32_w(pg, COL_TIME)[i] = (uint32_t)x->time_ms;
-    pelpage_u16_w(pg, COL_MARKS)[i] = (uint16_t)(x->time_ms >> 32 << TIME_SHIFT | marks);
-    pelpage_column_w(pg, COL_COUNT)[i] =
-        (uint8_t)(x->count == PEL_COUNT_FATAL ? COUNT_FATAL : x->count);
+    *pelpage_u32(pg, NARROW_MS, i) = (uint32_t)(x->id.ms - pg->base_ms);
+    *pelpage_u16(pg, NARROW_SEQ, i) = (uint16_t)(x->id.seq - pg->base_seq);
+    *pelpage_u32(pg, NARROW_TIME, i) = (uint32_t)x->time_ms;
+    *pelpage_u16(pg, NARROW_MARKS, i) = (uint16_t)(x->time_ms >> 32 << PELPAGE_TIME_SHIFT | marks);
+    *pelpage_u8(pg, NARROW_COUNT, i) =
+        (uint8_t)(x->count == PEL_COUNT_FATAL ? PELPAGE_COUNT_FATAL : x->count);
+    *pelpage_u16(pg, NARROW_SLOT, i) = x->slot;
+    if ((pg->shape & PELPAGE_KEYED) != 0)
+        *pelpage_u32(pg, NARROW_KEY, i) = x->key;
 }
 
 static void pelpage_write_wide(struct pelpage *pg, size_t i, const struct pel_entry *x,
                                unsigned marks)
 {
-    pelpage_u64_w(pg, COL_MS)[i] = x->id.ms;
-    pelpage_u64_w(pg, COL_SEQ)[i] = x->id.seq;
-    pelpage_u64_w(pg, COL_TIME)[i] = x->time_ms;
-    pelpage_u64_w(pg, COL_COUNT)[i] = x->count;
-    pelpage_u16_w(pg, COL_MARKS)[i] = (uint16_t)marks;
+    *pelpage_u64(pg, WIDE_MS, i) = x->id.ms;
+    *pelpage_u64(pg, WIDE_SEQ, i) = x->id.seq;
+    *pelpage_u64(pg, WIDE_TIME, i) = x->time_ms;
+    *pelpage_u64(pg, WIDE_COUNT, i) = x->count;
+    *pelpage_u16(pg, WIDE_MARKS, i) = (uint16_t)marks;
+    *pelpage_u16(pg, WIDE_SLOT, i) = x->slot;
+    if ((pg->shape & PELPAGE_KEYED) != 0)
+        *pelpage_u32(pg, WIDE_KEY, i) = x->key;
 }
 
 void pelpage_write(struct pelpage *pg, size_t i, const struct pel_entry *x, unsigned marks)
@@ -269,9 +173,6 @@ void pelpage_write(struct pelpage *pg, size_t i, const struct pel_entry *x, unsi
         pelpage_write_wide(pg, i, x, marks);
     else
         pelpage_write_narrow(pg, i, x, marks);
-    pelpage_u16_w(pg, COL_SLOT)[i] = x->slot;
-    if ((pg->shape & PELPAGE_KEYED) != 0)
-        pelpage_u32_w(pg, COL_KEY)[i] = x->key;
 }
 
 /* ---- many ---- */
@@ -331,9 +232,10 @@ static void pelpage_append_alike(struct pelpage *to, const struct pelpage *from,
 {
     const struct layout *l = &LAYOUTS[to->shape];
 
-    for (enum column c = 0; c < COLUMNS; c++)
-        memcpy(pelpage_column_w(to, c) + (size_t)to->n * l->width[c],
-               pelpage_column(from, c) + i * l->width[c], n * l->width[c]);
+    for (size_t c = 0; c < COLUMNS; c++)
+        memcpy(to->columns + (size_t)l->at[c] * to->cap + ((size_t)to->first + to->n) * l->width[c],
+               from->columns + (size_t)l->at[c] * from->cap + (from->first + i) * l->width[c],
+               n * l->width[c]);
     to->n = (uint16_t)(to->n + n);
 }
 
