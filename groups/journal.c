@@ -915,7 +915,8 @@ static int journal_apply_pending(struct groups *gs, struct journal_in *in)
     x.ids = c.ids;
     x.counts = s.counts == NULL ? NULL : c.counts;
     x.keys = s.keys == NULL ? NULL : c.keys;
-    while (rc == OK && journal_next_chunk(&s, &c)) {
+    for (bool more = true; rc == OK && more;) { /* also if there is no ID: the consumer is active */
+        more = journal_next_chunk(&s, &c);
         x.n = c.n;
         rc = group_prepare(g, c.n, in->e);
         if (rc == OK)
