@@ -152,6 +152,21 @@ int cli_call(struct cli *cli, const struct beck_slice *args, size_t n,
     return beck_client_call(cli->client, args, n, out);
 }
 
+int cli_server_time(struct cli *cli, uint64_t *out_ms)
+{
+    struct beck_slice args[] = { beck_str("TIME") };
+    const struct beck_reply *reply;
+    int rc = cli_call(cli, args, 1, &reply);
+
+    if (rc != BECK_OK)
+        return cli_fail(cli, rc, NULL);
+    if (beck_reply_count(reply) != 2)
+        return EXIT_RUNTIME;
+    *out_ms = strtoull(beck_reply_string(beck_reply_at(reply, 0)).p, NULL, 10) * 1000 +
+              strtoull(beck_reply_string(beck_reply_at(reply, 1)).p, NULL, 10) / 1000;
+    return EXIT_OK;
+}
+
 int cli_signal(struct cli *cli)
 {
     struct signalfd_siginfo info;

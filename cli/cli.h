@@ -66,6 +66,9 @@ int cli_status(const struct cli *cli, int code);
 int cli_call(struct cli *cli, const struct beck_slice *args, size_t n,
              const struct beck_reply **out);
 
+/* Milliseconds since 1970 by the server's clock. EXIT_OK, or the status to end with. */
+int cli_server_time(struct cli *cli, uint64_t *out_ms);
+
 /* The signal that has come and was not told yet, 0 if none. Never waits. */
 int cli_signal(struct cli *cli);
 

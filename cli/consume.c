@@ -8,6 +8,8 @@
  * A page that is not full is the stream's present end. With --follow, XREAD BLOCK goes on from
  * there; each round is BLOCK_MS long, so that a server that has died is noticed.
  *
+ * With --group another module does all of it: worker.c.
+ *
  * --from end needs the last ID as it is now, not XREAD's `$`, which would mean another moment in
  * each round and lose what came between two.
  */
@@ -18,16 +20,24 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/event.h"
+#include "cli/groups.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "cli/when.h"
+#include "cli/worker.h"
 
-enum { PAGE_FIRST = 100, PAGE_MAX = 1000, PAGE_BYTES = 256 << 10, BLOCK_MS = 5000 };
+enum {
+    PAGE_FIRST = 100,
+    PAGE_MAX = 1000,
+    PAGE_BYTES = 256 << 10,
+    BLOCK_MS = 5000,
+    BATCH_MAX = 10000
+};
 
 struct consume_options {
-    const char *from, *field;
+    const char *from, *field, *ack;
     uint64_t count;
     bool follow, with_id, exit_empty;
+    struct worker_options worker; /* what only a group has */
 };
 
 struct consume {
@@ -266,22 +276,6 @@ static int consume_find_end(struct consume *c)
     return EXIT_OK;
 }
 
-/* Milliseconds since 1970 by the server's clock. */
-static int consume_server_time(struct consume *c, uint64_t *out)
-{
-    struct beck_slice args[] = { beck_str("TIME") };
-    const struct beck_reply *reply;
-    int rc = cli_call(c->cli, args, 1, &reply);
-
-    if (rc != BECK_OK)
-        return cli_fail(c->cli, rc, NULL);
-    if (beck_reply_count(reply) != 2)
-        return EXIT_RUNTIME;
-    *out = strtoull(beck_reply_string(beck_reply_at(reply, 0)).p, NULL, 10) * 1000 +
-           strtoull(beck_reply_string(beck_reply_at(reply, 1)).p, NULL, 10) / 1000;
-    return EXIT_OK;
-}
-
 /* Nothing was there: says so if the stream is not there at all, and gives the status. */
 static int consume_nothing(struct consume *c)
 {
@@ -323,7 +317,7 @@ static int consume_work(struct consume *c, const struct when *from)
     case WHEN_ID: snprintf(c->next, sizeof c->next, "%s", from->id); break;
     case WHEN_END: return c->options->follow ? consume_find_end(c) : EXIT_OK;
     case WHEN_AGO:
-        status = consume_server_time(c, &now);
+        status = cli_server_time(c->cli, &now);
         if (status != EXIT_OK)
             return status;
         snprintf(c->next, sizeof c->next, "%" PRIu64, now > from->ms ? now - from->ms : 0);
@@ -331,41 +325,92 @@ static int consume_work(struct consume *c, const struct when *from)
     return consume_range(c);
 }
 
-static int consume_run(struct cli *cli, const void *options, int argc, char **argv)
+/* Without a group: reads from `from` on. */
+static int consume_stream(struct consume *c, const struct when *from)
 {
-    struct consume c = { .cli = cli, .options = options, .page = PAGE_FIRST };
-    struct when from;
-    int status;
+    int status = cli_connect(c->cli);
 
-    (void)argc;
-    c.stream = beck_str(argv[0]);
-    c.style.json = cli->globals.json;
-    c.style.with_id = c.options->with_id;
-    c.style.field = c.options->field;
-    if (!when_parse(c.options->from, &from))
-        return cli_usage(
-            cli,
-            "--from: \"%s\" is neither start, end, an ID such as 1700000000000-0, nor a time "
-            "such as 2026-01-31T12:00:00Z or \"2h ago\"",
-            c.options->from);
-    status = cli_connect(cli);
     if (status != EXIT_OK)
         return status;
-    output_init(&c.out, cli);
-    progress_init(&c.progress, cli, consume_total(&c, &from));
-    c.progress.shown = c.progress.shown && !(c.out.terminal && !cli->globals.progress);
-    status = consume_work(&c, &from);
-    if (status == EXIT_OK && c.options->follow)
-        status = consume_follow(&c);
-    else if (status == EXIT_OK && c.printed == 0)
-        status = consume_nothing(&c);
-    if (status == EXIT_OK || status == EXIT_RUNTIME || c.out.regular) {
-        int rc = output_flush(&c.out);
+    output_init(&c->out, c->cli);
+    progress_init(&c->progress, c->cli, consume_total(c, from));
+    c->progress.shown = c->progress.shown && !(c->out.terminal && !c->cli->globals.progress);
+    status = consume_work(c, from);
+    if (status == EXIT_OK && c->options->follow)
+        status = consume_follow(c);
+    else if (status == EXIT_OK && c->printed == 0)
+        status = consume_nothing(c);
+    if (status == EXIT_OK || status == EXIT_RUNTIME || c->out.regular) {
+        int rc = output_flush(&c->out);
         status = status == EXIT_OK ? rc : status;
     }
-    progress_end(&c.progress);
-    output_fini(&c.out);
+    progress_end(&c->progress);
+    output_fini(&c->out);
     return status;
+}
+
+/* What excludes what, with a group and without. EXIT_OK, or EXIT_USAGE after a message. */
+static int consume_check(const struct cli *cli, const struct consume_options *o)
+{
+    bool none = strcmp(o->ack, "none") == 0;
+
+    if (o->worker.group == NULL &&
+        (o->worker.consumer != NULL || o->worker.exec != NULL || o->worker.batch > 0 ||
+         o->worker.claim_idle_ms != OPTION_NOT_GIVEN || o->worker.block_ms != OPTION_NOT_GIVEN ||
+         strcmp(o->ack, "auto") != 0))
+        return cli_usage(cli, "--consumer, --ack, --exec, --batch, --block and --claim-idle want "
+                              "--group");
+    if (!none && strcmp(o->ack, "auto") != 0 && strcmp(o->ack, "manual") != 0)
+        return cli_usage(cli, "--ack: \"%s\" is neither auto, manual nor none", o->ack);
+    if (o->worker.exec != NULL && strcmp(o->ack, "auto") != 0)
+        return cli_usage(cli, "--exec acknowledges by how the command ends: it excludes --ack %s",
+                         o->ack);
+    if (o->worker.exec != NULL && o->field != NULL)
+        return cli_usage(cli, "--exec and --field exclude each other");
+    if (none && o->worker.claim_idle_ms != OPTION_NOT_GIVEN)
+        return cli_usage(cli, "--ack none and --claim-idle exclude each other: what is taken over "
+                              "has to be acknowledged");
+    if (o->worker.batch > BATCH_MAX)
+        return cli_usage(cli, "--batch is at most %d", BATCH_MAX);
+    return EXIT_OK;
+}
+
+/* As a consumer of a group. */
+static int consume_group(struct cli *cli, const struct consume_options *o, const char *stream)
+{
+    struct worker_options worker = o->worker;
+
+    worker.from = o->from;
+    worker.count = o->count;
+    worker.exit_empty = o->exit_empty;
+    worker.ack = strcmp(o->ack, "auto") == 0     ? WORKER_ACK_AUTO
+                 : strcmp(o->ack, "manual") == 0 ? WORKER_ACK_MANUAL
+                                                 : WORKER_ACK_NONE;
+    worker.style.json = cli->globals.json || worker.exec != NULL;
+    worker.style.with_id = o->with_id;
+    worker.style.field = o->field;
+    return worker_run(cli, stream, &worker);
+}
+
+static int consume_run(struct cli *cli, const void *options, int argc, char **argv)
+{
+    const struct consume_options *o = options;
+    struct consume c = { .cli = cli, .options = o, .page = PAGE_FIRST };
+    struct groups_place from;
+    int status = consume_check(cli, o);
+
+    (void)argc;
+    if (status == EXIT_OK)
+        status = groups_parse_place(cli, "--from", o->from != NULL ? o->from : "start", &from);
+    if (status != EXIT_OK)
+        return status;
+    if (o->worker.group != NULL)
+        return consume_group(cli, o, argv[0]);
+    c.stream = beck_str(argv[0]);
+    c.style.json = cli->globals.json;
+    c.style.with_id = o->with_id;
+    c.style.field = o->field;
+    return consume_stream(&c, &from.when);
 }
 
 #define OPTION(letter, name, value, kind, field, help)                           \
@@ -375,18 +420,37 @@ static int consume_run(struct cli *cli, const void *options, int argc, char **ar
 
 static const struct option_spec consume_specs[] = {
     OPTION(0, "from", "WHERE", OPTION_TEXT, from,
-           "Begin at: start, end, an ID, (ID for behind it, or a time (start)."),
+           "Begin at: start, end, an ID, (ID for behind it, or a time (start). With --group: make "
+           "the group there if it does not exist."),
     OPTION('c', "count", "N", OPTION_NUMBER, count, "End after N entries; 0 means all (0)."),
-    OPTION('f', "follow", NULL, OPTION_FLAG, follow, "At the stream's end wait for more."),
+    OPTION('f', "follow", NULL, OPTION_FLAG, follow,
+           "At the stream's end wait for more; a consumer of a group does."),
     OPTION(0, "with-id", NULL, OPTION_FLAG, with_id,
            "Print the ID too: with --json as the first field, _id."),
     OPTION(0, "field", "NAME", OPTION_TEXT, field,
            "Print only this field's bytes, a line for each entry."),
     OPTION(0, "exit-empty", NULL, OPTION_FLAG, exit_empty,
-           "End with status 4 if there was nothing to read."),
+           "End with status 4 if there was nothing to read. With --group: do not wait for more."),
+    OPTION('g', "group", "NAME", OPTION_TEXT, worker.group, "Read as a consumer of this group."),
+    OPTION(0, "consumer", "NAME", OPTION_TEXT, worker.consumer,
+           "The consumer's name, the same at each start (HOST-PID, removed at the end)."),
+    OPTION(0, "ack", "HOW", OPTION_TEXT, ack,
+           "auto: acknowledge what is printed; manual: leave it pending; none: nothing becomes "
+           "pending (auto)."),
+    OPTION('e', "exec", "CMD", OPTION_TEXT, worker.exec,
+           "Run CMD by /bin/sh -c for each entry, instead of printing it."),
+    OPTION(0, "batch", "N", OPTION_NUMBER, worker.batch,
+           "Get N entries at once (100; with --exec 1)."),
+    OPTION(0, "block", "MS", OPTION_MS, worker.block_ms,
+           "End after so long without an entry: milliseconds, or 30s, 5m, 2h (wait forever)."),
+    OPTION(0, "claim-idle", "MS", OPTION_MS, worker.claim_idle_ms,
+           "Take over entries that are pending for other consumers for so long."),
 };
 
-static const struct consume_options consume_defaults = { .from = "start" };
+static const struct consume_options consume_defaults = {
+    .ack = "auto",
+    .worker = { .claim_idle_ms = OPTION_NOT_GIVEN, .block_ms = OPTION_NOT_GIVEN },
+};
 
 const struct command command_consume = {
     .name = "consume",
@@ -405,8 +469,25 @@ const struct command command_consume = {
             "blanks. With "
             "--json it is an object with the fields as `beck produce` takes them.\n"
             "\n"
+            "With --group it is a consumer of that group: the entries are shared among all its "
+            "consumers, and an entry is acknowledged when it is printed. It waits for more "
+            "unless --block or --exit-empty is given. A consumer whose name is given begins with "
+            "what is still pending for it. After a lost connection it connects again.\n"
+            "\n"
+            "With --exec a command works on each entry, one at a time. It gets the entry on its "
+            "stdin as a line of JSON (as --json prints it), and BECK_STREAM, BECK_GROUP, "
+            "BECK_CONSUMER and BECK_ID in its environment. If it ends with status 0 the entry is "
+            "acknowledged; with 75 it is given back for a later attempt, which does not count as "
+            "one (XNACK SILENT); with any other status, or by a signal, it has failed (XNACK "
+            "FAIL), and the group's --backoff, --maxdeliver and --dlq decide (see `beck group "
+            "create`). The group's --ackwait should be longer than the command takes. After "
+            "SIGINT or SIGTERM the command that runs may end, and entries that nobody has begun "
+            "to work on are given back; a second signal kills the command. Ends with status 5 if "
+            "a command did not end with 0.\n"
+            "\n"
             "    beck consume flights --json > flights.jsonl\n"
-            "    beck consume orders --from '2h ago' --follow --json --with-id",
+            "    beck consume orders --from '2h ago' --follow --json --with-id\n"
+            "    beck consume orders --group mail --from start --exec './send-mail'",
     .options = consume_specs,
     .n_options = sizeof consume_specs / sizeof consume_specs[0],
     .defaults = &consume_defaults,

@@ -10,6 +10,8 @@
 #include <getopt.h>
 #include <stdlib.h>
 
+#include "cli/when.h"
+
 enum { OPTIONS_MAX = 48, OPTION_CODE = 256, OPTION_HELP_CODE = 1000, OPTION_VERSION_CODE };
 
 struct options_getopt {
@@ -128,6 +130,14 @@ static bool options_take(const struct option_spec *spec, void *base, char *value
         if (options_seconds(value, place))
             return true;
         text_printf(why, "--%s: \"%s\" is not a number of seconds such as 30 or 0.5, at most 86400",
+                    spec->name, value);
+        return false;
+    case OPTION_DURATION:
+    case OPTION_MS:
+        if ((spec->kind == OPTION_MS && options_number(value, place)) ||
+            when_parse_duration(value, place))
+            return true;
+        text_printf(why, "--%s: \"%s\" is not a duration such as 500ms, 30s, 5m, 2h or 1d",
                     spec->name, value);
         return false;
     }

@@ -3,17 +3,24 @@
 #define CLI_OPTIONS_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cli/text.h"
 
 struct cli;
 
+/* What a number or duration is that was not given, where 0 has a meaning: the default of such an
+ * option. No text is read as it. */
+#define OPTION_NOT_GIVEN UINT64_MAX
+
 enum option_kind {
-    OPTION_FLAG,   /* bool, set to true */
-    OPTION_TEXT,   /* const char *, borrowed from argv */
-    OPTION_SECRET, /* char *, a copy that the struct owns; argv's is overwritten */
-    OPTION_NUMBER, /* uint64_t */
-    OPTION_SECONDS /* uint64_t of milliseconds, given as 1.5 */
+    OPTION_FLAG,     /* bool, set to true */
+    OPTION_TEXT,     /* const char *, borrowed from argv */
+    OPTION_SECRET,   /* char *, a copy that the struct owns; argv's is overwritten */
+    OPTION_NUMBER,   /* uint64_t */
+    OPTION_SECONDS,  /* uint64_t of milliseconds, given as 1.5 */
+    OPTION_DURATION, /* uint64_t of milliseconds, given as 500ms, 30s, 5m, 2h, 1d */
+    OPTION_MS        /* the same, or a number of milliseconds */
 };
 
 struct option_spec {

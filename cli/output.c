@@ -60,11 +60,12 @@ int output_flush(struct output *o)
             n = n < PIPE_BUF ? n : PIPE_BUF;
         }
         written = rc == EXIT_OK ? write(STDOUT_FILENO, o->text.p + at, n) : 0;
-        if (written >= 0)
+        if (written >= 0) {
             at += (size_t)written;
-        else if (errno == EPIPE)
+        } else if (errno == EPIPE) {
+            o->closed = true;
             rc = EXIT_RUNTIME;
-        else if (errno != EINTR && errno != EAGAIN) {
+        } else if (errno != EINTR && errno != EAGAIN) {
             cli_message(o->cli, "cannot write to stdout: %s", strerror(errno));
             rc = EXIT_RUNTIME;
         }

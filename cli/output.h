@@ -12,6 +12,7 @@ struct output {
     struct text text; /* put here what is to be printed */
     bool regular;     /* a file, or /dev/null: writing does not wait for a reader */
     bool terminal;
+    bool closed; /* the reader has left; only seen by those who have SIGPIPE ignored */
 };
 
 void output_init(struct output *o, struct cli *cli);

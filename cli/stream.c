@@ -47,13 +47,13 @@ struct stream_ls {
 };
 
 /* Asks about all `names` at once and prints a row for each that is still there. */
-static int stream_ls_page(void *context, const struct names *names)
+static int stream_ls_page(void *context, const struct list *names)
 {
     struct stream_ls *ls = context;
     struct cli *cli = ls->out.cli;
 
     for (size_t i = 0; i < names->n; i++) {
-        struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"), names_at(names, i) };
+        struct beck_slice args[] = { beck_str("XINFO"), beck_str("STREAM"), list_at(names, i) };
         int rc = beck_client_append(cli->client, args, 3);
         if (rc != BECK_OK)
             return cli_fail(cli, rc, NULL);
@@ -65,7 +65,7 @@ static int stream_ls_page(void *context, const struct names *names)
             return cli_fail(cli, rc, NULL);
         if (rc == BECK_OK) {
             ls->n_rows++;
-            stream_put_row(&ls->out, names_at(names, i), info);
+            stream_put_row(&ls->out, list_at(names, i), info);
         }
     }
     return output_flush_if_full(&ls->out);

@@ -4,8 +4,11 @@
  */
 #include "cli/when.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define WHEN_MS_MAX UINT64_C(10000000000000) /* some 300 years */
 
 static bool when_digits(const char **at, unsigned min, unsigned max, uint64_t *out)
 {
@@ -13,9 +16,10 @@ static bool when_digits(const char **at, unsigned min, unsigned max, uint64_t *o
     unsigned n = 0;
 
     for (; **at >= '0' && **at <= '9' && n < max; n++, (*at)++) {
-        if (v > (UINT64_MAX - 9) / 10)
+        uint64_t digit = (uint64_t)(**at - '0');
+        if (v > (UINT64_MAX - digit) / 10)
             return false;
-        v = v * 10 + (uint64_t)(**at - '0');
+        v = v * 10 + digit;
     }
     *out = v;
     return n >= min;
@@ -40,30 +44,45 @@ static bool when_parse_id(const char *text, struct when *out)
     return true;
 }
 
-static bool when_parse_ago(const char *text, struct when *out)
+/* The milliseconds of a unit of n bytes; 0 if it is none. */
+static uint64_t when_unit(const char *unit, size_t n)
 {
     static const struct {
-        const char *unit;
+        const char *name;
         uint64_t ms;
     } units[] = { { "ms", 1 },      { "s", 1000 },     { "m", 60000 },    { "min", 60000 },
                   { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
+
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strlen(units[i].name) == n && memcmp(units[i].name, unit, n) == 0)
+            return units[i].ms;
+    return 0;
+}
+
+/* A number and a unit of n bytes: their milliseconds. False if there is no such unit, or they are
+ * too many. */
+static bool when_times(uint64_t number, const char *unit, size_t n, uint64_t *out_ms)
+{
+    uint64_t ms = when_unit(unit, n);
+
+    if (ms == 0 || number > WHEN_MS_MAX / ms)
+        return false;
+    *out_ms = number * ms;
+    return true;
+}
+
+static bool when_parse_ago(const char *text, struct when *out)
+{
     const char *at = text;
-    uint64_t n;
+    uint64_t number;
     size_t len;
 
-    if (!when_digits(&at, 1, 12, &n))
+    if (!when_digits(&at, 1, 20, &number))
         return false;
     at += strspn(at, " ");
     len = strcspn(at, " ");
-    if (len == 0 || strcmp(at + len, " ago") != 0)
-        return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (strlen(units[i].unit) == len && memcmp(units[i].unit, at, len) == 0) {
-            out->kind = WHEN_AGO;
-            out->ms = n * units[i].ms; /* below 10^12 * 604800000, which fits */
-            return true;
-        }
-    return false;
+    out->kind = WHEN_AGO;
+    return strcmp(at + len, " ago") == 0 && when_times(number, at, len, &out->ms);
 }
 
 static bool when_literal(const char **at, char c)
@@ -176,4 +195,63 @@ bool when_parse(const char *text, struct when *out)
         return true;
     }
     return when_parse_id(text, out) || when_parse_ago(text, out) || when_parse_time(text, out);
+}
+
+/* The two numbers of an ID; what is missing is 0. */
+static void when_split(const char *id, uint64_t *ms, uint64_t *seq)
+{
+    *ms = *seq = 0;
+    if (when_digits(&id, 1, 20, ms) && when_literal(&id, '-'))
+        when_digits(&id, 1, 20, seq);
+}
+
+int when_compare(const char *a, const char *b)
+{
+    uint64_t a_ms, a_seq, b_ms, b_seq;
+
+    when_split(a, &a_ms, &a_seq);
+    when_split(b, &b_ms, &b_seq);
+    if (a_ms != b_ms)
+        return a_ms < b_ms ? -1 : 1;
+    return (a_seq > b_seq) - (a_seq < b_seq);
+}
+
+void when_put_before(const char *id, char *out)
+{
+    uint64_t ms, seq;
+
+    when_split(id + (*id == '('), &ms, &seq);
+    if (*id != '(' && seq > 0) {
+        seq--;
+    } else if (*id != '(' && ms > 0) {
+        ms--;
+        seq = UINT64_MAX;
+    }
+    snprintf(out, WHEN_ID_MAX, "%" PRIu64 "-%" PRIu64, ms, seq);
+}
+
+bool when_parse_duration(const char *text, uint64_t *out_ms)
+{
+    const char *at = text;
+    uint64_t number;
+
+    if (strcmp(text, "0") == 0) {
+        *out_ms = 0;
+        return true;
+    }
+    return when_digits(&at, 1, 20, &number) && when_times(number, at, strlen(at), out_ms);
+}
+
+void when_put_duration(uint64_t ms, char *out)
+{
+    static const char *const units[] = { "d", "h", "m", "s", "ms" };
+    size_t i = 0;
+
+    while (ms % when_unit(units[i], strlen(units[i])) != 0)
+        i++;
+    if (ms == 0)
+        snprintf(out, WHEN_DURATION_MAX, "0");
+    else
+        snprintf(out, WHEN_DURATION_MAX, "%" PRIu64 "%s",
+                 ms / when_unit(units[i], strlen(units[i])), units[i]);
 }

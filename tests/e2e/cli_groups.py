@@ -1,0 +1,370 @@
+"""The command line's consumer groups: a group's life, and every way that an entry's command can end.
+
+Runs against beckd, and what an older server has against Debian's redis-server too; CLI_SERVER=redis runs
+only the latter. BECK names the program (build/beck).
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from beck import ROOT, TIMEOUT_S, Checks, Server, wait_until
+
+BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
+
+checks = Checks("cli_groups")
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("BECK") and k != "NO_COLOR"}
+    env.update(more)
+    return env
+
+
+class Run:
+    """One run of beck: its status, stdout and stderr."""
+
+    def __init__(self, *args, server=None, env=None):
+        argv = [BECK] + (["-s", server.path] if server is not None else []) + list(args)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, env=env or environment())
+        self.status = done.returncode
+        self.out = done.stdout.decode()
+        self.err = done.stderr.decode()
+
+    def json(self):
+        return json.loads(self.out)
+
+    def json_lines(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def spawn(server, *args, **more):
+    return subprocess.Popen(
+        [BECK, "-s", server.path] + list(args),
+        stdin=subprocess.DEVNULL,
+        stdout=more.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        env=environment(),
+        **more,
+    )
+
+
+def has(claim, text, *parts):
+    for part in parts:
+        checks.ok(claim, part in text, "no %r in %r" % (part, text))
+
+
+def status(claim, run, want):
+    return checks.ok(claim, run.status == want, "status %d, not %d: %s" % (run.status, want, run.err))
+
+
+def fill(server, stream, n, first=1):
+    """n entries 1-1, 2-1, ... with a field n."""
+    with server.connect() as c:
+        for i in range(first, first + n):
+            c.call("XADD", stream, "%d-1" % i, "n", i)
+
+
+def pending(server, stream, group):
+    """{id: (consumer, deliveries)} of what is pending."""
+    with server.connect() as c:
+        return {row[0].decode(): (row[1].decode(), row[3]) for row in c.call("XPENDING", stream, group, "-", "+", 1000)}
+
+
+def consumers(server, stream, group, proto=2):
+    with server.connect(proto) as c:
+        return [row[1].decode() for row in c.call("XINFO", "CONSUMERS", stream, group)]
+
+
+def is_waiting(server):
+    with server.connect() as c:
+        return b"cmd=xreadgroup" in c.call("CLIENT", "LIST")
+
+
+# ---- Usage: no server ----
+
+
+def test_usage():
+    cases = [
+        (["consume", "s", "--consumer", "c"], "want --group"),
+        (["consume", "s", "--exec", "true"], "want --group"),
+        (["consume", "s", "--ack", "manual"], "want --group"),
+        (["consume", "s", "-g", "g", "--ack", "perhaps"], "neither auto, manual nor none"),
+        (["consume", "s", "-g", "g", "--exec", "true", "--ack", "none"], "excludes --ack none"),
+        (["consume", "s", "-g", "g", "--exec", "true", "--field", "n"], "exclude each other"),
+        (["consume", "s", "-g", "g", "--ack", "none", "--claim-idle", "5s"], "exclude each other"),
+        (["consume", "s", "-g", "g", "--from", "yesterday"], "--from: "),
+        (["consume", "s", "-g", "g", "--batch", "1000000"], "--batch is at most"),
+        (["consume", "s", "-g", "g", "--claim-idle", "5x"], "--claim-idle: \"5x\" is not a duration"),
+        (["consume", "s", "--gruop", "g"], "did you mean --group?"),
+    ]
+    for args, want in cases:
+        run = Run(*args)
+        status("beck %s is a usage error" % " ".join(args), run, 2)
+        has("beck %s tells why" % " ".join(args), run.err, want, "Try: beck help")
+        checks.equal("a usage error leaves stdout empty", run.out, "")
+
+
+# ---- consume --group ----
+
+
+def test_printing(server):
+    fill(server, "p", 5)
+    run = Run("consume", "p", "-g", "g", "--exit-empty", server=server)
+    status("a group that is not there is status 1", run, 1)
+    has("and it is told how to make it", run.err, 'no group "g"', "beck group create")
+    run = Run("consume", "p", "-g", "g", "--from", "start", "--json", "--count", "2", server=server)
+    status("--from makes the group", run, 0)
+    has("and says so", run.err, 'made the group "g"')
+    checks.equal("--count entries are printed", run.json_lines(), [{"n": 1}, {"n": 2}])
+    checks.equal("and acknowledged", pending(server, "p", "g"), {})
+    checks.equal("a consumer without a name of its own leaves no trace", consumers(server, "p", "g"), [])
+    run = Run("consume", "p", "-g", "g", "--from", "start", "--exit-empty", "--field", "n", server=server)
+    status("--exit-empty ends at the end", run, 0)
+    checks.equal("a group goes on where it was", run.out, "3\n4\n5\n")
+    checks.equal("--from says nothing when the group is there", run.err, "")
+    run = Run("consume", "p", "-g", "g", "--exit-empty", server=server)
+    status("--exit-empty without any entry is status 4", run, 4)
+    run = Run("consume", "p", "-g", "g", "--block", "1", server=server)
+    status("--block ends after its time", run, 0)
+    for where, want in (("end", []), ("4-1", [4, 5]), ("(4-1", [5]), ("1970-01-01T00:00:00.003", [3, 4, 5]), ("1h ago", [])):
+        run = Run("consume", "p", "-g", "from " + where, "--from", where, "--exit-empty", "--json", server=server)
+        checks.equal("--from %s" % where, [r["n"] for r in run.json_lines()], want)
+    run = Run("consume", "nothing", "-g", "g", "--from", "start", "--exit-empty", server=server)
+    status("--from makes the stream too", run, 4)
+
+
+def test_acks(server):
+    fill(server, "a", 3)
+    run = Run("consume", "a", "-g", "m", "--from", "start", "--ack", "manual", "--consumer", "c", "--exit-empty", server=server)
+    checks.equal("--ack manual prints", run.out, "1-1 n=1\n2-1 n=2\n3-1 n=3\n")
+    checks.equal("and leaves pending", sorted(pending(server, "a", "m")), ["1-1", "2-1", "3-1"])
+    with server.connect() as c:
+        c.call("XACK", "a", "m", "2-1")
+        c.call("XDEL", "a", "1-1")
+    run = Run("consume", "a", "-g", "m", "--ack", "manual", "--consumer", "c", "--exit-empty", server=server)
+    checks.equal("a named consumer begins with what is pending", run.out, "3-1 n=3\n")
+    run = Run("consume", "a", "-g", "m", "--consumer", "c", "--exit-empty", server=server)
+    checks.equal("and acknowledges it without --ack manual", run.out, "3-1 n=3\n")
+    checks.equal("what is gone from the stream too", pending(server, "a", "m"), {})
+    checks.equal("a named consumer stays", consumers(server, "a", "m"), ["c"])
+    run = Run("consume", "a", "-g", "n", "--from", "start", "--ack", "none", "--consumer", "c", "--exit-empty", server=server)
+    checks.equal("--ack none prints", run.out, "2-1 n=2\n3-1 n=3\n")
+    checks.equal("and nothing becomes pending", pending(server, "a", "n"), {})
+
+
+def test_claim_idle(server):
+    fill(server, "ci", 3)
+    Run("consume", "ci", "-g", "g", "--from", "start", "--ack", "manual", "--consumer", "dead", "--exit-empty", server=server)
+    run = Run("consume", "ci", "-g", "g", "--claim-idle", "1h", "--exit-empty", server=server)
+    status("--claim-idle leaves what is not idle for long enough", run, 4)
+    run = Run("consume", "ci", "-g", "g", "--claim-idle", "0", "--exit-empty", "--json", server=server)
+    checks.equal("--claim-idle takes over what is idle", sorted(r["n"] for r in run.json_lines()), [1, 2, 3])
+    checks.equal("and has it acknowledged", pending(server, "ci", "g"), {})
+
+
+def test_follow(server):
+    fill(server, "f", 1)
+    with spawn(server, "consume", "f", "-g", "g", "--from", "start", "--json", "--consumer", "c") as p:
+        checks.equal("a consumer prints what is there", p.stdout.readline(), b'{"n":1}\n')
+        for i in (2, 3):
+            fill(server, "f", 1, i)
+            checks.equal("and entry %d as it comes" % i, p.stdout.readline(), b'{"n":%d}\n' % i)
+        wait_until(lambda: is_waiting(server), "the consumer")
+        p.send_signal(signal.SIGINT)
+        checks.equal("SIGINT ends it with 130", p.wait(TIMEOUT_S), 130)
+        has("with no other word than the group's", p.stderr.read().decode(), "made the group")
+    checks.equal("and all is acknowledged", pending(server, "f", "g"), {})
+    with spawn(server, "consume", "f", "-g", "g") as p:
+        wait_until(lambda: is_waiting(server), "the consumer")
+        p.send_signal(signal.SIGTERM)
+        checks.equal("SIGTERM ends it with 143", p.wait(TIMEOUT_S), 143)
+        checks.equal("without a word", p.stderr.read(), b"")
+    checks.equal("its name is gone", consumers(server, "f", "g"), ["c"])
+
+
+def test_stdout(server, nacks):
+    with server.connect() as c:
+        for i in range(1, 41):
+            c.call("XADD", "big", "%d-1" % i, "line", "x" * 100000)
+    with spawn(server, "consume", "big", "-g", "closed", "--from", "start", "--json") as p:
+        p.stdout.read(10)
+        p.stdout.close()
+        checks.equal("a reader that leaves ends it as SIGPIPE does", p.wait(TIMEOUT_S), -signal.SIGPIPE)
+    left = pending(server, "big", "closed")
+    checks.ok("what was not printed is not acknowledged", "40-1" in left, str(left))
+    if nacks:
+        checks.equal("but given back", {row[0] for row in left.values()}, {""})
+    with spawn(server, "consume", "big", "-g", "stuck", "--from", "start", "--json") as p:
+        p.stdout.read(10)
+        p.send_signal(signal.SIGINT)
+        checks.equal("SIGINT ends it though nobody reads", p.wait(TIMEOUT_S), 130)
+    with open("/dev/full", "wb") as full, spawn(server, "consume", "big", "-g", "full", "--from", "start", stdout=full) as p:
+        checks.equal("an output that takes nothing is status 1", p.wait(TIMEOUT_S), 1)
+        has("and is told", p.stderr.read().decode(), "cannot write to stdout")
+    checks.equal("nothing is acknowledged then", len(pending(server, "big", "full")), 40)
+
+
+# ---- consume --exec ----
+
+
+def test_exec(server, nacks):
+    fill(server, "e", 3)
+    with tempfile.TemporaryDirectory() as d:
+        script = 'cat >>"$OUT"; echo "$BECK_STREAM $BECK_GROUP $BECK_CONSUMER $BECK_ID" >>"$OUT"; echo said'
+        env = environment(OUT=os.path.join(d, "out"), BECK_ID="inherited")
+        run = Run("consume", "e", "-g", "g g", "--from", "start", "--consumer", "me", "--exec", script, "--exit-empty", server=server, env=env)
+        status("commands that end with 0", run, 0)
+        checks.equal("their output is ours", run.out, "said\n" * 3)
+        with open(env["OUT"], encoding="utf-8") as f:
+            want = "".join('{"n":%d}\ne g g me %d-1\n' % (i, i) for i in (1, 2, 3))
+            checks.equal("they get the entry and its place", f.read(), want)
+    checks.equal("and acknowledge", pending(server, "e", "g g"), {})
+
+    ways = [("exit 75", "75", 0), ("exit 1", "fail", 1), ("exit 127", "fail", 1), ("kill -9 $$", "signal", 1), ("kill -PIPE $$", "signal", 1)]
+    for script, name, count in ways:
+        group = "g-" + script
+        run = Run("consume", "e", "-g", group, "--from", "start", "--exec", script, "--count", "1", server=server)
+        status("%s is status 5" % script, run, 5)
+        if name == "75":
+            checks.ok("%s is not told" % script, "1-1" not in run.err, run.err)
+        else:
+            has("%s is told" % script, run.err, "1-1: the command ", "ended by signal" if name == "signal" else "ended with status")
+        left = pending(server, "e", group)
+        if nacks:
+            checks.equal("%s gives the entry back" % script, left, {"1-1": ("", count)})
+            checks.equal("%s leaves no consumer" % script, consumers(server, "e", group), [])
+        else:
+            checks.equal("%s leaves the entry pending" % script, list(left), ["1-1"])
+            has("and says so once", run.err, "has no XNACK")
+            checks.equal("once", run.err.count("has no XNACK"), 1)
+
+    with server.connect() as c:
+        c.call("XADD", "large", "1-1", "line", "x" * 3000000)
+    run = Run("consume", "large", "-g", "g", "--from", "start", "--exec", "true", "--exit-empty", server=server)
+    status("a command that does not read its stdin", run, 0)
+    run = Run("consume", "large", "-g", "h", "--from", "start", "--exec", "wc -c", "--exit-empty", server=server)
+    checks.equal("a large entry comes whole", run.out.strip(), str(3000000 + len('{"line":""}\n')))
+    run = Run("consume", "e", "-g", "pending", "--from", "start", "--ack", "manual", "--consumer", "c", "--count", "2", server=server)
+    run = Run("consume", "e", "-g", "pending", "--consumer", "c", "--exec", 'echo "$BECK_ID"', "--exit-empty", server=server)
+    checks.equal("a command begins with what is pending", run.out, "1-1\n2-1\n3-1\n")
+    checks.equal("which is done then", pending(server, "e", "pending"), {})
+    run = Run("consume", "e", "-g", "mixed", "--from", "start", "--exec", 'test "$BECK_ID" != 2-1', "--exit-empty", server=server)
+    status("one of three fails", run, 5)
+    checks.equal("the others are acknowledged", list(pending(server, "e", "mixed")), ["2-1"])
+    run = Run("consume", "e", "-g", "mask", "--from", "start", "--exec", "grep -E '^Sig(Blk|Ign)' /proc/self/status", "--count", "1", server=server)
+    masks = [int(bits, 16) for bits in re.findall(r"^Sig\w+:\s+(\w+)", run.out, re.M)]
+    ours = sum(1 << (n - 1) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
+    checks.equal("a command has the signals as they are by default", [m & ours for m in masks], [0, 0])
+
+
+def test_exec_signals(server, nacks):
+    """The command says that it has begun, and waits on a FIFO until it may end."""
+    for second in (False, True):
+        stream = "es-%s" % second
+        fill(server, stream, 5)
+        with tempfile.TemporaryDirectory() as d:
+            fifo = os.path.join(d, "fifo")
+            os.mkfifo(fifo)
+            script = "echo begun; read x <%s; exit 0" % fifo
+            with spawn(server, "consume", stream, "-g", "g", "--from", "start", "--batch", "4", "--exec", script) as p:
+                checks.equal("a command runs", p.stdout.readline(), b"begun\n")
+                checks.equal("with a batch in hand", len(pending(server, stream, "g")), 4)
+                p.send_signal(signal.SIGINT)
+                if second:
+                    wait_until(lambda: not signal_is_pending(p.pid), "the first signal to be taken")
+                    p.send_signal(signal.SIGTERM)
+                else:
+                    with open(fifo, "w", encoding="ascii") as f:
+                        f.write("go\n")
+                checks.equal("the last signal tells the status", p.wait(TIMEOUT_S), 143 if second else 130)
+                checks.equal("no other command has begun", p.stdout.read(), b"")
+                if second:
+                    has("a command that was killed is told", p.stderr.read().decode(), "1-1: the command was ended by signal 9")
+        left = pending(server, stream, "g")
+        checks.equal("the entry in work is %s" % ("failed" if second else "done"), "1-1" in left, second)
+        if nacks:
+            want = {"%d-1" % i: ("", 0) for i in (2, 3, 4)}
+            if second:
+                want["1-1"] = ("", 1)
+            checks.equal("the others are given back as if never delivered", left, want)
+
+
+def signal_is_pending(pid):
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        return any(int(bits, 16) for bits in re.findall(r"^(?:Sig|Shd)Pnd:\s+(\w+)", f.read(), re.M))
+
+
+# ---- Lost connections ----
+
+
+def test_reconnect(server):
+    fill(server, "r", 1)
+    with spawn(server, "consume", "r", "-g", "g", "--from", "start", "--json") as p:
+        checks.equal("before", p.stdout.readline(), b'{"n":1}\n')
+        for i in range(2, 5):
+            wait_until(lambda: is_waiting(server), "the consumer")
+            with server.connect() as c:
+                c.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            fill(server, "r", 1, i)
+            checks.equal("after lost connection %d" % (i - 1), p.stdout.readline(), b'{"n":%d}\n' % i)
+        wait_until(lambda: is_waiting(server), "the consumer")
+        p.send_signal(signal.SIGINT)
+        checks.equal("it ends as ever", p.wait(TIMEOUT_S), 130)
+        has("each loss is told", p.stderr.read().decode(), "trying again")
+    checks.equal("nothing is left", pending(server, "r", "g"), {})
+
+
+def test_server_restart(server):
+    fill(server, "rs", 2)
+    with tempfile.TemporaryDirectory() as d:
+        fifo = os.path.join(d, "fifo")
+        os.mkfifo(fifo)
+        script = 'echo "$BECK_ID"; read x <%s' % fifo
+        with spawn(server, "consume", "rs", "-g", "g", "--from", "start", "--exec", script, "--exit-empty") as p:
+            checks.equal("a command runs", p.stdout.readline(), b"1-1\n")
+            server.restart()
+            for want in (b"2-1\n", b""):
+                with open(fifo, "w", encoding="ascii") as f:
+                    f.write("go\n")
+                checks.equal("the next one begins once the first is acknowledged", p.stdout.readline(), want)
+            checks.equal("all are done", p.wait(TIMEOUT_S), 0)
+    checks.equal("each once", pending(server, "rs", "g"), {})
+    with spawn(server, "consume", "rs", "-g", "g") as p:
+        wait_until(lambda: is_waiting(server), "the consumer")
+        server.stop()
+        checks.ok("without a server it tries again", b"trying again" in p.stderr.readline())
+        p.send_signal(signal.SIGTERM)
+        checks.equal("and ends by a signal all the same", p.wait(TIMEOUT_S), 143)
+    os.unlink(server.path) if os.path.exists(server.path) else None
+    server.start()
+
+
+def test_consumers(server, nacks):
+    test_printing(server)
+    test_acks(server)
+    test_claim_idle(server)
+    test_follow(server)
+    test_stdout(server, nacks)
+    test_exec(server, nacks)
+    test_exec_signals(server, nacks)
+    test_reconnect(server)
+
+
+def main():
+    test_usage()
+    if os.environ.get("CLI_SERVER") != "redis":
+        with Server() as server:
+            test_consumers(server, True)
+            test_server_restart(server)
+    with Server("redis") as server:
+        test_consumers(server, False)
+    checks.finish()
+
+
+main()
