@@ -484,9 +484,27 @@ static void path_find(const struct pel *p, struct path *path, struct id id)
     path_bound(p, path);
 }
 
-/* The entry's place in the page at the end of the path, whether it is there. Where the last one was found, or after it, is
- * looked at first. */
+/* Where in its page the entry may be, if IDs grow evenly there. */
+static size_t path_guess(const struct path *path, struct id id)
+{
+    uint64_t all = path->hi.ms - path->lo.ms, part = id.ms - path->lo.ms;
+
+    if (!path->bounded || all == 0 || all > UINT32_MAX)
+        return path->page->n / 2u;
+    return (size_t)(part * path->page->n / all);
+}
+
+/* The entry's place in the page at the end of the path, into path->i; whether it is there. */
 static bool path_place(struct path *path, struct id id)
+{
+    bool found;
+
+    path->i = pelpage_find(path->page, id, path_guess(path, id), &found);
+    return found;
+}
+
+/* The same in the page where the last one was found: mostly in the same place, behind it, or behind all. */
+static bool path_place_again(struct path *path, struct id id)
 {
     const struct pelpage *pg = path->page;
     bool found;
@@ -497,7 +515,7 @@ static bool path_place(struct path *path, struct id id)
         path->i = pg->n;
         return false;
     }
-    path->i = pelpage_find(pg, id, &found);
+    path->i = pelpage_find(pg, id, path->i, &found);
     return found;
 }
 
@@ -510,10 +528,10 @@ static bool pel_find(struct pel *p, struct id id)
         return false;
     if (!p->at_path || id_cmp(id, path->lo) < 0 || (path->bounded && id_cmp(id, path->hi) >= 0)) {
         path_find(p, path, id);
-        path->i = 0;
         p->at_path = true;
+        return path_place(path, id);
     }
-    return path_place(path, id);
+    return path_place_again(path, id);
 }
 
 /* ---- sums along a path ---- */
@@ -737,19 +755,37 @@ static size_t pel_places(size_t n)
     return cap < PEL_PAGE ? cap : PEL_PAGE;
 }
 
-/* A page for the span. NULL if memory ran out, unless it is `needed`. */
+/* An empty page of that shape. NULL if memory ran out, unless it is `needed`. */
+static struct pelpage *pel_get_page(struct pel *p, unsigned shape, size_t cap, bool needed)
+{
+    size_t bytes = pelpage_bytes(shape, cap);
+    struct pelpage *pg = needed ? room_get(&p->room, bytes) : room_try(&p->room, bytes);
+
+    p->n_pages += pg != NULL;
+    return pg;
+}
+
+/* For the span. */
 static struct pelpage *pel_new_page(struct pel *p, const struct pelpage_span *s, size_t n,
                                     bool needed)
 {
     unsigned shape =
         (pelpage_span_is_wide(s) ? PELPAGE_WIDE : 0u) | (p->ordered ? PELPAGE_KEYED : 0u);
-    size_t cap = pel_places(n), bytes = pelpage_bytes(shape, cap);
-    struct pelpage *pg = needed ? room_get(&p->room, bytes) : room_try(&p->room, bytes);
+    struct pelpage *pg = pel_get_page(p, shape, pel_places(n), needed);
 
-    if (pg == NULL)
-        return NULL;
-    pelpage_init(pg, shape, cap, s);
-    p->n_pages++;
+    if (pg != NULL)
+        pelpage_init(pg, shape, pel_places(n), s);
+    return pg;
+}
+
+/* For entries of a narrow page. */
+static struct pelpage *pel_new_page_like(struct pel *p, const struct pelpage *like, size_t n,
+                                         bool needed)
+{
+    struct pelpage *pg = pel_get_page(p, like->shape, pel_places(n), needed);
+
+    if (pg != NULL)
+        pelpage_init_like(pg, like, pel_places(n));
     return pg;
 }
 
@@ -777,10 +813,14 @@ static void path_remake_page(struct pel *p, struct path *path, const struct pel_
     struct pelpage_span s = { .any = false };
     struct pelpage *pg;
 
-    pelpage_span_add_page(&s, path->page);
-    if (x != NULL)
-        pelpage_span_add(&s, x);
-    pg = pel_new_page(p, &s, n, needed);
+    if (!pelpage_is_wide(path->page) && (x == NULL || pelpage_fits(path->page, x))) {
+        pg = pel_new_page_like(p, path->page, n, needed);
+    } else {
+        pelpage_span_add_page(&s, path->page);
+        if (x != NULL)
+            pelpage_span_add(&s, x);
+        pg = pel_new_page(p, &s, n, needed);
+    }
     if (pg == NULL)
         return;
     pelpage_append(pg, path->page, 0, path->page->n);
@@ -1017,7 +1057,7 @@ bool pel_sum_step(struct pel *p, size_t budget)
     while (!s->over && budget > 0) {
         size_t n;
         path_find(p, &path, s->next);
-        n = pel_sum_page(p, &path, pelpage_find(path.page, s->next, &found), budget);
+        n = pel_sum_page(p, &path, pelpage_find(path.page, s->next, 0, &found), budget);
         budget -= n;
     }
     return !s->over;
@@ -1101,16 +1141,14 @@ bool pel_remove(struct pel *p, struct id id, struct pel_entry *out)
 bool pel_get(const struct pel *p, struct id id, struct pel_entry *out)
 {
     struct path path;
-    bool found;
-    size_t i;
 
     if (p->root == NULL)
         return false;
     path_find(p, &path, id);
-    i = pelpage_find(path.page, id, &found);
-    if (found)
-        pel_read(p, path.page, i, out);
-    return found;
+    if (!path_place(&path, id))
+        return false;
+    pel_read(p, path.page, path.i, out);
+    return true;
 }
 
 bool pel_mark_gone(struct pel *p, struct id id)
@@ -1281,7 +1319,7 @@ static size_t pel_query(const struct pel *p, struct id from, const struct query 
     bool found;
 
     while (n < max && path_seek(p, &path, from, q)) {
-        size_t before = n, i = pelpage_find(path.page, from, &found);
+        size_t before = n, i = pelpage_find(path.page, from, 0, &found);
         for (; i < path.page->n && n < max; i++)
             if (query_passes(q, path.page, i))
                 pel_read(p, path.page, i, &out[n++]);
@@ -1321,7 +1359,7 @@ bool pel_prev(const struct pel *p, struct id from, const struct pel_filter *f,
     bool found;
 
     while (path_seek_back(p, &path, from, &q)) {
-        size_t i = pelpage_find(path.page, from, &found);
+        size_t i = pelpage_find(path.page, from, PEL_PAGE, &found);
         for (i += found; i-- > 0;) {
             if (query_passes(&q, path.page, i)) {
                 pel_read(p, path.page, i, out);
@@ -1716,7 +1754,7 @@ uint64_t pel_drop_below(struct pel *p, struct id first)
     p->at_path = false;
     while (p->root != NULL && i > 0) {
         path_find(p, &path, ID_MIN);
-        i = pelpage_find(path.page, first, &found);
+        i = pelpage_find(path.page, first, PEL_PAGE, &found);
         if (i > 0)
             pel_drop_first(p, &path, i);
         n += i;

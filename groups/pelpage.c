@@ -97,7 +97,7 @@ static void pelpage_choose_bases(struct pelpage *pg, const struct pelpage_span *
     pg->base_seq = pelpage_is_wide(pg) ? 0 : pelpage_base(s->seq_min, s->seq_max, UINT16_MAX);
 }
 
-void pelpage_init(struct pelpage *pg, unsigned shape, size_t cap, const struct pelpage_span *s)
+static void pelpage_init_empty(struct pelpage *pg, unsigned shape, size_t cap)
 {
     assert(cap % 8 == 0);
     assert(cap <= PEL_PAGE);
@@ -105,21 +105,40 @@ void pelpage_init(struct pelpage *pg, unsigned shape, size_t cap, const struct p
     pg->cap = (uint16_t)cap;
     pg->shape = (uint8_t)shape;
     pg->zero = 0;
+}
+
+void pelpage_init(struct pelpage *pg, unsigned shape, size_t cap, const struct pelpage_span *s)
+{
+    pelpage_init_empty(pg, shape, cap);
     pelpage_choose_bases(pg, s);
+}
+
+void pelpage_init_like(struct pelpage *pg, const struct pelpage *like, size_t cap)
+{
+    pelpage_init_empty(pg, like->shape, cap);
+    pg->base_ms = like->base_ms;
+    pg->base_seq = like->base_seq;
+}
+
+/* IDs from i on that are stored as above other bases are stored as above the page's own. */
+static void pelpage_adjust(struct pelpage *pg, size_t i, uint64_t base_ms, uint64_t base_seq)
+{
+    uint32_t *ms = pelpage_u32(pg, NARROW_MS, 0);
+    uint16_t *seq = pelpage_u16(pg, NARROW_SEQ, 0);
+
+    for (; i < pg->n; i++) {
+        ms[i] = (uint32_t)(ms[i] + base_ms - pg->base_ms);
+        seq[i] = (uint16_t)(seq[i] + base_seq - pg->base_seq);
+    }
 }
 
 void pelpage_rebase(struct pelpage *pg, const struct pelpage_span *s)
 {
-    uint64_t ms = pg->base_ms, seq = pg->base_seq;
-    uint32_t *mss = pelpage_u32(pg, NARROW_MS, 0);
-    uint16_t *seqs = pelpage_u16(pg, NARROW_SEQ, 0);
+    uint64_t base_ms = pg->base_ms, base_seq = pg->base_seq;
 
     assert(!pelpage_is_wide(pg));
     pelpage_choose_bases(pg, s);
-    for (size_t i = 0; i < pg->n; i++) {
-        mss[i] = (uint32_t)(mss[i] + ms - pg->base_ms);
-        seqs[i] = (uint16_t)(seqs[i] + seq - pg->base_seq);
-    }
+    pelpage_adjust(pg, 0, base_ms, base_seq);
 }
 
 /* ---- one entry ---- */
@@ -177,18 +196,43 @@ void pelpage_write(struct pelpage *pg, size_t i, const struct pel_entry *x, unsi
 
 /* ---- many ---- */
 
-size_t pelpage_find(const struct pelpage *pg, struct id id, bool *found)
+/* Whether the entry's ID is below. */
+static bool pelpage_below(const struct pelpage *pg, size_t i, struct id id)
 {
-    size_t from = 0, n = pg->n;
+    return id_cmp(pelpage_id(pg, i), id) < 0;
+}
 
-    while (n > 0) {
-        size_t half = n / 2;
-        if (id_cmp(pelpage_id(pg, from + half), id) < 0) {
-            from += half + 1;
-            n -= half + 1;
-        } else {
-            n = half;
-        }
+/* What is looked for lies from *from to *end: ever larger steps away from the guess find that out, and touch little memory
+ * if it is near. */
+static void pelpage_bracket(const struct pelpage *pg, struct id id, size_t guess, size_t *from,
+                            size_t *end)
+{
+    size_t step = 4;
+
+    if (pelpage_below(pg, guess, id)) {
+        for (*from = guess + 1; *from + step < pg->n && pelpage_below(pg, *from + step, id);
+             step *= 4)
+            *from += step + 1;
+        *end = *from + step < pg->n ? *from + step : pg->n;
+    } else {
+        for (*end = guess; *end > step && !pelpage_below(pg, *end - step, id); step *= 4)
+            *end -= step;
+        *from = *end > step ? *end - step + 1 : 0;
+    }
+}
+
+size_t pelpage_find(const struct pelpage *pg, struct id id, size_t guess, bool *found)
+{
+    size_t from = 0, end = 0;
+
+    if (pg->n > 0)
+        pelpage_bracket(pg, id, guess < pg->n ? guess : pg->n - 1u, &from, &end);
+    while (from < end) {
+        size_t mid = from + (end - from) / 2;
+        if (pelpage_below(pg, mid, id))
+            from = mid + 1;
+        else
+            end = mid;
     }
     *found = from < pg->n && id_cmp(pelpage_id(pg, from), id) == 0;
     return from;
@@ -220,23 +264,29 @@ void pelpage_open(struct pelpage *pg, size_t i)
 void pelpage_close(struct pelpage *pg, size_t i, size_t n)
 {
     assert(i + n <= pg->n);
-    if (i == 0)
+    if (i < pg->n - i - n) { /* the shorter side moves */
+        if (i > 0)
+            pelpage_shift(pg, pg->first + n, pg->first, i);
         pg->first = (uint16_t)(pg->first + n);
-    else
+    } else {
         pelpage_shift(pg, pg->first + i, pg->first + i + n, pg->n - i - n);
+    }
     pg->n = (uint16_t)(pg->n - n);
 }
 
-/* The same shape and bases: column by column. */
+/* The same shape: column by column. */
 static void pelpage_append_alike(struct pelpage *to, const struct pelpage *from, size_t i, size_t n)
 {
     const struct layout *l = &LAYOUTS[to->shape];
+    size_t place = (size_t)to->first + to->n;
 
     for (size_t c = 0; c < COLUMNS; c++)
-        memcpy(to->columns + (size_t)l->at[c] * to->cap + ((size_t)to->first + to->n) * l->width[c],
+        memcpy(to->columns + (size_t)l->at[c] * to->cap + place * l->width[c],
                from->columns + (size_t)l->at[c] * from->cap + (from->first + i) * l->width[c],
                n * l->width[c]);
     to->n = (uint16_t)(to->n + n);
+    if (!pelpage_is_wide(to))
+        pelpage_adjust(to, to->n - n, from->base_ms, from->base_seq);
 }
 
 void pelpage_append(struct pelpage *to, const struct pelpage *from, size_t i, size_t n)
@@ -244,8 +294,7 @@ void pelpage_append(struct pelpage *to, const struct pelpage *from, size_t i, si
     struct pel_entry x;
 
     assert((size_t)to->first + to->n + n <= to->cap);
-    if (to->shape == from->shape && to->base_ms == from->base_ms &&
-        to->base_seq == from->base_seq) {
+    if (to->shape == from->shape) {
         pelpage_append_alike(to, from, i, n);
         return;
     }

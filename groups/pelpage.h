@@ -39,8 +39,9 @@ void pelpage_span_add_page(struct pelpage_span *s, const struct pelpage *pg);
 bool pelpage_span_is_wide(const struct pelpage_span *s);
 
 size_t pelpage_bytes(unsigned shape, size_t cap);
-/* An empty page in pelpage_bytes(shape, cap) bytes, with bases for the span. */
+/* An empty page in pelpage_bytes(shape, cap) bytes, with bases for the span; or with the shape and the bases of another. */
 void pelpage_init(struct pelpage *pg, unsigned shape, size_t cap, const struct pelpage_span *s);
+void pelpage_init_like(struct pelpage *pg, const struct pelpage *like, size_t cap);
 /* Chooses other bases for the span, which contains all that is in it and fits a narrow page. */
 void pelpage_rebase(struct pelpage *pg, const struct pelpage_span *s);
 /* ---- one entry; inline, because every loop over entries is made of these ---- */
@@ -157,8 +158,9 @@ void pelpage_read(const struct pelpage *pg, size_t i, struct pel_entry *x);
 /* x fits; the marks are those given. */
 void pelpage_write(struct pelpage *pg, size_t i, const struct pel_entry *x, unsigned marks);
 
-/* The first place whose ID is >= id, n if there is none; whether it is the ID itself. */
-size_t pelpage_find(const struct pelpage *pg, struct id id, bool *found);
+/* The first place whose ID is >= id, n if there is none; whether it is the ID itself. Fast if that is near `guess`, which may
+ * be any number. */
+size_t pelpage_find(const struct pelpage *pg, struct id id, size_t guess, bool *found);
 /* Makes a place, n < cap; what is in it is for pelpage_write to say. */
 void pelpage_open(struct pelpage *pg, size_t i);
 void pelpage_close(struct pelpage *pg, size_t i, size_t n); /* removes n from i on */
