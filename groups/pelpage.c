@@ -257,7 +257,8 @@ void pelpage_open(struct pelpage *pg, size_t i)
         pelpage_shift(pg, 0, pg->first, pg->n);
         pg->first = 0;
     }
-    pelpage_shift(pg, pg->first + i + 1, pg->first + i, pg->n - i);
+    if (i < pg->n)
+        pelpage_shift(pg, pg->first + i + 1, pg->first + i, pg->n - i);
     pg->n++;
 }
 
