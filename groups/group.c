@@ -353,8 +353,10 @@ static void group_remove_below(struct group *g, struct id first, const struct pe
     struct id from = ID_MIN;
 
     while (pel_next(g->pel, from, f, &x) && id_cmp(x.id, first) < 0) {
-        group_remove(g, x.id);
+        if (!x.gone)
+            group_remove(g, x.id);
         from = x.id;
+        id_next(&from); /* there is one: `first` */
     }
 }
 

@@ -207,7 +207,7 @@ uint64_t group_ack(struct group *g, const struct id *ids, size_t n);
 void group_entries_removed(struct group *g, const struct id *ids, size_t n);
 /* All entries below `first` are, n_cut that lived; all there were if `all`. */
 void group_entries_cut(struct group *g, struct id first, uint64_t n_cut, bool all);
-/* Pending entries below `first` are forgotten: XTRIM DELREF. */
+/* Pending entries below `first` are forgotten, but for those that the stream does not have: XTRIM DELREF. */
 void group_forget_below(struct group *g, struct id first);
 /* See groups_begin_anew. */
 void group_begin_anew(struct group *g);

@@ -390,29 +390,61 @@ uint64_t pel_drop_parked(struct pel *p)
     return pel_sweep(p, &w);
 }
 
-/* Removes the first n entries of the page. */
-static void pel_drop_first(struct pel *p, struct path *path, size_t n)
+/* Removes the page's entries from number `from` up to `to`. */
+static void pel_drop_range(struct pel *p, struct path *path, size_t from, size_t to)
 {
     struct pelpage *pg = path->page;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = from; i < to; i++) {
         pel_before_change(p, pg, i);
         if (pel_kind(pg, i) == PEL_HELD)
             peltally_remove(&p->tally, pelpage_slot(pg, i));
     }
+<<<<<<< ours
     pelpage_close(pg, 0, n);
     pelpath_refresh(p, path);
+=======
+    pelpage_close(pg, from, to - from);
+    path_refresh(p, path);
+>>>>>>> theirs
     pel_tidy(p, path, true);
 }
 
-uint64_t pel_drop_below(struct pel *p, struct id first)
+/* Removes those next to each other in a page, at or above *from and below `first`, that are not gone, and moves *from behind
+ * them; returns how many. */
+static uint64_t pel_drop_run(struct pel *p, struct id *from, struct id first)
 {
+    struct pelpage *pg;
     struct path path;
-    uint64_t n = 0;
-    size_t i = 1;
+    size_t at, run, end;
     bool found;
 
+    path_find(p, &path, *from);
+    pg = path.page;
+    at = pelpage_find(pg, *from, &found);
+    end = pelpage_find(pg, first, &found);
+    while (at < end && (pelpage_marks(pg, at) & PELPAGE_GONE) != 0)
+        at++;
+    for (run = at; run < end && (pelpage_marks(pg, run) & PELPAGE_GONE) == 0;)
+        run++;
+    *from = first;
+    if (run < end)
+        *from = pelpage_id(pg, run);
+    else if (end == pg->n && path.bounded && id_cmp(path.hi, first) < 0)
+        *from = path.hi;
+    if (run > at)
+        pel_drop_range(p, &path, at, run);
+    return run - at;
+}
+
+/* What is below gone_below is gone, so no call passes over the same entries again and again. */
+uint64_t pel_drop_below(struct pel *p, struct id first)
+{
+    struct id from = p->gone_below;
+    uint64_t n = 0;
+
     p->at_path = false;
+<<<<<<< ours
     while (p->root != NULL && i > 0) {
         pelpath_find(p, &path, ID_MIN);
         i = pelpage_find(path.page, first, PEL_PAGE, &found);
@@ -420,6 +452,10 @@ uint64_t pel_drop_below(struct pel *p, struct id first)
             pel_drop_first(p, &path, i);
         n += i;
     }
+=======
+    while (p->root != NULL && id_cmp(from, first) < 0)
+        n += pel_drop_run(p, &from, first);
+>>>>>>> theirs
     return n;
 }
 

@@ -74,7 +74,7 @@ void pel_begin_anew(struct pel *p);
  * entries that it had last are nobody's. O(pages that may have it). */
 uint64_t pel_drop_slot(struct pel *p, uint16_t slot);
 uint64_t pel_hand_back(struct pel *p, uint16_t slot, uint64_t time_ms);
-/* Removes all below `first` (all that are parked); returns how many. */
+/* Removes those below `first` that are not gone (all that are parked); returns how many. */
 uint64_t pel_drop_below(struct pel *p, struct id first);
 uint64_t pel_drop_parked(struct pel *p);
 

@@ -576,7 +576,8 @@ static void do_drop_some(struct world *w, bool parked)
     if (random_below(&w->r, 8) != 0 || (!parked && id_cmp(first, ID_MAX) == 0))
         return;
     for (size_t i = w->m.n; i-- > 0;) {
-        if (parked ? w->m.x[i].slot == PEL_PARKED : id_cmp(w->m.x[i].id, first) < 0) {
+        if (parked ? w->m.x[i].slot == PEL_PARKED
+                   : id_cmp(w->m.x[i].id, first) < 0 && !model_view(&w->m, i).gone) {
             model_remove_at(&w->m, i);
             want++;
         }
