@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "tests/lib/walk.h"
 
 enum { CONSUME_INPUT = 1 << 20, CONSUME_ID_MAX = 48 };
 
@@ -45,36 +46,6 @@ static void *consume_need(void *p)
 
 /* ---- replies ---- */
 
-/* Reads the line at p: the number behind its first byte, and where it ends; NULL if it is not whole. */
-static const uint8_t *consume_line(const uint8_t *p, const uint8_t *end, long long *number)
-{
-    const uint8_t *at = memchr(p, '\n', (size_t)(end - p));
-
-    if (at == NULL)
-        return NULL;
-    *number = strtoll((const char *)p + 1, NULL, 10);
-    return at + 1;
-}
-
-/* Where the value at p ends; NULL if it is not whole. */
-static const uint8_t *consume_skip(const uint8_t *p, const uint8_t *end)
-{
-    long long n;
-    uint8_t kind;
-
-    if (p == end)
-        return NULL;
-    kind = *p;
-    p = consume_line(p, end, &n);
-    if (p == NULL || n < 0)
-        return p;
-    if (kind == '$')
-        return end - p < n + 2 ? NULL : p + n + 2;
-    for (; kind == '*' && n > 0 && p != NULL; n--)
-        p = consume_skip(p, end);
-    return p;
-}
-
 /* Takes the IDs out of a whole reply of XREADGROUP. */
 static int consume_take(struct consume_run *r, struct consume_conn *c, const uint8_t *p,
                         const uint8_t *end)
@@ -85,17 +56,17 @@ static int consume_take(struct consume_run *r, struct consume_conn *c, const uin
     if (p[1] == '-')
         return OK;              /* there is nothing */
     for (int i = 0; i < 2; i++) /* of streams, of the stream */
-        p = consume_line(p, end, &n);
-    p = consume_line(consume_skip(p, end), end, &n);
+        p = walk_line(p, end, &n);
+    p = walk_line(walk_skip(p, end), end, &n);
     if (n < 0 || (size_t)n > r->q->count)
         return err_set(r->e, ERR_PROTO, "%lld entries where %zu were asked for", n, r->q->count);
     for (; n > 0; n--) {
-        const uint8_t *id = consume_line(consume_line(p, end, &bytes), end, &bytes);
+        const uint8_t *id = walk_line(walk_line(p, end, &bytes), end, &bytes);
         if (bytes <= 0 || bytes >= CONSUME_ID_MAX)
             return err_set(r->e, ERR_PROTO, "an ID of %lld bytes", bytes);
         memcpy(c->ids[c->n_ids], id, (size_t)bytes);
         c->ids[c->n_ids++][bytes] = 0;
-        p = consume_skip(p, end);
+        p = walk_skip(p, end);
     }
     return OK;
 }
@@ -114,7 +85,7 @@ static int consume_read(struct consume_run *r, struct consume_conn *c)
         if (got <= 0)
             return err_set(r->e, ERR_IO, "the server closed the connection: %s", strerror(errno));
         c->n += (size_t)got;
-    } while (consume_skip(c->input, c->input + c->n) == NULL);
+    } while (walk_skip(c->input, c->input + c->n) == NULL);
     if (c->input[0] == '-')
         return err_set(r->e, ERR_PROTO, "the server replied %.*s", (int)c->n - 2, c->input);
     return OK;
@@ -213,7 +184,7 @@ static int consume_on_acked(struct consume_run *r, struct consume_conn *c)
 {
     long long n = 0;
 
-    consume_line(c->input, c->input + c->n, &n);
+    walk_line(c->input, c->input + c->n, &n);
     if (n != (long long)c->n_ids)
         return err_set(r->e, ERR_PROTO, "%lld of %zu entries were acknowledged", n, c->n_ids);
     if (r->q->max == 0 || r->n < r->q->max)
