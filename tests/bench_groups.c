@@ -101,7 +101,7 @@ static struct server_cost bench_cost(const struct server *s)
 static uint64_t bench_journal(const struct server *s, int server)
 {
     return server == 0 ? server_figure(s, "total_written_bytes", 1)
-                       : server_figure(s, "aof_current_size:", 0);
+                       : server_figure(s, "aof_current_size", 0);
 }
 
 static int bench_append(const struct server *s, const struct load_requests *r, size_t count,
