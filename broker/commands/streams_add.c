@@ -182,7 +182,7 @@ static void xadd_append(struct engine *e, struct client *c, const struct xadd *x
 
     p = varint_put(p, st->object.oid);
     entry_put(p, id, x->strings, x->n_strings);
-    state_add_entry(&e->state, st, id, p, entry_size(id, x->strings, x->n_strings));
+    state_add_entry(&e->state, st, id, p, entry_size(id, x->strings, x->n_strings), lsn);
 }
 
 /* Makes the settings of idempotence the stream's own, so that a replay does not depend on the configuration. */
@@ -223,7 +223,7 @@ static int xadd_append_idmp(struct engine *e, struct client *c, const struct xad
     p = engine_append_to(e, c, &st->object, RECORD_ENTRY_IDMP, len, &lsn);
     p = slice_put(slice_put(varint_put(p, st->object.oid), x->producer), x->iid);
     entry_put(p, id, x->strings, x->n_strings);
-    state_add_entry(&e->state, st, id, p, len - head);
+    state_add_entry(&e->state, st, id, p, len - head, lsn);
     idmp_commit(st->more->idmp, item, id, e->now_ms);
     return OK;
 }

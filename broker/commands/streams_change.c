@@ -187,7 +187,7 @@ static int delete_append(struct engine *e, struct client *c, struct stream *st,
     p = varint_put(p, n_found);
     for (size_t i = 0; i < n_found; i++)
         p = id_put(p, ids[i]);
-    state_remove(&e->state, st, ids, n_found, left);
+    state_remove(&e->state, st, ids, n_found, left, lsn);
     free(ids);
     return OK;
 }

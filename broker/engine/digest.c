@@ -1,11 +1,13 @@
 /*
  * digest.c - a hash of the whole logical state.
  *
- * The hash of one object is the XXH3_128 of its header and of what its entries come to:
+ * The hash of one object is the XXH3_128 of its header and of what its entries, and its groups, come to:
  *
  *   header   db, type, str name, expiry_ms, id last, entries_added, n_entries, id max_deleted, settings, 16 bytes of
  *            idmp_digest
  *   entries  the sum modulo 2^128 of the XXH3_128 of each one, as it lies in the log; an entry has its ID in it
+ *   groups   if there are any: the sum modulo 2^128 of the XXH3_128 of each one's head, consumers and pending entries
+ *            (engine/groupdigest.c)
  *
  * Left out is what another process may have otherwise: oids, LSNs, hash keys, the order of tables, and where entries lie.
  * A sum does not mind the latter: the tail is hashed here, on the engine's thread, what is in segments by the log's
@@ -13,14 +15,15 @@
  *
  *   gather    the objects, from the table by oid
  *   sort      them by oid, as they lie in segments: then each block is decoded once. By a worker, if they are many
- *   visit     one after the other: header, tail, and a snapshot of what is sealed, some at a time to a worker
+ *   visit     one after the other: header, tail, groups, and a snapshot of what is sealed, some at a time to a worker
  *
  * Made in slices, it is still the digest of one moment. Three rules pin that version while commands go on:
  *
  *   - Before an object that has not been hashed yet loses entries, or they lose their addresses, its tail is hashed as
  *     a whole, and the snapshot taken.
- *   - Before its header changes or an entry is added, the header is kept in a `pin`, with the ID of the entry
- *     that was then the last; entries above it are left out later.
+ *   - Before its header or a group changes or an entry is added, the header is kept in a `pin`, with the ID of the entry
+ *     that was then the last; entries above it are left out later. Pending entries, which may be many, are not kept: from
+ *     then on each group makes up for what changes (pel_sum).
  *   - Before an object is dropped, its tail is hashed in the same way. What is flushed stays in the table by oid until the
  *     digest is done (state_reap waits), and hears like others that addresses end.
  *
@@ -40,6 +43,7 @@
 #include <stdlib.h>
 #include <xxhash.h>
 #include "broker/engine/blocking.h"
+#include "broker/engine/groupdigest.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
@@ -47,8 +51,8 @@
 
 enum {
     DIGEST_SUM_BYTES = 16,
-    /* Without the name; with the sum of the entries. */
-    DIGEST_HEADER_MAX = (9 + 2 * SETTING_COUNT) * VARINT_MAX + 16 + DIGEST_SUM_BYTES,
+    /* Without the name; with the sums of the entries and of the groups. */
+    DIGEST_HEADER_MAX = (9 + 2 * SETTING_COUNT) * VARINT_MAX + 16 + 2 * DIGEST_SUM_BYTES,
     DIGEST_BATCH = 256,       /* streams that a worker gets at a time */
     DIGEST_JOBS_MAX = 2,      /* under way */
     DIGEST_SORT_HERE = 1024,  /* so many are sorted on the engine's thread */
@@ -58,7 +62,10 @@ enum {
 struct digest_header {
     struct id top; /* ID of the last entry of the tail that counts */
     size_t n;
-    uint8_t *bytes; /* owned; there is room for the sum of the entries behind them */
+    uint8_t *bytes;             /* owned; there is room for two sums behind them */
+    struct groupdigest *groups; /* owned; NULL: the stream has none, or they are in sum_groups */
+    bool has_groups;
+    uint64_t sum_groups[2];
 };
 
 struct digest_pin {
@@ -74,6 +81,12 @@ struct digest_part {
     bool has_sealed;
     struct sealed sealed;
     struct id sealed_end; /* what is not below it is in the tail (G3) */
+};
+
+/* An object of which only groups are still to be hashed. */
+struct digest_rest {
+    struct digest_rest *next;
+    struct digest_part part;
 };
 
 struct digest_batch { /* for a worker */
@@ -117,6 +130,7 @@ struct digest {
     struct object *current; /* being hashed, entries of the tail from `next` on */
     struct id next;
     struct digest_part part;
+    struct digest_rest *rests;
     struct digest_batch *batch; /* being filled, or NULL */
     struct digest_sort sort;
     unsigned n_jobs;       /* with workers */
@@ -155,7 +169,7 @@ static uint8_t *digest_put_settings(uint8_t *p, const struct stream_settings *x)
     return p;
 }
 
-static bool digest_make_header(const struct object *o, uint64_t clock, struct digest_header *h)
+static bool digest_put_header(const struct object *o, uint64_t clock, struct digest_header *h)
 {
     const struct stream *st = (const struct stream *)o;
     uint64_t idmp[2] = { 0, 0 };
@@ -164,7 +178,7 @@ static bool digest_make_header(const struct object *o, uint64_t clock, struct di
     assert(o->type == OBJECT_STREAM);
     if (p == NULL)
         return false;
-    h->bytes = p;
+    *h = (struct digest_header){ .bytes = p, .top = state_tail_last(st) };
     idmp_digest(stream_idmp(st), clock >> 16, idmp);
     p = varint_put(varint_put(p, o->db), o->type);
     p = varint_put(slice_put(p, o->name), o->expiry_ms);
@@ -173,8 +187,40 @@ static bool digest_make_header(const struct object *o, uint64_t clock, struct di
     put_u64le(p, idmp[0]);
     put_u64le(p + 8, idmp[1]);
     h->n = (size_t)(p + 16 - h->bytes);
-    h->top = state_tail_last(st);
     return true;
+}
+
+/* What the digest has to know of the groups: `at_once`, all of it; else what is not pending, and they begin to make up
+ * for changes of what is. */
+static bool digest_take_groups(const struct object *o, bool at_once, struct digest_header *h)
+{
+    const struct groups *gs = stream_groups((const struct stream *)o);
+
+    h->has_groups = groups_n(gs) > 0;
+    if (!h->has_groups)
+        return true;
+    if (at_once)
+        return groupdigest_now(gs, h->sum_groups);
+    h->groups = groupdigest_begin(gs);
+    return h->groups != NULL;
+}
+
+static void digest_free_header(struct digest_header *h)
+{
+    groupdigest_end(h->groups);
+    free(h->bytes);
+    h->groups = NULL;
+    h->bytes = NULL;
+}
+
+static bool digest_make_header(const struct object *o, uint64_t clock, bool at_once,
+                               struct digest_header *h)
+{
+    *h = (struct digest_header){ 0 };
+    if (digest_put_header(o, clock, h) && digest_take_groups(o, at_once, h))
+        return true;
+    digest_free_header(h);
+    return false;
 }
 
 static void digest_entry(uint64_t sum[2], const uint8_t *entry, size_t len)
@@ -253,21 +299,30 @@ static int digest_read_sealed(struct digest_part *part, struct blockcache *cache
     return rc;
 }
 
-/* All entries have been hashed: adds the object to the sum. */
+static uint8_t *digest_put_sum(uint8_t *p, const uint64_t sum[2])
+{
+    put_u64le(p, sum[0]);
+    put_u64le(p + 8, sum[1]);
+    return p + DIGEST_SUM_BYTES;
+}
+
+/* All has been hashed: adds the object to the sum. */
 static void digest_finish(struct digest_part *part, uint64_t sum[2])
 {
     struct digest_header *h = &part->header;
+    uint8_t *p = h->bytes + h->n;
     XXH128_hash_t hash;
 
-    put_u64le(h->bytes + h->n, part->entries[0]);
-    put_u64le(h->bytes + h->n + 8, part->entries[1]);
-    hash = XXH3_128bits(h->bytes, h->n + DIGEST_SUM_BYTES);
+    p = digest_put_sum(p, part->entries);
+    if (h->has_groups)
+        p = digest_put_sum(p, h->sum_groups);
+    hash = XXH3_128bits(h->bytes, (size_t)(p - h->bytes));
     digest_add(sum, hash.low64, hash.high64);
 }
 
 static void digest_free_part(struct digest_part *part)
 {
-    free(part->header.bytes);
+    digest_free_header(&part->header);
     if (part->has_sealed)
         sealed_fini(&part->sealed);
 }
@@ -304,7 +359,7 @@ static void digest_init(struct digest *d, struct state *s, struct log *log, uint
 static void digest_free_pin(void *ctx, struct dict_node *node)
 {
     (void)ctx;
-    free(digest_pin_of_node(node)->header.bytes);
+    digest_free_header(&digest_pin_of_node(node)->header);
     free(digest_pin_of_node(node));
 }
 
@@ -315,7 +370,8 @@ static void digest_free_batch(struct digest_batch *b)
     free(b);
 }
 
-static void digest_fini(struct digest *d)
+/* Lets go of the objects and their groups, which may be freed from now on. */
+static void digest_let_go(struct digest *d)
 {
     uint64_t cursor = 0;
 
@@ -325,6 +381,17 @@ static void digest_fini(struct digest *d)
     dict_fini(&d->pins);
     if (d->current != NULL)
         digest_free_part(&d->part);
+    d->current = NULL;
+    while (d->rests != NULL) {
+        struct digest_rest *rest = d->rests;
+        d->rests = rest->next;
+        digest_free_part(&rest->part);
+        free(rest);
+    }
+}
+
+static void digest_fini(struct digest *d)
+{
     digest_free_batch(d->batch);
     free(d->items);
 }
@@ -333,7 +400,8 @@ void digest_free(struct digest *d)
 {
     if (d == NULL)
         return;
-    atomic_store(&d->abandoned, true);
+    if (!atomic_exchange(&d->abandoned, true))
+        digest_let_go(d);
     if (d->n_jobs > 0)
         return; /* the last job does it */
     digest_fini(d);
@@ -517,8 +585,9 @@ static bool digest_begin(struct digest *d, struct object *o, struct digest_part 
     *part = (struct digest_part){ 0 };
     if (pin != NULL) {
         part->header = pin->header;
+        pin->header.groups = NULL;
         pin->header.bytes = NULL;
-    } else if (!digest_make_header(o, d->clock, &part->header)) {
+    } else if (!digest_make_header(o, d->clock, d->at_once, &part->header)) {
         digest_fail_nomem(d);
         return false;
     }
@@ -526,14 +595,12 @@ static bool digest_begin(struct digest *d, struct object *o, struct digest_part 
     return true;
 }
 
-/* The tail has been hashed. */
-static void digest_end(struct digest *d, struct object *o, struct digest_part *part)
+/* All but what is sealed has been hashed. */
+static void digest_end_part(struct digest *d, struct digest_part *part)
 {
     struct err e;
     int rc = OK;
 
-    if (!d->at_once)
-        o->digested = d->number + 1;
     if (part->has_sealed && !d->at_once) {
         digest_give_part(d, part);
         return;
@@ -548,6 +615,42 @@ static void digest_end(struct digest *d, struct object *o, struct digest_part *p
     digest_free_part(part);
 }
 
+/* The tail of o has been hashed; its groups may be hashed at any time. */
+static void digest_end(struct digest *d, struct object *o, struct digest_part *part)
+{
+    struct digest_rest *rest;
+
+    if (!d->at_once)
+        o->digested = d->number + 1;
+    if (part->header.groups == NULL) {
+        digest_end_part(d, part);
+        return;
+    }
+    rest = malloc(sizeof *rest);
+    if (rest == NULL) {
+        digest_free_part(part);
+        digest_fail_nomem(d);
+        return;
+    }
+    *rest = (struct digest_rest){ d->rests, *part };
+    d->rests = rest;
+}
+
+/* Hashes about `budget` pending entries. */
+static void digest_rest_step(struct digest *d, size_t *budget)
+{
+    struct digest_rest *rest = d->rests;
+    struct digest_header *h = &rest->part.header;
+
+    if (groupdigest_step(h->groups, budget, h->sum_groups))
+        return;
+    groupdigest_end(h->groups);
+    h->groups = NULL;
+    d->rests = rest->next;
+    digest_end_part(d, &rest->part);
+    free(rest);
+}
+
 static void digest_end_current(struct digest *d)
 {
     struct object *o = d->current;
@@ -560,7 +663,7 @@ static void digest_pin(struct digest *d, struct object *o)
 {
     struct digest_pin *pin = malloc(sizeof *pin);
 
-    if (pin == NULL || !digest_make_header(o, d->clock, &pin->header)) {
+    if (pin == NULL || !digest_make_header(o, d->clock, false, &pin->header)) {
         free(pin);
         digest_fail_nomem(d);
         return;
@@ -634,6 +737,10 @@ static void digest_run(struct digest *d, size_t budget)
                 digest_end_current(d);
             continue;
         }
+        if (d->rests != NULL) {
+            digest_rest_step(d, &budget);
+            continue;
+        }
         budget--;
         if (d->phase == DIGEST_GATHER)
             digest_gather(d);
@@ -659,6 +766,7 @@ int state_digest(struct state *s, struct log *log, uint64_t clock, uint64_t sum[
         *e = d.err;
     sum[0] = d.sum[0];
     sum[1] = d.sum[1];
+    digest_let_go(&d);
     digest_fini(&d);
     return rc;
 }

@@ -31,6 +31,7 @@
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
+#include "broker/engine/redelivery.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/retention.h"
@@ -70,6 +71,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     if (rc == OK)
         rc = retention_new(&e->retention, err);
     if (rc == OK)
+        rc = redelivery_new(&e->redelivery, err);
+    if (rc == OK)
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
     if (rc != OK)
         engine_fini(e);
@@ -88,10 +91,12 @@ void engine_fini(struct engine *e)
 {
     engine_stop(e);
     retention_free(e->retention);
+    redelivery_free(e->redelivery);
     blocking_free(e->blocking);
     watching_free(e->watching);
     state_fini(&e->state);
     e->retention = NULL;
+    e->redelivery = NULL;
     e->blocking = NULL;
     e->watching = NULL;
 }
@@ -126,11 +131,62 @@ static bool engine_has_limits(const struct config *config)
     return false;
 }
 
+/* Groups are complete now; what does not fit in one is put right, which the operator is told. */
+static int engine_rebuild_groups(struct engine *e, struct stream *st, struct err *err)
+{
+    int rc = OK;
+
+    for (size_t i = 0; rc == OK && i < groups_n(stream_groups(st)); i++) {
+        struct group *g = groups_at(stream_groups(st), i);
+        uint64_t n_repaired;
+        rc = group_rebuild(g, &n_repaired, err);
+        g->as_of = 0; /* of the start, which is over */
+        if (rc == OK && n_repaired > 0)
+            engine_complain(e,
+                            "group %.*s of stream %.*s: %" PRIu64
+                            " pending entries did not fit its consumers and options; they are put "
+                            "right",
+                            (int)g->name.n, (const char *)g->name.p, (int)st->object.name.n,
+                            (const char *)st->object.name.p, n_repaired);
+    }
+    return rc;
+}
+
+struct engine_rebuild {
+    struct engine *e;
+    struct err *err;
+    int rc;
+};
+
+static void engine_rebuild_node(void *ctx, struct dict_node *node)
+{
+    struct engine_rebuild *x = ctx;
+    struct object *o = state_of_oid_node(node);
+
+    if (x->rc == OK && o->type == OBJECT_STREAM)
+        x->rc = engine_rebuild_groups(x->e, (struct stream *)(void *)o, x->err);
+}
+
+static int engine_rebuild(struct engine *e, struct err *err)
+{
+    struct engine_rebuild x = { e, err, OK };
+    uint64_t cursor = 0;
+
+    if (!e->state.has_groups)
+        return OK;
+    do
+        cursor = dict_scan(&e->state.oids, cursor, engine_rebuild_node, &x);
+    while (cursor != 0 && x.rc == OK);
+    return x.rc;
+}
+
 int engine_start(struct engine *e, struct log *log, const struct log_recovery *info,
                  struct err *err)
 {
     int rc = replay_end(&e->state, err);
 
+    if (rc == OK)
+        rc = engine_rebuild(e, err);
     if (rc != OK)
         return rc;
     e->log = log;
@@ -141,6 +197,7 @@ int engine_start(struct engine *e, struct log *log, const struct log_recovery *i
     e->started_ms = e->now_ms;
     e->has_limits = engine_has_limits(e->config);
     retention_walk(e);
+    redelivery_walk(e);
     return OK;
 }
 
@@ -424,6 +481,7 @@ void engine_round_begin(struct engine *e)
     e->waits_durable = false;
     e->failed = log_failure(e->log, NULL) != OK;
     blocking_expire(e->blocking, e->now_ms);
+    redelivery_begin(e);
 }
 
 /* Removes keys whose time has come, up to a slice of them. */
@@ -472,6 +530,7 @@ void engine_round_end(struct engine *e)
     e->busy = engine_turn_log(e);
     cold_turn(e);
     e->busy |= retention_step(e);
+    e->busy |= redelivery_step(e);
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
@@ -504,6 +563,8 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
         next = log_ms;
     if (retention_next_ms(e) < next)
         next = retention_next_ms(e);
+    if (redelivery_next_ms(e) < next)
+        next = redelivery_next_ms(e);
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         const struct object *o = state_next_expiry(&e->state, db);
         uint64_t at = o == NULL ? UINT64_MAX : o->expiry_ms;
@@ -639,7 +700,7 @@ void engine_add_entry(struct engine *e, struct client *c, struct stream *st, str
 
     entry = varint_put(p, st->object.oid);
     memcpy(id_put(entry, id), body.p, body.n);
-    state_add_entry(&e->state, st, id, entry, id_size(id) + body.n);
+    state_add_entry(&e->state, st, id, entry, id_size(id) + body.n, lsn);
 }
 
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)

@@ -19,12 +19,6 @@ static inline size_t grouplog_bound(size_t records, size_t ids)
     return records * (JOURNAL_RECORD_MAX + 16) + ids * JOURNAL_ID_MAX;
 }
 
-/* The groups of a stream; NULL: none. */
-static inline struct groups *stream_groups(const struct stream *st)
-{
-    return st->more == NULL ? NULL : st->more->groups;
-}
-
 /* A reply shows what the group is: it waits for that. */
 void grouplog_need(struct client *c, const struct group *g);
 

@@ -403,7 +403,8 @@ static int replay_add_entry(struct state *s, struct replay_record *in, struct st
     if (!in->r->sealed)
         rc = stream_index_reserve(&s->tails, &st->tail, 1, in->e);
     if (rc == OK)
-        state_add_entry(s, st, id, in->r->sealed ? NULL : in->p, (size_t)(in->end - in->p));
+        state_add_entry(s, st, id, in->r->sealed ? NULL : in->p, (size_t)(in->end - in->p),
+                        in->r->lsn);
     return rc;
 }
 
@@ -558,7 +559,7 @@ static int replay_remove(struct state *s, struct replay_record *in, struct strea
         return replay_corrupt(in, "more entries are there than are left");
     rc = state_prepare_remove(st, n, in->e);
     if (rc == OK)
-        state_remove(s, st, ids, n, left);
+        state_remove(s, st, ids, n, left, in->r->lsn);
     return rc;
 }
 
@@ -598,7 +599,7 @@ static int replay_cut(struct state *s, struct replay_record *in, struct stream *
         return replay_corrupt(in, "more entries are there than are left");
     rc = state_prepare_remove(st, 0, in->e);
     if (rc == OK)
-        state_cut(s, st, first, left);
+        state_cut(s, st, first, left, in->r->lsn);
     return rc;
 }
 
@@ -643,7 +644,7 @@ static int replay_old_remove(struct state *s, struct replay_record *in, struct s
         rc = state_prepare_remove(st, 1, in->e);
     if (rc == OK && gone.n > 0)
         state_remove(s, st, &id, 1,
-                     (struct state_left){ st->n_entries - 1, st->bytes - gone.bytes });
+                     (struct state_left){ st->n_entries - 1, st->bytes - gone.bytes }, in->r->lsn);
     return rc;
 }
 
@@ -694,7 +695,8 @@ static int replay_apply_trim(struct state *s, struct replay_record *in)
     below = replay_tail_below(st, first);
     state_cut(s, st, first,
               (struct state_left){ st->n_entries - below.n - sealed.n,
-                                   st->bytes - below.bytes - sealed.bytes });
+                                   st->bytes - below.bytes - sealed.bytes },
+              in->r->lsn);
     return OK;
 }
 
@@ -791,6 +793,26 @@ static int replay_apply_idmp_config(struct state *s, struct replay_record *in)
     rc = state_prepare_idmp_config(st, in->e);
     if (rc == OK)
         state_set_idmp(s, st, duration_s, maxsize);
+    return rc;
+}
+
+/* ---- groups ---- */
+
+/* A record of groups/journal.h. Each group knows itself which ones it has. */
+static int replay_apply_group(struct state *s, struct replay_record *in)
+{
+    struct group *dropped = NULL;
+    struct stream *st = NULL;
+    int rc = replay_read_stream(s, in, &st);
+
+    if (rc != OK || st == NULL || in->r->lsn <= replay_start_lsn(s))
+        return rc; /* every group was saved later than that */
+    rc = state_prepare_groups(s, st, in->e);
+    if (rc == OK)
+        rc = journal_apply(&st->more->groups, s->hash_key, in->r->type, in->r->lsn, in->p, in->end,
+                           replay_end_lsn(s), &dropped, in->e);
+    if (dropped != NULL)
+        state_drop_group(s, dropped);
     return rc;
 }
 
@@ -937,6 +959,16 @@ static int replay_apply_any(struct state *s, struct replay_record *in)
     case RECORD_REMOVE: return replay_apply_remove(s, in);
     case RECORD_CUT: return replay_apply_cut(s, in);
     case RECORD_SETTINGS: return replay_apply_settings(s, in);
+    case RECORD_GROUP:
+    case RECORD_GROUP_DROP:
+    case RECORD_GROUP_POSITION:
+    case RECORD_GROUP_OPTIONS:
+    case RECORD_CONSUMER:
+    case RECORD_CONSUMER_DROP:
+    case RECORD_DELIVER:
+    case RECORD_PENDING:
+    case RECORD_ACK:
+    case RECORD_UNREF: return replay_apply_group(s, in);
     }
     return in->r->type >= RECORD_IGNORABLE ? OK : replay_corrupt(in, "unknown type");
 }
@@ -946,7 +978,7 @@ int replay_apply(struct state *s, const struct log_record *r, struct err *e)
     struct replay_record in = { r, r->body, r->body + r->len, e };
     int rc = replay_apply_any(s, &in);
 
-    if (rc == OK && (s->dropped != NULL || s->graves != NULL))
+    if (rc == OK && state_has_garbage(s))
         state_reap(s, REPLAY_REAP);
     return rc;
 }

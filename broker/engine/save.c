@@ -8,6 +8,8 @@
  *   stream        | 1 | oid, rev, db, str name, expiry, id last, entries_added, added_when_empty, n_entries, bytes |
  *                 | flags | id floor, id max_deleted | deleted IDs | settings | idempotence |     as the flags say
  *   deleted IDs   | 2 | oid, deleted IDs |
+ *   group         | 3 | oid, a group as groups/journal.h has it: its numbers, options, consumers |
+ *   pending       | 4 | oid, pending entries of a group as groups/journal.h has them |
  *
  *   deleted IDs   n, n times id             each as the difference to the one before
  *   settings      n, n times tag, value
@@ -15,6 +17,9 @@
  *
  * An object has only its first SAVE_DELETES deleted IDs with it; the rest follows by and by, in slices of its own. Those
  * are of a later moment than the object. That does no harm: an ID that is in it too early is one whose record comes.
+ *
+ * A stream's groups follow it in the same way, each as of its own moment (group.as_of), and behind each its pending entries, some thousand
+ * at a time. These too may be of a later moment: effects on them are absolute, so replaying what they have already changes nothing.
  *
  * Where a stream's entries lie is not saved. A loaded one has no tail, and sealed_last is as high as it can be.
  */
@@ -29,10 +34,12 @@ enum {
     SAVE_DELETES = 1 << 14, /* deleted IDs in one go */
     SAVE_HEAD_MAX =
         20 * VARINT_MAX, /* of a stream without name, deleted IDs, settings, idempotence */
-    SAVE_WORTH = 64,     /* deleted IDs, or idempotence IDs, that count as an object */
+    SAVE_WORTH =
+        64, /* deleted IDs, idempotence IDs, consumers or pending entries that count as an object */
+    SAVE_PENDING_N = 1 << 12, /* pending entries in one go */
 };
 
-enum save_kind { SAVE_STREAM = 1, SAVE_DELETED = 2 };
+enum save_kind { SAVE_STREAM = 1, SAVE_DELETED = 2, SAVE_GROUP = 3, SAVE_PENDING = 4 };
 
 enum save_flags {
     SAVE_HAS_FLOOR = 1, /* and max_deleted */
@@ -147,6 +154,9 @@ static size_t save_stream(struct save *x, const struct stream *st, struct log_bu
     if (flags & SAVE_HAS_IDMP)
         p = save_idmp(p, stream_idmp(st), n_idmp);
     out->n = (size_t)(p - out->p);
+    x->groups_oid = groups_n(stream_groups(st)) > 0 ? st->object.oid : 0;
+    x->gid = 0;
+    x->in_pending = false;
     return 1 + (n_deletes + n_idmp) / SAVE_WORTH;
 }
 
@@ -167,6 +177,57 @@ static size_t save_rest(struct save *x, const struct state *s, struct log_buffer
         x->rest_oid = o->oid;
     out->n = (size_t)(p - out->p);
     return 1 + n / SAVE_WORTH;
+}
+
+/* ---- groups ---- */
+
+static size_t save_group(struct save *x, uint64_t oid, const struct group *g,
+                         struct log_buffer *out)
+{
+    uint8_t *p = log_buffer_grow(out, 1 + VARINT_MAX + journal_save_group_size(g));
+
+    if (p == NULL)
+        return 1;
+    *p++ = SAVE_GROUP;
+    p = journal_save_group(varint_put(p, oid), g);
+    out->n = (size_t)(p - out->p);
+    x->gid = g->gid;
+    x->in_pending = pel_n(g->pel) + pel_n_parked(g->pel) > 0;
+    x->next_pending = ID_MIN;
+    return 1 + group_n_consumers(g) / SAVE_WORTH;
+}
+
+static size_t save_pending(struct save *x, uint64_t oid, const struct group *g,
+                           struct log_buffer *out)
+{
+    uint64_t n = pel_n(g->pel) + pel_n_parked(g->pel);
+    uint8_t *p;
+
+    if (n > SAVE_PENDING_N)
+        n = SAVE_PENDING_N;
+    p = log_buffer_grow(out, 1 + VARINT_MAX + JOURNAL_RECORD_MAX + (size_t)n * JOURNAL_SAVED_MAX);
+    if (p == NULL)
+        return 1;
+    *p++ = SAVE_PENDING;
+    p = journal_save_pending(varint_put(p, oid), g, &x->next_pending, (size_t)n, &x->in_pending);
+    out->n = (size_t)(p - out->p);
+    return 1 + (size_t)n / SAVE_WORTH;
+}
+
+/* Saves the next of the stream's groups, or more of what is pending in the one that was saved last. */
+static size_t save_groups(struct save *x, const struct state *s, struct log_buffer *out)
+{
+    const struct object *o = state_find_oid(s, x->groups_oid);
+    const struct groups *gs = o == NULL ? NULL : stream_groups((const struct stream *)o);
+    const struct group *g = groups_by_gid(gs, x->gid);
+
+    if (x->in_pending && g != NULL)
+        return save_pending(x, o->oid, g, out);
+    g = groups_next_gid(gs, x->gid);
+    if (g != NULL)
+        return save_group(x, o->oid, g, out);
+    x->groups_oid = 0;
+    return 0;
 }
 
 /* ---- going through all of them ---- */
@@ -214,6 +275,8 @@ static size_t save_step(struct save *x, struct log_buffer *out)
 
     if (x->rest_oid != 0)
         return save_rest(x, x->state, out);
+    if (x->groups_oid != 0)
+        return save_groups(x, x->state, out);
     if (x->n == 0) {
         x->cursor = dict_scan(&x->state->oids, x->cursor, save_found_node, x);
         x->scanned = x->cursor == 0;
@@ -223,6 +286,11 @@ static size_t save_step(struct save *x, struct log_buffer *out)
     return o == NULL ? 0 : save_stream(x, (const struct stream *)(const void *)o, out);
 }
 
+static bool save_is_over(const struct save *x)
+{
+    return x->scanned && x->n == 0 && x->rest_oid == 0 && x->groups_oid == 0;
+}
+
 bool save_some(struct save *x, size_t budget, struct log_buffer *out)
 {
     size_t steps =
@@ -230,13 +298,13 @@ bool save_some(struct save *x, size_t budget, struct log_buffer *out)
 
     while (budget > 0 && steps-- > 0 && !x->failed && !out->failed) {
         size_t worth;
-        if (x->scanned && x->n == 0 && x->rest_oid == 0)
+        if (save_is_over(x))
             return false;
         worth = save_step(x, out);
         budget -= worth < budget ? worth : budget;
     }
     out->failed |= x->failed;
-    return !out->failed && !(x->scanned && x->n == 0 && x->rest_oid == 0);
+    return !out->failed && !save_is_over(x);
 }
 
 /* ---- loading ---- */
@@ -476,8 +544,8 @@ static int save_load_stream(struct save_reader *in, struct state *s)
     return rc;
 }
 
-/* More deleted IDs of a stream that came before. */
-static int save_load_rest(struct save_reader *in, struct state *s)
+/* The stream, which came before, of which something more is said. */
+static int save_load_more_of(struct save_reader *in, const struct state *s, struct stream **out)
 {
     struct object *o;
     uint64_t oid = 0;
@@ -487,8 +555,40 @@ static int save_load_rest(struct save_reader *in, struct state *s)
         return rc;
     o = state_find_oid(s, oid);
     if (o == NULL || o->type != OBJECT_STREAM)
-        return save_corrupt(in, "deleted IDs of no stream");
-    return save_load_deletes(in, (struct stream *)o);
+        return save_corrupt(in, "more of a stream that did not come before");
+    *out = (struct stream *)o;
+    return OK;
+}
+
+/* More deleted IDs. */
+static int save_load_rest(struct save_reader *in, const struct state *s)
+{
+    struct stream *st;
+    int rc = save_load_more_of(in, s, &st);
+
+    return rc == OK ? save_load_deletes(in, st) : rc;
+}
+
+static int save_load_group(struct save_reader *in, struct state *s)
+{
+    struct stream *st;
+    int rc = save_load_more_of(in, s, &st);
+
+    if (rc == OK)
+        rc = state_prepare_groups(s, st, in->e);
+    if (rc == OK)
+        rc = journal_load_group(&st->more->groups, s->hash_key, in->as_of, &in->p, in->end, in->e);
+    return rc == ERR_CORRUPT ? err_add(in->e, "checkpoint, as of record %" PRIu64, in->as_of) : rc;
+}
+
+static int save_load_pending(struct save_reader *in, const struct state *s)
+{
+    struct stream *st;
+    int rc = save_load_more_of(in, s, &st);
+
+    if (rc == OK)
+        rc = journal_load_pending(stream_groups(st), &in->p, in->end, in->e);
+    return rc == ERR_CORRUPT ? err_add(in->e, "checkpoint, as of record %" PRIu64, in->as_of) : rc;
 }
 
 int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e)
@@ -501,6 +601,8 @@ int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e
         switch (*in.p++) {
         case SAVE_STREAM: rc = save_load_stream(&in, s); break;
         case SAVE_DELETED: rc = save_load_rest(&in, s); break;
+        case SAVE_GROUP: rc = save_load_group(&in, s); break;
+        case SAVE_PENDING: rc = save_load_pending(&in, s); break;
         default: rc = save_corrupt(&in, "an unknown kind of item");
         }
     }

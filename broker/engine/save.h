@@ -16,6 +16,10 @@ struct save {
     uint64_t
         rest_oid; /* an object whose deleted IDs from `rest` on are still to be saved; 0: none */
     struct id rest;
+    uint64_t groups_oid;    /* a stream whose groups after `gid` are still to be saved; 0: none */
+    uint64_t gid;           /* the group saved last */
+    bool in_pending;        /* of that one pending entries are still to be saved */
+    struct id next_pending; /* from this one on */
 };
 
 void save_begin(struct save *x, struct state *s);

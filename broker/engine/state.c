@@ -20,6 +20,10 @@
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
  *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
+ *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it.
+ *
+ * A group leaves like a name: at once for every lookup, and its memory, which may be that of ten million pending entries, in
+ * slices.
  */
 #include "broker/engine/state.h"
 #include <assert.h>
@@ -65,6 +69,7 @@ static void stream_free_more(struct stream_more *m)
     delset_unref(m->deletes);
     if (m->idmp != NULL)
         idmp_free(m->idmp->map);
+    groups_free(m->groups);
     free(m->idmp);
     free(m->settings);
     free(m);
@@ -155,6 +160,11 @@ void state_fini(struct state *s)
         struct object *o = list;
         list = state_of_node(o->node.next);
         state_free_object(o);
+    }
+    while (s->dropped_groups != NULL) {
+        struct group *g = s->dropped_groups;
+        s->dropped_groups = g->next;
+        group_free(g);
     }
     dict_fini(&s->oids);
     stream_memory_fini(&s->tails);
@@ -319,7 +329,7 @@ void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db)
 }
 
 void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry,
-                     size_t len)
+                     size_t len, uint64_t lsn)
 {
     assert(id_cmp(id, st->last_id) > 0); /* S4 */
     state_before(s, &st->object, DIGEST_HEADER);
@@ -331,6 +341,8 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
     st->entries_added++;
     st->n_entries++;
     st->bytes += len;
+    if (stream_groups(st) != NULL)
+        groups_entry_added(st->more->groups, id, lsn); /* S7 */
 }
 
 /* ---- addresses ---- */
@@ -461,7 +473,7 @@ static void stream_remove(struct stream *st, bool none_sealed, struct id id)
 }
 
 void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
-                  struct state_left left)
+                  struct state_left left, uint64_t lsn)
 {
     uint64_t n_sealed = stream_n_sealed(st);
 
@@ -469,10 +481,12 @@ void state_remove(struct state *s, struct stream *st, const struct id *ids, size
     for (size_t i = 0; i < n; i++)
         stream_remove(st, n_sealed == 0, ids[i]);
     assert(left.n >= stream_index_n(st->tail));
+    groups_entries_removed(st->more->groups, ids, n, lsn); /* S7 */
     state_set_left(s, st, n_sealed, left);
 }
 
-void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left)
+void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left,
+               uint64_t lsn)
 {
     uint64_t n_sealed = stream_n_sealed(st);
 
@@ -481,6 +495,7 @@ void state_cut(struct state *s, struct stream *st, struct id first, struct state
     if (left.n > 0)
         stream_raise_floor(st, first);
     assert(left.n >= stream_index_n(st->tail));
+    groups_entries_cut(st->more->groups, first, st->n_entries - left.n, left.n == 0, lsn); /* S7 */
     state_set_left(s, st, n_sealed, left);
 }
 
@@ -514,6 +529,17 @@ static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
     st->more->floor = ID_MIN;
     delset_unref(st->more->deletes);
     st->more->deletes = NULL;
+    groups_begin_anew(st->more->groups, lsn);
+}
+
+/* No group has read more entries than were added. */
+static void state_clamp_groups(struct stream *st, uint64_t added, uint64_t lsn)
+{
+    for (size_t i = 0; i < groups_n(stream_groups(st)); i++) {
+        struct group *g = groups_at(stream_groups(st), i);
+        if (g->as_of < lsn && g->entries_read > 0 && (uint64_t)g->entries_read > added)
+            g->entries_read = (int64_t)added;
+    }
 }
 
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
@@ -526,6 +552,30 @@ void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t a
     st->added_when_empty += added - st->entries_added;
     st->entries_added = added;
     st->more->max_deleted = max_deleted;
+    state_clamp_groups(st, added, lsn);
+}
+
+/* ---- effects: groups ---- */
+
+int state_prepare_groups(struct state *s, struct stream *st, struct err *e)
+{
+    int rc = stream_need_more(st, e);
+
+    if (rc == OK && st->more->groups == NULL)
+        rc = groups_new(s->hash_key, &st->more->groups, e);
+    s->has_groups |= rc == OK;
+    return rc;
+}
+
+void state_before_groups(struct state *s, struct stream *st)
+{
+    state_before(s, &st->object, DIGEST_HEADER);
+}
+
+void state_drop_group(struct state *s, struct group *g)
+{
+    g->next = s->dropped_groups;
+    s->dropped_groups = g;
 }
 
 int state_prepare_idmp_config(struct stream *st, struct err *e)
@@ -758,12 +808,30 @@ void state_flush(struct state *s, int db)
 
 /* ---- giving memory back ---- */
 
+/* Frees about `budget` entries' worth of a stream's groups; true when all of them are gone. */
+static bool state_reap_groups(struct stream *st, size_t *budget)
+{
+    struct groups *gs = stream_groups(st);
+    uint64_t n = groups_n(gs);
+
+    for (size_t i = 0; i < groups_n(gs) && n <= *budget; i++) {
+        const struct group *g = groups_at(gs, i);
+        n += pel_n(g->pel) + pel_n_parked(g->pel) + group_n_consumers(g);
+    }
+    if (groups_free_some(gs, *budget))
+        st->more->groups = NULL;
+    *budget -= n < *budget ? (size_t)n : *budget;
+    return st->more->groups == NULL;
+}
+
 /* Frees about `budget` entries' worth of the object; true when all of it is gone. */
 static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
 {
     struct stream *st = (struct stream *)o;
     uint64_t n = stream_index_n(st->tail);
 
+    if (stream_groups(st) != NULL && !state_reap_groups(st, budget))
+        return false;
     if (n > *budget) {
         n = *budget;
         stream_index_drop(st->tail, n); /* its entries may have lost their addresses */
@@ -804,10 +872,28 @@ static void state_dig(struct state *s)
     free(grave);
 }
 
+/* Frees some of the first dropped group. */
+static void state_reap_group(struct state *s, size_t budget)
+{
+    struct group *next = s->dropped_groups->next;
+
+    if (group_free_some(s->dropped_groups, budget))
+        s->dropped_groups = next;
+}
+
+bool state_has_garbage(const struct state *s)
+{
+    return s->dropped != NULL || s->graves != NULL || s->dropped_groups != NULL;
+}
+
 bool state_reap(struct state *s, size_t budget)
 {
     if (s->digest != NULL)
         return false; /* it may still have to look at them */
+    if (s->dropped_groups != NULL) {
+        state_reap_group(s, budget);
+        return state_has_garbage(s);
+    }
     while (budget > 0 && (s->dropped != NULL || s->graves != NULL)) {
         struct object *o = s->dropped;
         if (o == NULL) {
@@ -819,7 +905,7 @@ bool state_reap(struct state *s, size_t budget)
         if (state_reap_object(s, o, &budget))
             s->dropped = next;
     }
-    return s->dropped != NULL || s->graves != NULL;
+    return state_has_garbage(s);
 }
 
 /* ---- looking at everything ---- */

@@ -119,6 +119,12 @@ static inline const struct stream_settings *stream_settings(const struct stream 
     return stream_more(st)->settings == NULL ? &STREAM_SETTINGS_NONE : st->more->settings;
 }
 
+/* The groups of a stream; NULL: none. */
+static inline struct groups *stream_groups(const struct stream *st)
+{
+    return st->more == NULL ? NULL : st->more->groups;
+}
+
 /* How many entries live in segments only. */
 static inline uint64_t stream_n_sealed(const struct stream *st)
 {
@@ -154,17 +160,19 @@ struct state {
     struct stream_memory tails;
     struct object *dropped; /* list by node.next: to be freed */
     struct state_grave *graves;
-    uint32_t digest_number;      /* of the last digest made in slices; see digest.c */
-    struct digest *digest;       /* the one being made of a pinned version, or NULL */
-    uint64_t last_always_unbind; /* LSN of the last always-class removal of a name */
-    uint64_t highest_always;     /* LSN of the last always-class effect of any kind */
-    struct save *save;           /* the checkpoint being written, or NULL */
-    struct state_left garbage;   /* gone from segments since the log was told (log_note_garbage) */
-    struct replay *replay;       /* at a start, while a checkpoint is completed; else NULL */
+    struct group *dropped_groups; /* list by next: to be freed */
+    uint32_t digest_number;       /* of the last digest made in slices; see digest.c */
+    struct digest *digest;        /* the one being made of a pinned version, or NULL */
+    uint64_t last_always_unbind;  /* LSN of the last always-class removal of a name */
+    uint64_t highest_always;      /* LSN of the last always-class effect of any kind */
+    struct save *save;            /* the checkpoint being written, or NULL */
+    struct state_left garbage;    /* gone from segments since the log was told (log_note_garbage) */
+    struct replay *replay;        /* at a start, while a checkpoint is completed; else NULL */
     /* Counts live entries of segments with IDs in [from, to], for old records that do not; NULL: there are none. */
     int (*measure)(void *ctx, const struct stream *st, struct id from, struct id to, uint64_t *n,
                    uint64_t *bytes, struct err *e);
     void *measure_ctx;
+    bool has_groups;      /* there has been a group since the start */
     bool own_always;      /* a stream may have LOG_ALWAYS as a setting of its own */
     uint8_t hash_key[16]; /* SipHash, random for each process */
 };
@@ -189,17 +197,18 @@ must_check int state_reserve_stream(struct state *s, struct slice name, struct s
 void state_discard_stream(struct stream *st); /* a reserved one that was not added */
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db);
 /* stream_index_reserve has been called; with an idempotence ID, state_prepare_idmp too, and idmp_commit follows.
- * `len` is the entry's. `entry` NULL: it is in a segment. */
+ * `len` is the entry's. `entry` NULL: it is in a segment. Here as below, `lsn` is the record's. */
 void state_add_entry(struct state *s, struct stream *st, struct id id, const uint8_t *entry,
-                     size_t len);
+                     size_t len, uint64_t lsn);
 
 /* Makes room for one state_remove of `n` IDs, state_cut, state_set_id. */
 must_check int state_prepare_remove(struct stream *st, size_t n, struct err *e);
 /* Entries that live, wherever they lie, are gone: RECORD_REMOVE. */
 void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
-                  struct state_left left);
+                  struct state_left left, uint64_t lsn);
 /* All entries below `first`, all there are if left.n is 0, are gone: RECORD_CUT. */
-void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left);
+void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left,
+               uint64_t lsn);
 
 /* A stream without entries whose last ID goes back begins anew under the record's LSN as its oid (no ID of an oid
  * may come twice). */
@@ -208,6 +217,13 @@ bool state_may_set_id(const struct stream *st,
 bool state_begins_anew(const struct stream *st, struct id last);
 void state_set_id(struct state *s, struct stream *st, struct id last, uint64_t added,
                   struct id max_deleted, uint64_t lsn);
+
+/* The stream has groups from now on, if none yet. Errors: ERR_NOMEM. */
+must_check int state_prepare_groups(struct state *s, struct stream *st, struct err *e);
+/* Some group of the stream is about to change, by the functions of groups/group.h or journal_apply. */
+void state_before_groups(struct state *s, struct stream *st);
+/* A group that was taken out of its stream waits for its memory to be given back. */
+void state_drop_group(struct state *s, struct group *g);
 
 /* state_prepare_idmp_config is called before state_set_idmp. */
 must_check int state_prepare_idmp_config(struct stream *st, struct err *e);
@@ -260,6 +276,7 @@ void state_drop(struct state *s, struct object *o);
 
 /* Frees what was dropped, about `budget` entries or objects of it; false when nothing is left to free. */
 bool state_reap(struct state *s, size_t budget);
+bool state_has_garbage(const struct state *s); /* whether anything waits for that */
 
 /* The object of db that expires first, or NULL. */
 static inline struct object *state_next_expiry(const struct state *s, int db)

@@ -363,5 +363,5 @@ void trim_apply(struct engine *e, struct client *c, struct stream *st, const str
     p = engine_append_to(e, c, &st->object, RECORD_CUT, len, &lsn);
     p = id_put(varint_put(p, st->object.oid), first);
     varint_put(varint_put(p, left.n), left.bytes);
-    state_cut(&e->state, st, first, left);
+    state_cut(&e->state, st, first, left, lsn);
 }
