@@ -400,13 +400,8 @@ static void pel_drop_range(struct pel *p, struct path *path, size_t from, size_t
         if (pel_kind(pg, i) == PEL_HELD)
             peltally_remove(&p->tally, pelpage_slot(pg, i));
     }
-<<<<<<< ours
-    pelpage_close(pg, 0, n);
-    pelpath_refresh(p, path);
-=======
     pelpage_close(pg, from, to - from);
-    path_refresh(p, path);
->>>>>>> theirs
+    pelpath_refresh(p, path);
     pel_tidy(p, path, true);
 }
 

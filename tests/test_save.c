@@ -488,7 +488,9 @@ static void what_no_object_can_be_is_refused(void **state)
                                                                                0,  0,    0,  0,
                                                                                1,  0,    0,  1,
                                                                                1,  0 } },
-        { "deleted IDs of an unknown stream", "no stream", 6, { 2, 0xd0, 15, 1, 1, 1 } },
+        { "deleted IDs of an unknown stream", "did not come before", 6, { 2, 0xd0, 15, 1, 1, 1 } },
+        { "a group of an unknown stream", "did not come before", 4, { 3, 0xd0, 15, 1 } },
+        { "pending entries of an unknown stream", "did not come before", 4, { 4, 0xd0, 15, 1 } },
     };
 
     (void)state;
