@@ -414,10 +414,10 @@ static uint64_t pel_drop_run(struct pel *p, struct id *from, struct id first)
     size_t at, run, end;
     bool found;
 
-    path_find(p, &path, *from);
+    pelpath_find(p, &path, *from);
     pg = path.page;
-    at = pelpage_find(pg, *from, &found);
-    end = pelpage_find(pg, first, &found);
+    at = pelpage_find(pg, *from, 0, &found);
+    end = pelpage_find(pg, first, PEL_PAGE, &found);
     while (at < end && (pelpage_marks(pg, at) & PELPAGE_GONE) != 0)
         at++;
     for (run = at; run < end && (pelpage_marks(pg, run) & PELPAGE_GONE) == 0;)
@@ -439,18 +439,8 @@ uint64_t pel_drop_below(struct pel *p, struct id first)
     uint64_t n = 0;
 
     p->at_path = false;
-<<<<<<< ours
-    while (p->root != NULL && i > 0) {
-        pelpath_find(p, &path, ID_MIN);
-        i = pelpage_find(path.page, first, PEL_PAGE, &found);
-        if (i > 0)
-            pel_drop_first(p, &path, i);
-        n += i;
-    }
-=======
     while (p->root != NULL && id_cmp(from, first) < 0)
         n += pel_drop_run(p, &from, first);
->>>>>>> theirs
     return n;
 }
 
