@@ -450,7 +450,7 @@ static void what_no_object_can_be_is_refused(void **state)
         uint8_t bytes[32];
     } cases[] = {
         { "an item of kind 0", "unknown kind", 1, { 0 } },
-        { "an item of kind 3", "unknown kind", 2, { 3, 0 } },
+        { "an item of kind 5", "unknown kind", 2, { 5, 0 } },
         { "oid 1023", "no object", 16, { 1, 0xff, 7, 0xff, 7, 0, 1, 'a', 0, 0, 0, 0, 0, 0, 0, 0 } },
         { "bound before it was made", "no object", 16, { 1, 0xd0, 15, 0xcf, 15, 0, 1, 'a', 0 } },
         { "bound after the checkpoint",

@@ -569,6 +569,14 @@ static int save_load_rest(struct save_reader *in, const struct state *s)
     return rc == OK ? save_load_deletes(in, st) : rc;
 }
 
+/* Says where, to what groups/journal.c has found. */
+static int save_where(const struct save_reader *in, int rc)
+{
+    if (rc != OK && in->e != NULL)
+        err_ignore(err_add(in->e, "checkpoint, as of record %" PRIu64, in->as_of)); /* it is rc */
+    return rc;
+}
+
 static int save_load_group(struct save_reader *in, struct state *s)
 {
     struct stream *st;
@@ -577,8 +585,9 @@ static int save_load_group(struct save_reader *in, struct state *s)
     if (rc == OK)
         rc = state_prepare_groups(s, st, in->e);
     if (rc == OK)
-        rc = journal_load_group(&st->more->groups, s->hash_key, in->as_of, &in->p, in->end, in->e);
-    return rc == ERR_CORRUPT ? err_add(in->e, "checkpoint, as of record %" PRIu64, in->as_of) : rc;
+        rc = save_where(in, journal_load_group(&st->more->groups, s->hash_key, in->as_of, &in->p,
+                                               in->end, in->e));
+    return rc;
 }
 
 static int save_load_pending(struct save_reader *in, const struct state *s)
@@ -587,8 +596,8 @@ static int save_load_pending(struct save_reader *in, const struct state *s)
     int rc = save_load_more_of(in, s, &st);
 
     if (rc == OK)
-        rc = journal_load_pending(stream_groups(st), &in->p, in->end, in->e);
-    return rc == ERR_CORRUPT ? err_add(in->e, "checkpoint, as of record %" PRIu64, in->as_of) : rc;
+        rc = save_where(in, journal_load_pending(stream_groups(st), &in->p, in->end, in->e));
+    return rc;
 }
 
 int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e)
