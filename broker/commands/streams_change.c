@@ -10,6 +10,7 @@
 #include "broker/engine/args.h"
 #include "broker/engine/cursor.h"
 #include "broker/engine/idmp.h"
+#include "broker/engine/redelivery.h"
 #include "broker/engine/reply.h"
 #include "log/entry.h"
 #include "log/record.h"
@@ -197,12 +198,14 @@ static void setid_append(struct engine *e, struct client *c, struct stream *st, 
 {
     size_t len =
         varint_size(st->object.oid) + id_size(last) + varint_size(added) + id_size(max_deleted);
-    uint64_t lsn;
+    uint64_t oid = st->object.oid, lsn;
     uint8_t *p = engine_append_to(e, c, &st->object, RECORD_SETID, len, &lsn);
 
     p = varint_put(id_put(varint_put(p, st->object.oid), last), added);
     id_put(p, max_deleted);
     state_set_id(&e->state, st, last, added, max_deleted, lsn);
+    if (st->object.oid != oid)
+        redelivery_began_anew(e, st);
 }
 
 /* ---- XTRIM ---- */
