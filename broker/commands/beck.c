@@ -2,7 +2,7 @@
  * beck.c - what no other server has, under one name: the table of the BECK commands.
  *
  * DIGEST tells whether two stores say the same (engine/digest.c). LOG gives the log's figures (beck_log.c), STREAM what
- * is ours of a stream (beck_stream.c). SEAL, MERGE, CHECK and BACKUP have the log's workers do what takes long
+ * is ours of a stream (beck_stream.c), GROUP of consumer groups (beck_group.c). SEAL, MERGE, CHECK and BACKUP have the log's workers do what takes long
  * (beck_work.c).
  */
 #include "broker/commands/beck.h"
@@ -55,6 +55,25 @@ static const struct command beck_subcommands[] = {
       .summary = "The last LSN and a 128-bit hash of the whole state, the same for stores that "
                  "say the same. Worked out in slices; with SYNC at once",
       .syntax = "[SYNC]" },
+    { .name = "beck|group",
+      .handler = beck_group,
+      .arity = -3,
+      .flags = CMD_READONLY | CMD_NO_MULTI,
+      .categories = CAT_STREAM,
+      .first_key = 2,
+      .last_key = 2,
+      .key_step = 1,
+      .group = "beck",
+      .since = "beck 0.3",
+      .complexity = "O(N) with N the number of groups",
+      .summary =
+          "A consumer group's figures and options, or those of all groups of a stream. lag: "
+          "entries not delivered yet, exactly; lag-ms: the age of the oldest of them; parked: kept "
+          "back by ORDERBY; due: to be delivered again; dead: failed for the last time, and not in "
+          "a dead-letter stream; redelivered, dead-lettered: since the start",
+      .syntax = "key [group]",
+      .key_flags = "RO ACCESS",
+      .tips = "nondeterministic_output" },
     { .name = "beck|help",
       .handler = command_help,
       .arity = 2,

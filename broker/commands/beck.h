@@ -22,6 +22,6 @@ struct beck_request {
  * log. False: an error has been replied, and `r` is freed. */
 must_check bool beck_wait(struct engine *e, struct client *c, struct beck_request *r);
 
-command_handler beck_log, beck_seal, beck_merge, beck_check, beck_backup, beck_stream;
+command_handler beck_log, beck_seal, beck_merge, beck_check, beck_backup, beck_stream, beck_group;
 
 #endif

@@ -10,6 +10,7 @@
  * may split them over chunks.
  */
 #include "broker/commands/streams.h"
+#include "broker/commands/xgroup.h"
 #include <assert.h>
 #include "broker/engine/args.h"
 #include "broker/engine/reply.h"
@@ -310,26 +311,27 @@ static const struct command streams_xinfo_commands[] = {
       .syntax = "key [FULL [COUNT count]]",
       .key_flags = "RO ACCESS" },
     { .name = "xinfo|groups",
-      .handler = streams_xinfo_groups,
+      .handler = xgroup_xinfo_groups,
+      .prefault = xgroup_xinfo_groups_prefault,
       .arity = 3,
       .flags = CMD_READONLY,
       .categories = CAT_STREAM,
       STREAMS_SUBKEY,
       .group = "stream",
       .since = "5.0.0",
-      .complexity = "O(1)",
+      .complexity = "O(N) with N the number of groups",
       .summary = "Lists the consumer groups of a stream",
       .syntax = "key",
       .key_flags = "RO ACCESS" },
     { .name = "xinfo|consumers",
-      .handler = streams_xinfo_consumers,
+      .handler = xgroup_xinfo_consumers,
       .arity = 4,
       .flags = CMD_READONLY,
       .categories = CAT_STREAM,
       STREAMS_SUBKEY,
       .group = "stream",
       .since = "5.0.0",
-      .complexity = "O(1)",
+      .complexity = "O(N) with N the number of consumers",
       .summary = "Lists the consumers of a group",
       .syntax = "key group",
       .key_flags = "RO ACCESS",

@@ -83,7 +83,7 @@ static inline uint64_t streams_removed_in_nodes(const struct stream *st)
 
 command_handler streams_xadd, streams_xlen, streams_xrange, streams_xrevrange, streams_xread,
     streams_xdel, streams_xdelex, streams_xtrim, streams_xsetid, streams_xcfgset,
-    streams_xinfo_stream, streams_xinfo_groups, streams_xinfo_consumers;
+    streams_xinfo_stream;
 command_prefault streams_xadd_prefault, streams_xrange_prefault, streams_xrevrange_prefault,
     streams_xread_prefault, streams_xdel_prefault, streams_xdelex_prefault, streams_xtrim_prefault,
     streams_xsetid_prefault, streams_xinfo_stream_prefault;

@@ -1,5 +1,5 @@
 /*
- * streams_info.c - XINFO.
+ * streams_info.c - XINFO STREAM; what it says of groups, and XINFO GROUPS and CONSUMERS, are in xgroup_info.c.
  *
  * The fields and their order are those of Redis 8.8; clients refuse unknown ones. There is no radix tree:
  * its keys are counted as Redis would need them, one for each stream-node-max-entries entries, and its
@@ -9,6 +9,7 @@
  */
 #include "broker/commands/streams.h"
 #include "broker/commands/streams_range.h"
+#include "broker/commands/xgroup.h"
 #include "broker/engine/args.h"
 #include "broker/engine/cursor.h"
 #include "broker/engine/idmp.h"
@@ -102,7 +103,7 @@ static void xinfo_short(struct engine *e, struct client *c, const struct stream 
     if (rc == OK) {
         reply_map(c, 16);
         xinfo_common(e, c, st, xinfo_id_of(cursor_at(&first)));
-        xinfo_u64(c, "groups", 0);
+        xinfo_u64(c, "groups", groups_n(stream_groups(st)));
         xinfo_entry(c, "first-entry", cursor_at(&first));
         xinfo_entry(c, "last-entry", cursor_at(&last));
     } else {
@@ -123,6 +124,7 @@ static void xinfo_full(struct engine *e, struct client *c, const struct stream *
     struct range_budget budget = {
         .count = count, .entries = UINT64_MAX, .bytes = UINT64_MAX, .empty = true
     };
+    uint64_t start = outbuf_end(&c->out);
     struct range_collect collect;
     struct id first = ID_MIN;
     struct err err;
@@ -140,7 +142,10 @@ static void xinfo_full(struct engine *e, struct client *c, const struct stream *
     reply_array(c, collect.n);
     outbuf_move(&c->out, &collect.out);
     reply_str(c, "groups");
-    reply_array(c, 0);
+    if (!xgroup_reply_full(e, c, st, first, count)) {
+        outbuf_truncate(&c->out, start);
+        reply_error(c, "OOM not enough memory to tell about the groups");
+    }
 }
 
 /* Reads [FULL [COUNT n]]; false if an error has been replied. */
@@ -213,20 +218,4 @@ void streams_xinfo_stream_prefault(struct engine *e, struct client *c, const str
     err_ignore(xinfo_seek(&first, &last, NULL)); /* the wants tell */
     cursor_close(&first);
     cursor_close(&last);
-}
-
-void streams_xinfo_groups(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
-{
-    (void)argc;
-    if (xinfo_find(e, c, argv) != NULL)
-        reply_array(c, 0);
-}
-
-void streams_xinfo_consumers(struct engine *e, struct client *c, const struct slice *argv,
-                             size_t argc)
-{
-    (void)argc;
-    if (xinfo_find(e, c, argv) != NULL)
-        reply_error(c, "NOGROUP No such consumer group '%.*s' for key name '%.*s'", (int)argv[3].n,
-                    (const char *)argv[3].p, (int)argv[2].n, (const char *)argv[2].p);
 }
