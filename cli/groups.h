@@ -3,8 +3,8 @@
 #define CLI_GROUPS_H
 #include <stdbool.h>
 
+#include "cli/list.h"
 #include "cli/when.h"
-#include "client/beck.h"
 
 struct cli;
 
@@ -26,5 +26,22 @@ bool groups_is_none(const struct cli *cli);
 
 /* Says that there is no such group, and how to make it. Returns EXIT_RUNTIME. */
 int groups_none(const struct cli *cli, struct beck_slice stream, struct beck_slice group);
+
+/* What groups_each calls: `info` has the fields of BECK GROUP, or as many as XINFO GROUPS has, and
+ * lives for the call. Anything but EXIT_OK ends the walk. */
+typedef int groups_visitor(void *context, struct beck_slice stream, const struct beck_reply *info);
+
+/* Visits the groups of the n streams, or of all streams of the database if n is 0. EXIT_OK, or the
+ * status to end with: EXIT_RUNTIME or EXIT_PARTIAL if streams are not there. */
+int groups_each(struct cli *cli, char *const *streams, int n, groups_visitor *visit, void *context);
+
+/* Adds "stream":..., "group":... and all other fields of `info`, without braces. */
+void groups_put_json(struct text *t, struct beck_slice stream, const struct beck_reply *info);
+
+/* An integer of `info`; `otherwise` if it is not there or nil. */
+int64_t groups_number(const struct beck_reply *info, const char *field, int64_t otherwise);
+
+/* Sends the words as one command. As beck_client_call. */
+int groups_call(struct cli *cli, const struct list *words, const struct beck_reply **out);
 
 #endif

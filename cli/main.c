@@ -14,11 +14,31 @@
 #include "cli/output.h"
 
 const struct command *const commands[] = {
-    &command_produce,     &command_consume,   &command_stream_ls,
-    &command_stream_info, &command_stream_rm, &command_ping,
-    &command_info,        &command_call,      &command_log_stat,
-    &command_log_verify,  &command_log_dump,  &command_log_repair,
-    &command_log_salvage, &command_help,      NULL,
+    &command_produce,
+    &command_consume,
+    &command_stream_ls,
+    &command_stream_info,
+    &command_stream_rm,
+    &command_group_ls,
+    &command_group_info,
+    &command_group_create,
+    &command_group_set,
+    &command_group_rm,
+    &command_group_reset,
+    &command_dlq_ls,
+    &command_dlq_show,
+    &command_dlq_redrive,
+    &command_dlq_purge,
+    &command_ping,
+    &command_info,
+    &command_call,
+    &command_log_stat,
+    &command_log_verify,
+    &command_log_dump,
+    &command_log_repair,
+    &command_log_salvage,
+    &command_help,
+    NULL,
 };
 
 /* Prints what `put` adds to a text. */

@@ -102,6 +102,20 @@ def test_usage():
         (["consume", "s", "-g", "g", "--batch", "1000000"], "--batch is at most"),
         (["consume", "s", "-g", "g", "--claim-idle", "5x"], "--claim-idle: \"5x\" is not a duration"),
         (["consume", "s", "--gruop", "g"], "did you mean --group?"),
+        (["group"], "group ls, group info, group create, group set, group rm, group reset"),
+        (["group", "rset"], "did you mean: beck group reset?"),
+        (["dlq", "purg"], "did you mean: beck dlq purge?"),
+        (["group", "create", "s", "g", "--ackwait", "30"], "not a duration such as 500ms, 30s"),
+        (["group", "create", "s", "g", "--backoff", "1s,,5s"], "no list of durations"),
+        (["group", "create", "s", "g", "--backoff", "1s,"], "no list of durations"),
+        (["group", "create", "s", "g", "--from", "tomorrow"], "--from: "),
+        (["group", "create", "s"], "something is missing"),
+        (["group", "set", "s", "g"], "which setting?"),
+        (["group", "set", "s", "g", "--from", "start"], "unknown option --from"),
+        (["group", "reset", "s", "g"], "--to is missing"),
+        (["group", "reset", "s", "g", "--to", "x"], "--to: "),
+        (["dlq", "purge", "d", "--before", "x"], "--before: "),
+        (["dlq", "redrive", "d", "s"], "something is missing"),
     ]
     for args, want in cases:
         run = Run(*args)
@@ -345,6 +359,196 @@ def test_server_restart(server):
     server.start()
 
 
+# ---- group ----
+
+
+def one(run):
+    return run.json_lines()[0]
+
+
+def test_group(server):
+    """A group's life, as far as an older server knows it too."""
+    run = Run("group", "create", "gs", "g", server=server)
+    status("no group without a stream", run, 1)
+    has("and it is told what to do", run.err, 'no stream "gs"', "--mkstream")
+    run = Run("group", "create", "gs", "g", "--mkstream", "--json", server=server)
+    status("unless --mkstream makes it", run, 0)
+    checks.equal("create --json", run.json(), {"created": "g", "stream": "gs"})
+    run = Run("group", "create", "gs", "g", server=server)
+    status("a group is made once", run, 1)
+    has("and it is told how to change it", run.err, "BUSYGROUP", "beck group set", "beck group reset")
+    fill(server, "gs", 10)
+    Run("consume", "gs", "-g", "g", "--ack", "manual", "--consumer", "c c", "--count", "4", server=server)
+    for where, want in (("end", 0), ("(9-1", 1), ("9-1", 2), ("start", 10)):
+        Run("group", "create", "gs", "from " + where, "--from", where, server=server)
+        run = Run("consume", "gs", "-g", "from " + where, "--exit-empty", server=server)
+        checks.equal("create --from %s" % where, len(run.out.splitlines()), want)
+        status("rm", Run("group", "rm", "gs", "from " + where, server=server), 0)
+
+    rows = Run("group", "ls", "gs", "--json", server=server).json_lines()
+    checks.equal("ls --json has a line for each group", [(r["stream"], r["group"]) for r in rows], [("gs", "g")])
+    checks.equal("with figures", [rows[0][k] for k in ("consumers", "pending", "lag", "last-delivered-id")], [1, 4, 6, "4-1"])
+    checks.equal("ls of all streams has them too", rows[0] in Run("group", "ls", "--json", server=server).json_lines(), True)
+    table = Run("group", "ls", "gs", server=server).out.splitlines()
+    has("ls is a table", table[0], "CONSUMERS", "PENDING", "LAG", "LAG TIME", "DUE", "DEAD", "STREAM GROUP")
+    checks.equal("of figures and names", [table[1].split()[i] for i in (0, 1, 2, 6, 7)], ["1", "4", "6", "gs", "g"])
+    run = Run("group", "ls", "none", server=server)
+    status("ls of no stream is status 1", run, 1)
+    has("and told", run.err, 'no stream "none"')
+    status("ls of some is status 5", Run("group", "ls", "gs", "none", server=server), 5)
+    info = Run("group", "info", "gs", "g", "--json", server=server).json()
+    checks.equal("info --json", [info["stream"], info["group"], info["pending"]], ["gs", "g", 4])
+    checks.equal("has the consumers", [(c["name"], c["pending"]) for c in info["consumer-list"]], [("c c", 4)])
+    has("info", Run("group", "info", "gs", "g", server=server).out, "stream: gs\n", "group: g\n", "lag: 6\n", '"c c"')
+    for args in (["group", "info"], ["group", "rm"], ["group", "reset", "--to", "end"]):
+        run = Run(*args, "gs", "none", server=server)
+        status("%s of no group is status 1" % args[1], run, 1)
+        has("and says what to try", run.err, 'no group "none"', "beck group ls", "beck group create")
+
+    def lag():
+        return one(Run("group", "ls", "gs", "--json", server=server))["lag"]
+
+    places = [("start", "0-0", -4, 10), ("2-1", "2-0", -3, 9), ("(4-1", "4-1", 0, 6), ("end", "10-1", 6, 0), ("1970-01-01T00:00:00.009", "8-", 4, 2)]
+    for to, place, moved, after in places:
+        run = Run("group", "reset", "gs", "g", "--to", to, "--dry-run", "--json", server=server)
+        status("reset --to %s --dry-run" % to, run, 0)
+        told = run.json()
+        checks.equal("tells from where", [told["would-reset"], told["stream"], told["from"]], ["g", "gs", "4-1"])
+        checks.ok("to where", told["to"].startswith(place), told["to"])
+        checks.equal("over how many entries (%s)" % to, told["entries"], abs(moved))
+        checks.equal("and does nothing", lag(), 6)
+        run = Run("group", "reset", "gs", "g", "--to", to, server=server)
+        status("reset --to %s" % to, run, 0)
+        has("says so", run.out, "g goes from 4-1 to " + place, "4 stay pending")
+        if to in ("start", "end"):
+            checks.equal("and does it (%s)" % to, lag(), after)
+        run = Run("group", "reset", "gs", "g", "--to", "(4-1", server=server)
+        with server.connect() as c:
+            c.call("XGROUP", "SETID", "gs", "g", "4-1", "ENTRIESREAD", 4)
+    out = Run("group", "reset", "gs", "g", "--to", "2-1", "--dry-run", server=server).out
+    has("a dry run in words", out, "g would go from 4-1 to 2-0", "back by 3 entries, which would be delivered again")
+    out = Run("group", "reset", "gs", "g", "--to", "end", "--dry-run", server=server).out
+    has("forward too", out, "over 6 entries, which would not be delivered")
+
+    run = Run("group", "rm", "gs", "g", server=server)
+    status("rm leaves a group with pending entries", run, 1)
+    has("and says what to try", run.err, "4 pending entries", "--force")
+    run = Run("group", "rm", "gs", "g", "--force", "--json", server=server)
+    status("rm --force", run, 0)
+    checks.equal("rm --json", run.json(), {"removed": "g", "stream": "gs"})
+    run = Run("group", "ls", "gs", server=server)
+    status("no groups is no error", run, 0)
+    has("but told", run.err, "There are no groups")
+
+
+def test_settings(server):
+    """What only Beck has: settings, redelivery, the dead-letter stream and back."""
+    fill(server, "set", 3)
+    settings = ["--ackwait", "30s", "--maxdeliver", "2", "--dlq", "set-dead", "--backoff", "1ms,2ms", "--max-pending", "100", "--consumer-ttl", "1h"]
+    status("create with settings", Run("group", "create", "set", "g", *settings, server=server), 0)
+    info = Run("group", "info", "set", "g", server=server).out
+    has("info tells them", info, "ackwait: 30s\n", "maxdeliver: 2\n", "dlq: set-dead\n", "backoff: 1ms,2ms\n", "maxpending: 100\n", "consumerttl: 1h\n")
+    checks.ok("and none that is not set", "orderby" not in info, info)
+    run = Run("group", "set", "set", "g", "--consumer-ttl", "0", "--backoff", "0", "--order-by", "n", "--json", server=server)
+    status("set", run, 0)
+    checks.equal("set --json", run.json(), {"changed": "g", "stream": "set"})
+    info = Run("group", "info", "set", "g", "--json", server=server).json()
+    checks.equal("set changes what it names", [info[k] for k in ("ackwait", "consumerttl", "backoff", "orderby", "dlq")], [30000, 0, [], "n", "set-dead"])
+    run = Run("group", "set", "set", "g", "--order-by", "", "--max-pending", "0", server=server)
+    status("an empty text removes", run, 0)
+    run = Run("group", "set", "set", "g", "--dlq", "set", server=server)
+    status("what the server refuses is status 1", run, 1)
+    has("with its words", run.err, "DLQ")
+    run = Run("group", "set", "set", "none", "--ackwait", "1s", server=server)
+    status("set of no group is status 1", run, 1)
+    has("and told", run.err, 'no group "none"')
+
+    run = Run("consume", "set", "-g", "g", "--exec", 'test "$BECK_ID" = 2-1', "--exit-empty", server=server)
+    status("a command that fails", run, 5)
+    checks.equal("gets an entry as often as --maxdeliver says", run.err.count("1-1: the command ended with status 1"), 2)
+    checks.equal("and then no more", pending(server, "set", "g"), {})
+    rows = Run("dlq", "ls", "--json", server=server).json_lines()
+    checks.equal("dlq ls --json", rows, [{"dlq": "set-dead", "entries": 2, "groups": [{"stream": "set", "group": "g"}]}])
+    has("dlq ls", Run("dlq", "ls", server=server).out, "2  set-dead  set g\n")
+    rows = Run("dlq", "show", "set-dead", "--json", server=server).json_lines()
+    checks.equal("dlq show tells where from", [(r["stream"], r["id"], r["group"], r["deliveries"], r["reason"], r["fields"]) for r in rows],
+                 [("set", "1-1", "g", 2, "nack", {"n": 1}), ("set", "3-1", "g", 2, "nack", {"n": 3})])
+    run = Run("dlq", "redrive", "set-dead", "set", "g", "--count", "1", server=server)
+    status("redrive", run, 0)
+    checks.equal("tells what it did", run.out, "1 redriven, 0 appended, 0 left\n")
+    run = Run("consume", "set", "-g", "g", "--exit-empty", server=server)
+    checks.equal("it is delivered again", run.out, "1-1 n=1\n")
+    with server.connect() as c:
+        c.call("XDEL", "set", "3-1")
+    run = Run("dlq", "redrive", "set-dead", "set", "g", "--json", server=server)
+    status("what is gone from the stream is left", run, 5)
+    checks.equal("and counted", run.json(), {"redriven": 0, "appended": 0, "left": 1})
+    has("and it is told what to do", run.err, "--all-groups")
+    run = Run("dlq", "redrive", "set-dead", "set", "g", "--all-groups", "--json", server=server)
+    checks.equal("--all-groups appends it", run.json(), {"redriven": 0, "appended": 1, "left": 0})
+    status("redrive to no group is status 1", Run("dlq", "redrive", "set-dead", "set", "none", server=server), 1)
+
+
+# ---- dlq ----
+
+
+def letter(c, dlq, id, n, reason="nack"):
+    """A dead letter as the server writes it."""
+    fields = [] if reason == "gone" else ["n", n, "t", "a b"]
+    c.call("XADD", dlq, id, *fields, "beck-origin-stream", "o", "beck-origin-id", "%d-1" % n, "beck-origin-group", "g g",
+           "beck-consumer", "w", "beck-deliveries", 5, "beck-reason", reason)
+
+
+def test_dlq(server):
+    with server.connect() as c:
+        letter(c, "dead", "1000-0", 1)
+        letter(c, "dead", "2000-0", 2, "gone")
+        c.call("XADD", "dead", "3000-0", "beck-reason", "mine")
+        for i in range(4, 301):
+            letter(c, "dead", "%d-0" % (i * 1000), i)
+    out = Run("dlq", "show", "dead", "--count", "3", server=server).out
+    want = '1000-0: o 1-1, group "g g": nack at delivery 5 to w\n    n=1 t="a b"\n'
+    want += '2000-0: o 2-1, group "g g": gone at delivery 5 to w\n3000-0 beck-reason=mine\n'
+    checks.equal("show is readable", out, want)
+    rows = Run("dlq", "show", "dead", "--json", server=server).json_lines()
+    checks.equal("show prints all", len(rows), 300)
+    first = {"_id": "1000-0", "stream": "o", "id": "1-1", "group": "g g", "consumer": "w", "deliveries": 5, "reason": "nack", "fields": {"n": 1, "t": "a b"}}
+    checks.equal("show --json", rows[0], first)
+    checks.equal("what is gone has no fields", rows[1]["fields"], {})
+    checks.equal("what is no dead letter is itself", rows[2], {"_id": "3000-0", "beck-reason": "mine"})
+    run = Run("dlq", "purge", "dead", server=server)
+    status("purge without --yes", run, 0)
+    checks.equal("counts", run.out, "300 dead letters would be removed\n")
+    has("and says what to try", run.err, "--yes")
+    run = Run("dlq", "purge", "dead", "--before", "1970-01-01T00:04:10Z", "--json", server=server)
+    checks.equal("--before a time", run.json(), {"would-remove": 249})
+    run = Run("dlq", "purge", "dead", "--before", "2000", "--yes", "--json", server=server)
+    checks.equal("--before an ID, --yes", run.json(), {"removed": 1})
+    checks.equal("removes them", len(Run("dlq", "show", "dead", server=server).out.splitlines()) > 400, True)
+    run = Run("dlq", "purge", "dead", "--yes", server=server)
+    checks.equal("all", run.out, "299 dead letters removed\n")
+    fill(server, "ordinary", 2)
+    for yes in ([], ["--yes"]):
+        run = Run("dlq", "purge", "ordinary", *yes, server=server)
+        status("purge leaves an ordinary stream", run, 1)
+        has("and tells", run.err, "does not begin with a dead letter", "beck stream rm")
+    run = Run("dlq", "show", "ordinary", server=server)
+    checks.equal("show of an ordinary stream", run.out, "1-1 n=1\n2-1 n=2\n")
+    checks.equal("show of nothing", Run("dlq", "show", "none", server=server).out, "")
+
+
+def test_older_server(server):
+    run = Run("group", "set", "e", "mixed", "--ackwait", "1s", server=server)
+    status("settings on a server without them", run, 1)
+    checks.ok("are refused in its words", "CFGSET" in run.err.upper() or "syntax" in run.err, run.err)
+    run = Run("dlq", "redrive", "a", "b", "c", server=server)
+    status("redrive on a server without it", run, 1)
+    has("is told", run.err, "unknown command")
+    run = Run("dlq", "ls", server=server)
+    status("dlq ls finds none there", run, 0)
+    has("and says so", run.err, "No group has a dead-letter stream")
+
+
 def test_consumers(server, nacks):
     test_printing(server)
     test_acks(server)
@@ -354,6 +558,8 @@ def test_consumers(server, nacks):
     test_exec(server, nacks)
     test_exec_signals(server, nacks)
     test_reconnect(server)
+    test_group(server)
+    test_dlq(server)
 
 
 def main():
@@ -361,9 +567,11 @@ def main():
     if os.environ.get("CLI_SERVER") != "redis":
         with Server() as server:
             test_consumers(server, True)
+            test_settings(server)
             test_server_restart(server)
     with Server("redis") as server:
         test_consumers(server, False)
+        test_older_server(server)
     checks.finish()
 
 
