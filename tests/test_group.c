@@ -305,7 +305,7 @@ static void model_forget_below(struct model *m)
 
     group_forget_below(m->g, nth_id(first));
     for (size_t i = 0; i < first; i++)
-        m->entries[i].in = false;
+        m->entries[i].in = m->entries[i].in && m->entries[i].gone;
 }
 
 static void model_set_position(struct model *m)

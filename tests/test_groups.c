@@ -185,7 +185,8 @@ static void model_forget_below(struct model *m, uint64_t lsn)
 
     groups_forget_below(m->gs, nth_id(first), lsn);
     for (size_t k = 0; k < N_GROUPS; k++)
-        memset(m->held[k], 0, first * sizeof m->held[k][0]);
+        for (size_t i = 0; i < first; i++)
+            m->held[k][i] = m->held[k][i] && m->gone[k][i];
 }
 
 static void groups_agree_with_naive_ones(void **state)
