@@ -259,34 +259,44 @@ void pel_begin_anew(struct pel *p)
 
 /* What happens to the entries that a sweep comes to. */
 struct sweep {
-    struct query q;
+    struct query q; /* which pages it goes to */
     bool (*takes)(const struct sweep *w, const struct pelpage *pg, size_t i); /* it is removed */
     void (*changes)(struct pel *p, struct sweep *w, struct path *path);       /* or NULL */
     uint64_t time_ms;
+    struct id from, to; /* it goes from this ID on, and below that one if it is bounded */
+    bool bounded;
     uint64_t n; /* entries so far */
 };
 
-/* Removes from the page what the sweep takes, without its sums; returns how many. */
-static size_t sweep_take(struct pel *p, const struct sweep *w, struct path *path)
+/* The entry leaves the page, whose sums will be made anew. */
+static void sweep_forget(struct pel *p, const struct pelpage *pg, size_t i)
 {
-    struct pelpage *pg = path->page;
-    size_t taken = 0;
+    pel_before_change(p, pg, i);
+    if (pel_kind(pg, i) == PEL_HELD)
+        peltally_remove(&p->tally, pelpage_slot(pg, i));
+}
 
-    for (size_t i = pg->n; i-- > 0;) {
-        if (!w->takes(w, pg, i))
-            continue;
-        pel_before_change(p, pg, i);
-        if (pel_kind(pg, i) == PEL_HELD)
-            peltally_remove(&p->tally, pelpage_slot(pg, i));
-        pelpage_close(pg, i, 1);
-        taken++;
+/* Removes from the page what the sweep takes, without its sums; returns how many. */
+static size_t sweep_take(struct pel *p, const struct sweep *w, struct pelpage *pg)
+{
+    uint8_t kept[PEL_PAGE];
+    size_t n = 0, taken;
+
+    for (size_t i = 0; i < pg->n; i++) {
+        if (w->takes(w, pg, i))
+            sweep_forget(p, pg, i);
+        else
+            kept[n++] = (uint8_t)i;
     }
+    taken = pg->n - n;
+    if (taken > 0)
+        pelpage_keep(pg, kept, n);
     return taken;
 }
 
 static void sweep_page(struct pel *p, struct sweep *w, struct path *path)
 {
-    size_t taken = w->takes == NULL ? 0 : sweep_take(p, w, path);
+    size_t taken = w->takes == NULL ? 0 : sweep_take(p, w, path->page);
 
     if (w->changes != NULL)
         w->changes(p, w, path);
@@ -300,16 +310,13 @@ static void sweep_page(struct pel *p, struct sweep *w, struct path *path)
 static uint64_t pel_sweep(struct pel *p, struct sweep *w)
 {
     struct path path;
-    struct id from = ID_MIN;
+    bool more = !w->bounded || id_cmp(w->from, w->to) < 0;
 
     p->at_path = false;
-    while (pelpath_seek(p, &path, from, &w->q)) {
-        bool more = path.bounded;
-        struct id next = path.hi;
+    for (struct id from = w->from; more && pelpath_seek(p, &path, from, &w->q);) {
+        from = path.hi;
+        more = path.bounded && (!w->bounded || id_cmp(from, w->to) < 0);
         sweep_page(p, w, &path);
-        if (!more)
-            break;
-        from = next;
     }
     return w->n;
 }
@@ -323,6 +330,15 @@ static bool sweep_takes_parked(const struct sweep *w, const struct pelpage *pg, 
 {
     (void)w;
     return pelpage_slot(pg, i) == PEL_PARKED;
+}
+
+/* Within the bounds, and in the stream. */
+static bool sweep_takes_there(const struct sweep *w, const struct pelpage *pg, size_t i)
+{
+    struct id id = pelpage_id(pg, i);
+
+    return (pelpage_marks(pg, i) & PELPAGE_GONE) == 0 && id_cmp(id, w->from) >= 0 &&
+           id_cmp(id, w->to) < 0;
 }
 
 /* Entry i is nobody's, nacked from time_ms on. It stays dead if it is; whether it is ready is for pel_step to say. */
@@ -390,58 +406,18 @@ uint64_t pel_drop_parked(struct pel *p)
     return pel_sweep(p, &w);
 }
 
-/* Removes the page's entries from number `from` up to `to`. */
-static void pel_drop_range(struct pel *p, struct path *path, size_t from, size_t to)
-{
-    struct pelpage *pg = path->page;
-
-    for (size_t i = from; i < to; i++) {
-        pel_before_change(p, pg, i);
-        if (pel_kind(pg, i) == PEL_HELD)
-            peltally_remove(&p->tally, pelpage_slot(pg, i));
-    }
-    pelpage_close(pg, from, to - from);
-    pelpath_refresh(p, path);
-    pel_tidy(p, path, true);
-}
-
-/* Removes those next to each other in a page, at or above *from and below `first`, that are not gone, and moves *from behind
- * them; returns how many. */
-static uint64_t pel_drop_run(struct pel *p, struct id *from, struct id first)
-{
-    struct pelpage *pg;
-    struct path path;
-    size_t at, run, end;
-    bool found;
-
-    pelpath_find(p, &path, *from);
-    pg = path.page;
-    at = pelpage_find(pg, *from, 0, &found);
-    end = pelpage_find(pg, first, PEL_PAGE, &found);
-    while (at < end && (pelpage_marks(pg, at) & PELPAGE_GONE) != 0)
-        at++;
-    for (run = at; run < end && (pelpage_marks(pg, run) & PELPAGE_GONE) == 0;)
-        run++;
-    *from = first;
-    if (run < end)
-        *from = pelpage_id(pg, run);
-    else if (end == pg->n && path.bounded && id_cmp(path.hi, first) < 0)
-        *from = path.hi;
-    if (run > at)
-        pel_drop_range(p, &path, at, run);
-    return run - at;
-}
-
 /* What is below gone_below is gone, so no call passes over the same entries again and again. */
 uint64_t pel_drop_below(struct pel *p, struct id first)
 {
-    struct id from = p->gone_below;
-    uint64_t n = 0;
-
-    p->at_path = false;
-    while (p->root != NULL && id_cmp(from, first) < 0)
-        n += pel_drop_run(p, &from, first);
-    return n;
+    const struct pel_filter all = { .kinds = PEL_HELD | PEL_NACKED | PEL_SKIPPED,
+                                    .held_until = UINT64_MAX,
+                                    .nacked_until = UINT64_MAX };
+    struct sweep w = { .q = { QUERY_FILTER, all, 0 },
+                       .takes = sweep_takes_there,
+                       .from = p->gone_below,
+                       .to = first,
+                       .bounded = true };
+    return pel_sweep(p, &w);
 }
 
 /* ---- numbers ---- */

@@ -275,6 +275,20 @@ void pelpage_close(struct pelpage *pg, size_t i, size_t n)
     pg->n = (uint16_t)(pg->n - n);
 }
 
+void pelpage_keep(struct pelpage *pg, const uint8_t *kept, size_t n)
+{
+    const struct layout *l = &LAYOUTS[pg->shape];
+
+    assert(n <= pg->n);
+    for (size_t c = 0; c < COLUMNS; c++) {
+        size_t width = l->width[c];
+        uint8_t *column = pg->columns + (size_t)l->at[c] * pg->cap + pg->first * width;
+        for (size_t i = 0; i < n; i++)
+            memmove(column + i * width, column + kept[i] * width, width);
+    }
+    pg->n = (uint16_t)n;
+}
+
 /* The same shape: column by column. */
 static void pelpage_append_alike(struct pelpage *to, const struct pelpage *from, size_t i, size_t n)
 {

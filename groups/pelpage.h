@@ -164,6 +164,8 @@ size_t pelpage_find(const struct pelpage *pg, struct id id, size_t guess, bool *
 /* Makes a place, n < cap; what is in it is for pelpage_write to say. */
 void pelpage_open(struct pelpage *pg, size_t i);
 void pelpage_close(struct pelpage *pg, size_t i, size_t n); /* removes n from i on */
+/* Keeps the n places that `kept` names, in ascending order. */
+void pelpage_keep(struct pelpage *pg, const uint8_t *kept, size_t n);
 /* Appends n entries of `from`, from i on; they fit, and there is room for them. */
 void pelpage_append(struct pelpage *to, const struct pelpage *from, size_t i, size_t n);
 

@@ -7,10 +7,10 @@
 #include <string.h>
 
 enum {
-    NODE_SMALL = NODE_MAX / 4,
-    NODE_JOINED = NODE_MAX * 3 / 4, /* children of two nodes that are made one */
-    PAGE_SMALL = PEL_PAGE / 4,
-    PAGE_JOINED = PEL_PAGE * 3 / 4,
+    NODE_SMALL = NODE_MAX / 3,
+    NODE_JOINED = NODE_MAX * 7 / 8, /* children of two nodes that are made one */
+    PAGE_SMALL = PEL_PAGE / 3,
+    PAGE_JOINED = PEL_PAGE * 7 / 8,
     PAGE_MIN = 8, /* places, and the step of their number */
     TALLY_MIN = 4,
 };
@@ -354,7 +354,9 @@ static size_t path_guess(const struct path *path, struct id id)
 {
     uint64_t all = path->hi.ms - path->lo.ms, part = id.ms - path->lo.ms;
 
-    if (!path->bounded || all == 0 || all > UINT32_MAX)
+    if (!path->bounded)
+        return path->page->n; /* behind all */
+    if (all == 0 || all > UINT32_MAX)
         return path->page->n / 2u;
     return (size_t)(part * path->page->n / all);
 }

@@ -87,10 +87,11 @@ void *room_get(struct room *r, size_t n)
 
 void room_put(struct room *r, void *p)
 {
-    struct room_piece *piece = (struct room_piece *)p - 1;
+    struct room_piece *piece;
 
     if (p == NULL)
         return;
+    piece = (struct room_piece *)p - 1;
     r->bytes -= piece->bytes;
     if (piece->block == NULL) {
         free(piece);

@@ -14,16 +14,32 @@ enum { MODEL_MAX = 12000, ANSWERS = 64, SLOTS = 12 };
 /* ---- malloc that has none ---- */
 
 void *__libc_malloc(size_t n);
-static bool no_memory; /* all of malloc fails */
+void *__libc_calloc(size_t n, size_t size);
+void __libc_free(void *p);
+static bool no_memory;  /* all of malloc fails */
+static size_t n_pieces; /* of memory that are not free yet */
 
-/* It takes the place of the library's for the whole program. The checkers' own are in the way of that. */
+/* They take the place of the library's for the whole program. The checkers' own are in the way of that. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { MALLOC_FAILS = 0 };
 #else
 enum { MALLOC_FAILS = 1 };
 void *malloc(size_t n)
 {
-    return no_memory ? NULL : __libc_malloc(n);
+    void *p = no_memory ? NULL : __libc_malloc(n);
+    n_pieces += p != NULL;
+    return p;
+}
+void *calloc(size_t n, size_t size)
+{
+    void *p = __libc_calloc(n, size);
+    n_pieces += p != NULL;
+    return p;
+}
+void free(void *p)
+{
+    n_pieces -= p != NULL;
+    __libc_free(p);
 }
 #endif
 
@@ -793,6 +809,7 @@ static void what_was_reserved_cannot_fail(void **state)
         struct pel_entry x[700];
         size_t n = 1 + random_below(&w.r, 700);
         bool down = random_below(&w.r, 2) == 0;
+        size_t before = n_pieces;
         struct id id;
         world_init(&w, random_below(&w.r, 2) == 0, (unsigned)random_below(&w.r, 3) * 30);
         for (size_t i = random_below(&w.r, 20); i > 0; i--)
@@ -814,7 +831,32 @@ static void what_was_reserved_cannot_fail(void **state)
         }
         world_compare(&w);
         world_fini(&w);
+        assert_int_equal(n_pieces, before);
     }
+}
+
+/* Each entry goes to another full page, has to make it wide, and comes from a new consumer. */
+static void so_many_pages_as_are_needed_are_reserved(void **state)
+{
+    enum { PAGES = 100 };
+    struct pel *p;
+    struct err e;
+
+    (void)state;
+    if (!MALLOC_FAILS)
+        skip();
+    assert_int_equal(pel_new(false, &p, &e), OK);
+    assert_int_equal(pel_reserve(p, PAGES * PEL_PAGE, &e), OK);
+    for (uint64_t i = 0; i < PAGES * PEL_PAGE; i++)
+        pel_set(p, &(struct pel_entry){ .id = { i, 0 }, .slot = 1 });
+    assert_int_equal(pel_reserve(p, PAGES, &e), OK);
+    no_memory = true;
+    for (uint16_t i = 0; i < PAGES; i++)
+        pel_set(p, &(struct pel_entry){ .id = { (i * 256u) + 100, 1 }, .slot = i, .count = 1000 });
+    no_memory = false;
+    assert_null(pel_check(p));
+    assert_int_equal(pel_n(p), PAGES * (PEL_PAGE + 1));
+    pel_free(p);
 }
 
 static void without_memory_nothing_is_reserved(void **state)
@@ -882,13 +924,29 @@ static void an_entry_takes_few_bytes(void **state)
     pel_free(p);
 }
 
+/* Below a full page, each one in front of the one before: every one could begin a page of its own. */
+static void few_bytes_also_for_what_comes_in_between(void **state)
+{
+    struct pel *p = filled(false);
+    struct err e;
+
+    (void)state;
+    for (uint64_t i = 40000; i-- > 0;) {
+        struct pel_entry x = { .id = { 1700000000000 + MILLION / 6, 10 + i }, .slot = 1 };
+        assert_int_equal(pel_reserve(p, 1, &e), OK);
+        pel_set(p, &x);
+    }
+    assert_bytes(p, 17);
+    pel_free(p);
+}
+
 static void few_bytes_also_after_random_acks(void **state)
 {
     struct pel *p = filled(false);
     struct random r = random_seeded("random acks");
 
     (void)state;
-    for (unsigned left = MILLION; left > MILLION / 5; left = (unsigned)pel_n(p)) {
+    for (unsigned left = MILLION; left > MILLION / 10; left = (unsigned)pel_n(p)) {
         for (unsigned i = 0; i < MILLION / 20; i++) {
             uint64_t k = random_below(&r, MILLION);
             pel_remove(p, (struct id){ 1700000000000 + k / 3, k % 3 }, NULL);
@@ -905,8 +963,10 @@ int main(void)
         cmocka_unit_test(keys_are_kept_where_there_are_any),
         cmocka_unit_test(numbers_of_any_size_are_kept),
         cmocka_unit_test(what_was_reserved_cannot_fail),
+        cmocka_unit_test(so_many_pages_as_are_needed_are_reserved),
         cmocka_unit_test(without_memory_nothing_is_reserved),
         cmocka_unit_test(an_entry_takes_few_bytes),
+        cmocka_unit_test(few_bytes_also_for_what_comes_in_between),
         cmocka_unit_test(few_bytes_also_after_random_acks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
