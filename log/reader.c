@@ -56,9 +56,14 @@ static bool wants_has(const struct wants *w, const struct wants_item *item)
     return false;
 }
 
+static uint64_t wants_item_bytes(const struct wants_item *item)
+{
+    return item->is_page ? WANTS_PAGE_BYTES : item->at.raw_bytes;
+}
+
 static void wants_add(struct wants *w, struct wants_item item)
 {
-    uint64_t bytes = item.is_page ? WANTS_PAGE_BYTES : item.at.raw_bytes;
+    uint64_t bytes = wants_item_bytes(&item);
 
     if (wants_has(w, &item))
         return;
@@ -88,6 +93,21 @@ static void wants_go_back(struct wants *w, const struct wants *was)
     w->largest = was->largest;
 }
 
+void wants_trim(struct wants *w, uint64_t bytes)
+{
+    while (w->n > 1 && w->bytes > bytes) {
+        const struct wants_item *last = &w->items[--w->n];
+
+        assert(!last->pinned);
+        w->bytes -= wants_item_bytes(last);
+        segment_unref(last->segment);
+    }
+    w->largest = 0;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->largest < wants_item_bytes(&w->items[i]))
+            w->largest = wants_item_bytes(&w->items[i]);
+}
+
 int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
                struct err *e)
 {
@@ -109,6 +129,25 @@ int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *
         item->pinned = true;
     }
     return OK;
+}
+
+void wants_join(struct wants *to, struct wants *from, struct blockcache *cache)
+{
+    struct wants_item *items =
+        from->n == 0 ? NULL : realloc(to->items, (to->n + from->n) * sizeof *items);
+
+    if (items == NULL) {
+        wants_fini(from, cache);
+        return;
+    }
+    memcpy(items + to->n, from->items, from->n * sizeof *items);
+    to->items = items;
+    to->n += from->n;
+    to->cap = to->n;
+    to->bytes += from->bytes;
+    to->largest = from->largest > to->largest ? from->largest : to->largest;
+    free(from->items);
+    wants_init(from);
 }
 
 void wants_fini(struct wants *w, struct blockcache *cache)

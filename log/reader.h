@@ -46,6 +46,10 @@ void wants_init(struct wants *w);
  * segment_read_*, ERR_TOO_BIG (above WANTS_BYTES_MAX), ERR_NOMEM. */
 must_check int wants_load(struct wants *w, struct blockcache *cache, struct block_decoder *decoder,
                           struct err *e);
+/* Forgets what was noted last, until the rest takes at most so many bytes or one item is left. Not once they are loaded. */
+void wants_trim(struct wants *w, uint64_t bytes);
+/* Moves everything to the end of `to`; where there is no memory for that, it is unpinned. `from` is empty then. */
+void wants_join(struct wants *to, struct wants *from, struct blockcache *cache);
 /* Unpins, and empties the list. */
 void wants_fini(struct wants *w, struct blockcache *cache);
 

@@ -65,7 +65,8 @@ struct cold {
     struct engine *engine; /* NULL: the engine is gone; the last work with the log frees this */
     struct log *log;
     struct cold_queue waiting, ready, roomless, draining;
-    struct cold_load *own; /* list of the server's own loads */
+    struct cold_load *own;     /* list of the server's own loads */
+    struct cold_load *telling; /* the one whose `then` is being called */
     size_t n_running;
     uint64_t room_used; /* of COLD_ROOM_BYTES */
     size_t n_pins;
@@ -425,7 +426,22 @@ static void cold_load_tell(struct engine *e, struct cold_load *l, int rc)
     if (l->own_next != NULL)
         l->own_next->own_prev = l->own_prev;
     l->work.own = false;
+    l->work.cold->telling = l;
     l->then(e, l->ctx, rc);
+    l->work.cold->telling = NULL;
+}
+
+const char *cold_load_text(const struct engine *e)
+{
+    return e->cold->telling->err.text;
+}
+
+void cold_load_keep(struct engine *e, struct wants *to)
+{
+    struct cold_load *l = e->cold->telling;
+
+    for (size_t i = 0; i < l->n; i++)
+        wants_join(to, &l->wants[i], cold_cache(&l->work));
 }
 
 static enum cold_next cold_load_done(struct engine *e, struct cold_work *w)

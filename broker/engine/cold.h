@@ -66,6 +66,11 @@ must_check int cold_load(struct engine *e, struct wants *wants,
                          void (*then)(struct engine *e, void *ctx, int rc), void *ctx,
                          struct err *err);
 
+/* Of the load whose `then` is being called: what went wrong with it; and what it has loaded, which stays pinned from now on
+ * until wants_fini (it is added to *to). */
+const char *cold_load_text(const struct engine *e);
+void cold_load_keep(struct engine *e, struct wants *to);
+
 /* The client goes away: its work goes on to its end without it. */
 void cold_client_gone(struct client *c);
 

@@ -24,6 +24,11 @@ void cursor_open(struct cursor *c, struct engine *e, const struct stream *st, en
         cold_reader(e, &c->sealed, wants, false, &c->reader);
 }
 
+void cursor_open_tail(struct cursor *c, struct engine *e, const struct stream *st)
+{
+    *c = (struct cursor){ .engine = e, .st = st, .pos = stream_index_end(st->tail) };
+}
+
 void cursor_narrow(struct cursor *c, struct id from, struct id to)
 {
     if (!c->has_sealed)

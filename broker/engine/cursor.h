@@ -26,6 +26,8 @@ struct cursor {
 /* At no entry yet. `wants` may be NULL. cursor_close in any case. */
 void cursor_open(struct cursor *c, struct engine *e, const struct stream *st, enum cursor_mode mode,
                  struct wants *wants);
+/* The same for who looks at the tail alone. */
+void cursor_open_tail(struct cursor *c, struct engine *e, const struct stream *st);
 /* Nothing outside of [from, to] is of interest: what is beyond is not read only to find that it is. The cursor
  * need not stop there. Right after cursor_open. */
 void cursor_narrow(struct cursor *c, struct id from, struct id to);
