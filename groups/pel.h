@@ -97,6 +97,7 @@ struct pel_filter {
     uint16_t slot;
     uint64_t held_until;   /* of held ones those with time_ms <= it; UINT64_MAX: all */
     uint64_t nacked_until; /* of nacked ones those with time_ms <= it; UINT64_MAX: all */
+    bool is_living;        /* those only that are neither gone nor dead */
 };
 
 /* The first entry with ID >= from (the last with ID <= from) that passes. */

@@ -65,7 +65,7 @@ static bool pick_passes(const struct pick *k, const struct pelpage *pg, size_t i
     if (k->what == PICK_READY)
         return (pelpage_marks(pg, i) & PELPAGE_READY) != 0;
     return pel_kind(pg, i) == (k->what == PICK_HELD ? PEL_HELD : PEL_NACKED) &&
-           pelfilter_passes(k->f, pg, i);
+           pelfilter_passes(k->p, k->f, pg, i);
 }
 
 /* The least time that something below the sum may have; false if there is nothing. */
@@ -114,6 +114,13 @@ static void pick_page(struct pick *k, const struct pelpage *pg)
     }
 }
 
+/* Whether all below the child is gone from the stream, and that is not wanted. */
+static bool pick_is_gone(const struct pick *k, const struct node *n, size_t i)
+{
+    return k->f != NULL && k->f->is_living && i + 1 < n->n &&
+           id_cmp(n->low[i + 1], k->p->gone_below) <= 0;
+}
+
 /* The child not in `seen` with the least bound, of those that may have something that is wanted; n->n if there is none. */
 static size_t pick_child(const struct pick *k, const struct node *n, uint64_t seen)
 {
@@ -121,7 +128,7 @@ static size_t pick_child(const struct pick *k, const struct node *n, uint64_t se
     size_t best = n->n;
 
     for (size_t i = 0; i < n->n; i++) {
-        if ((seen >> i & 1) != 0 || !pick_bound(k, &n->sum[i], &bound))
+        if ((seen >> i & 1) != 0 || pick_is_gone(k, n, i) || !pick_bound(k, &n->sum[i], &bound))
             continue;
         if ((best == n->n || bound < least) && pick_wants(k, bound, n->low[i])) {
             least = bound;

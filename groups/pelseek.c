@@ -30,12 +30,13 @@ static bool query_may(const struct query *q, const struct sum *s)
     return false;
 }
 
-static bool query_passes(const struct query *q, const struct pelpage *pg, size_t i)
+static bool query_passes(const struct pel *p, const struct query *q, const struct pelpage *pg,
+                         size_t i)
 {
     if (q->by == QUERY_DEAD)
         return (pelpage_marks(pg, i) & PELPAGE_DEAD) != 0;
     assert(q->by == QUERY_FILTER);
-    return pelfilter_passes(&q->f, pg, i);
+    return pelfilter_passes(p, &q->f, pg, i);
 }
 
 /* Below the node at `depth`, the first page that may have an answer with ID >= *from (NULL: any). */
@@ -115,7 +116,7 @@ static size_t pel_query(const struct pel *p, struct id from, const struct query 
     while (n < max && pelpath_seek(p, &path, from, q)) {
         size_t before = n, i = pelpage_find(path.page, from, 0, &found);
         for (; i < path.page->n && n < max; i++)
-            if (query_passes(q, path.page, i))
+            if (query_passes(p, q, path.page, i))
                 pel_read(p, path.page, i, &out[n++]);
         if (n == before)
             pelpath_refresh_if_rough(pel_mutable(p), &path);
@@ -155,7 +156,7 @@ bool pel_prev(const struct pel *p, struct id from, const struct pel_filter *f,
     while (pelpath_seek_back(p, &path, from, &q)) {
         size_t i = pelpage_find(path.page, from, PEL_PAGE, &found);
         for (i += found; i-- > 0;) {
-            if (query_passes(&q, path.page, i)) {
+            if (query_passes(p, &q, path.page, i)) {
                 pel_read(p, path.page, i, out);
                 return true;
             }

@@ -15,11 +15,19 @@ bool pelpath_seek(const struct pel *p, struct path *path, struct id from, const 
 bool pelpath_seek_back(const struct pel *p, struct path *path, struct id from,
                        const struct query *q);
 
-static inline bool pelfilter_passes(const struct pel_filter *f, const struct pelpage *pg, size_t i)
+/* Neither gone from the stream nor dead. */
+static inline bool pel_is_living(const struct pel *p, const struct pelpage *pg, size_t i)
+{
+    return (pelpage_marks(pg, i) & (PELPAGE_GONE | PELPAGE_DEAD)) == 0 &&
+           id_cmp(pelpage_id(pg, i), p->gone_below) >= 0;
+}
+
+static inline bool pelfilter_passes(const struct pel *p, const struct pel_filter *f,
+                                    const struct pelpage *pg, size_t i)
 {
     enum pel_kind kind = pel_kind(pg, i);
 
-    if ((f->kinds & kind) == 0)
+    if ((f->kinds & kind) == 0 || (f->is_living && !pel_is_living(p, pg, i)))
         return false;
     if (kind == PEL_NACKED)
         return pelpage_time(pg, i) <= f->nacked_until;
