@@ -97,7 +97,7 @@ struct group {
     uint64_t alarm_ms;      /* engine/redelivery.c: when it is to be looked at; UINT64_MAX: not */
     uint64_t claim_idle_ms; /* the least min-idle of connections that block with CLAIM */
     uint32_t n_claiming;    /* those connections */
-    void *loading;          /* commands/xreadgroup.c: what is being read for it, or NULL */
+    uint64_t looked;        /* commands/xreadgroup.c: the last look that came to it */
     struct group *next;     /* of those that were dropped: engine/state.c */
 };
 

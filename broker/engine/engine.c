@@ -31,6 +31,7 @@
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
+#include "broker/engine/reading.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
@@ -73,6 +74,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     if (rc == OK)
         rc = redelivery_new(&e->redelivery, err);
     if (rc == OK)
+        rc = readings_new(e, &e->readings, err);
+    if (rc == OK)
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
     if (rc != OK)
         engine_fini(e);
@@ -92,11 +95,13 @@ void engine_fini(struct engine *e)
     engine_stop(e);
     retention_free(e->retention);
     redelivery_free(e->redelivery);
+    readings_free(e->readings);
     blocking_free(e->blocking);
     watching_free(e->watching);
     state_fini(&e->state);
     e->retention = NULL;
     e->redelivery = NULL;
+    e->readings = NULL;
     e->blocking = NULL;
     e->watching = NULL;
 }

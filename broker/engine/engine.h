@@ -28,6 +28,7 @@ struct blocking;   /* who waits for which key; engine/blocking.c */
 struct retention;  /* what is to be removed when; engine/retention.c */
 struct redelivery; /* what groups do when time passes; engine/redelivery.c */
 struct watching;   /* who watches which key; engine/transaction.c */
+struct readings;   /* who waits for which group; engine/reading.c */
 
 /* What the engine asks of the layer around it. Every function may be called inside engine_execute; none
  * calls back into the engine. */
@@ -67,6 +68,7 @@ struct engine {
     struct watching *watching;
     struct cold *cold;
     struct retention *retention;
+    struct readings *readings;
     struct redelivery *redelivery;
     bool has_limits;          /* the configuration limits some streams, by default or by pattern */
     bool waits_written;       /* a reply of this round needs only `written`: no inline sync then */
