@@ -882,7 +882,7 @@ const struct command xreadgroup_commands[] = {
       .summary = "Hands entries of streams out to a consumer of a group, new ones or those that it "
                  "has already, or waits for some",
       .syntax = "GROUP group consumer [COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK "
-                "milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] <id | >> [id "
+                "milliseconds] [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id "
                 "...]",
       .key_flags = "RO ACCESS",
       .key_word = "STREAMS" },
