@@ -422,7 +422,7 @@ static struct pel_entry group_changed(const struct group *g, const struct group_
     struct pel_entry was = { 0 };
     struct pel_entry is = { .id = x->ids[i], .time_ms = x->time_ms, .slot = x->slot };
 
-    if (x->keys == NULL || x->slot == PEL_NOBODY)
+    if (x->slot == PEL_NOBODY || (x->keys == NULL && group_is_ordered(g)))
         if (!pel_get(g->pel, is.id, &was) || was.slot == PEL_PARKED)
             was.slot = PEL_NOBODY;
     is.count = x->counts == NULL ? x->count : x->counts[i];
@@ -706,7 +706,7 @@ static const char *group_check_consumers(const struct group *g)
     if (g->n_slots > 0 && g->slots[0] != NULL)
         return "G1: nobody is a consumer";
     for (size_t i = 1; i < g->n_slots; i++) {
-        if (g->slots[i] == NULL && i < g->lowest_slot)
+        if (i < g->lowest_slot && g->slots[i] == NULL)
             return "G1: a slot below the lowest that is free is free";
         if (g->slots[i] == NULL)
             continue;

@@ -310,10 +310,10 @@ static struct id groups_needs(const struct group *g, struct id from)
 
 struct id groups_acked_below(const struct groups *gs, struct id from)
 {
-    struct id least = ID_MAX, needs;
+    struct id least = ID_MAX;
 
     for (size_t i = 0; i < groups_n(gs); i++) {
-        needs = groups_needs(gs->by_gid[i], from);
+        struct id needs = groups_needs(gs->by_gid[i], from);
         if (id_cmp(needs, least) < 0)
             least = needs;
     }

@@ -43,6 +43,7 @@ static void *memory_realloc(void *p, size_t n)
 #include "groups/order.c"
 #include "groups/group.c"
 #include "groups/groups.c"
+#include "groups/journal_write.c"
 #include "groups/journal.c"
 #undef malloc
 #undef calloc
