@@ -35,14 +35,23 @@ int groups_new(const uint8_t hash_key[16], struct groups **out, struct err *e)
     return OK;
 }
 
-bool groups_free_some(struct groups *gs, size_t budget)
+bool groups_free_some(struct groups *gs, size_t *budget)
 {
+    struct group *g;
+    uint64_t n;
+
     if (gs == NULL)
         return true;
-    if (gs->n > 0) {
-        if (group_free_some(gs->by_gid[gs->n - 1], budget))
-            gs->n--;
-        return false;
+    for (; gs->n > 0; gs->n--) {
+        if (*budget == 0)
+            return false;
+        g = gs->by_gid[gs->n - 1];
+        n = 1 + g->n_slots + (g->pel != NULL ? pel_n(g->pel) + pel_n_parked(g->pel) : 0);
+        if (!group_free_some(g, *budget)) {
+            *budget = 0;
+            return false;
+        }
+        *budget -= n < *budget ? (size_t)n : *budget;
     }
     free(gs->by_name);
     free(gs->by_gid);
@@ -52,8 +61,10 @@ bool groups_free_some(struct groups *gs, size_t budget)
 
 void groups_free(struct groups *gs)
 {
-    while (!groups_free_some(gs, SIZE_MAX)) {
-    }
+    size_t budget = SIZE_MAX;
+
+    while (!groups_free_some(gs, &budget))
+        budget = SIZE_MAX;
 }
 
 /* ---- finding ---- */

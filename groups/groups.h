@@ -14,7 +14,9 @@ struct groups;
 
 /* Errors: ERR_NOMEM. */
 must_check int groups_new(const uint8_t hash_key[16], struct groups **out, struct err *e);
-bool groups_free_some(struct groups *gs, size_t budget); /* as pel_free_some */
+/* Frees about *budget entries' worth, which is taken from *budget; true when all is gone. Nothing else may be done with it
+ * then. NULL is fine. */
+bool groups_free_some(struct groups *gs, size_t *budget);
 void groups_free(struct groups *gs);
 
 size_t groups_n(const struct groups *gs);

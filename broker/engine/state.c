@@ -808,30 +808,17 @@ void state_flush(struct state *s, int db)
 
 /* ---- giving memory back ---- */
 
-/* Frees about `budget` entries' worth of a stream's groups; true when all of them are gone. */
-static bool state_reap_groups(struct stream *st, size_t *budget)
-{
-    struct groups *gs = stream_groups(st);
-    uint64_t n = groups_n(gs);
-
-    for (size_t i = 0; i < groups_n(gs) && n <= *budget; i++) {
-        const struct group *g = groups_at(gs, i);
-        n += pel_n(g->pel) + pel_n_parked(g->pel) + group_n_consumers(g);
-    }
-    if (groups_free_some(gs, *budget))
-        st->more->groups = NULL;
-    *budget -= n < *budget ? (size_t)n : *budget;
-    return st->more->groups == NULL;
-}
-
 /* Frees about `budget` entries' worth of the object; true when all of it is gone. */
 static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
 {
     struct stream *st = (struct stream *)o;
     uint64_t n = stream_index_n(st->tail);
 
-    if (stream_groups(st) != NULL && !state_reap_groups(st, budget))
-        return false;
+    if (stream_groups(st) != NULL) {
+        if (!groups_free_some(st->more->groups, budget))
+            return false;
+        st->more->groups = NULL;
+    }
     if (n > *budget) {
         n = *budget;
         stream_index_drop(st->tail, n); /* its entries may have lost their addresses */
