@@ -1,0 +1,357 @@
+"""Consumer groups as a client sees them: every option and every error, in RESP2 and RESP3.
+
+What Debian's redis-server has is compared with it byte for byte; what came later, with what the documentation and the tests of
+Redis 8 say; what is Beck's own, with what it promises.
+"""
+
+import sys
+
+sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/lib")
+
+from beck import Checks, Error, Sealer, Server, Simple  # noqa: E402
+
+checks = Checks("groups")
+OK = Simple("OK")
+MAX_ID = b"18446744073709551615-18446744073709551615"
+
+
+class Pair:
+    """One connection to each server, sent the same requests."""
+
+    def __init__(self, beckd, redis, proto):
+        self.ours, self.theirs, self.proto = beckd.connect(proto), redis.connect(proto), proto
+        self.sealer = Sealer(beckd)
+
+    def same(self, *args):
+        self.sealer.maybe()
+        ours, theirs = self.ours.raw(*args), self.theirs.raw(*args)
+        checks.equal("RESP%d %s" % (self.proto, " ".join(str(a)[:60] for a in args)), ours, theirs)
+
+    def all_same(self, text):
+        for line in text.strip().splitlines():
+            self.same(*line.split())
+
+    def clear(self):
+        for c in (self.ours, self.theirs):
+            c.call("FLUSHALL")
+
+    def close(self):
+        self.ours.close()
+        self.theirs.close()
+
+
+def as_dict(reply):
+    """A map's pairs, in RESP2 and RESP3, by name; the order is checked elsewhere."""
+    flat = list(reply)
+    return dict(flat) if flat and isinstance(flat[0], tuple) else dict(zip(flat[::2], flat[1::2]))
+
+
+def names(reply):
+    flat = list(reply)
+    return [n for n, _ in flat] if flat and isinstance(flat[0], tuple) else flat[::2]
+
+
+# ---- beside Redis ----
+
+
+def xgroup_like_redis(pair):
+    pair.all_same("""
+        XGROUP
+        XGROUP FOO
+        XGROUP CREATE
+        XGROUP CREATE s g
+        XGROUP CREATE s g $
+        XGROUP CREATE s g $ FOO
+        XGROUP CREATE s g x MKSTREAM
+        EXISTS s
+        XGROUP CREATE s g $ MKSTREAM ENTRIESREAD
+        XGROUP CREATE s g $ MKSTREAM ENTRIESREAD x
+        XGROUP CREATE s g $ MKSTREAM ENTRIESREAD -2
+        XGROUP CREATE s g $ MKSTREAM ENTRIESREAD 99999999999999999999
+        XGROUP CREATE s g $ MKSTREAM
+        XGROUP CREATE s g $ MKSTREAM
+        XGROUP CREATE s g (1 MKSTREAM
+        XINFO GROUPS s
+        XLEN s
+        XADD s 1-1 f v
+        XADD s 2-1 f v
+        XADD s 2-2 f v
+        XADD s 5-1 f v
+        XGROUP CREATE s - -
+        XGROUP CREATE s + +
+        XGROUP CREATE s 0 0
+        XGROUP CREATE s two 2
+        XGROUP CREATE s two1 2-1 ENTRIESREAD 2
+        XGROUP CREATE s end $ mkstream entriesread 4
+        XGROUP CREATE s far 99-1
+        XINFO GROUPS s
+        XGROUP SETID
+        XGROUP SETID s g
+        XGROUP SETID s nope 0
+        XGROUP SETID nokey g 0
+        XGROUP SETID s g 0 MKSTREAM
+        XGROUP SETID s g 0 ENTRIESREAD
+        XGROUP SETID s g 0 ENTRIESREAD x
+        XGROUP SETID s g 0 ENTRIESREAD -2
+        XGROUP SETID s g bad
+        XGROUP SETID s g -
+        XINFO GROUPS s
+        XGROUP SETID s g +
+        XINFO GROUPS s
+        XGROUP SETID s g $ ENTRIESREAD -1
+        XGROUP SETID s g 1-1 ENTRIESREAD 1
+        XINFO GROUPS s
+        XGROUP CREATECONSUMER s g
+        XGROUP CREATECONSUMER s g c
+        XGROUP CREATECONSUMER s g c
+        XGROUP CREATECONSUMER s nope c
+        XGROUP CREATECONSUMER nokey g c
+        XGROUP DELCONSUMER s g
+        XGROUP DELCONSUMER s nope c
+        XGROUP DELCONSUMER nokey g c
+        XGROUP DELCONSUMER s g nobody
+        XINFO GROUPS s
+        XGROUP DELCONSUMER s g c
+        XINFO CONSUMERS s g
+        XINFO CONSUMERS s nope
+        XINFO CONSUMERS nokey g
+        XINFO GROUPS nokey
+        XGROUP DESTROY
+        XGROUP DESTROY s nope
+        XGROUP DESTROY nokey g
+        XGROUP DESTROY s g
+        XGROUP DESTROY s g
+        XINFO GROUPS s
+    """)
+
+
+def bytes_in_names_like_redis(pair):
+    pair.same("XADD", "s", "1-1", "f", "v")
+    for name in (b"", b"\x00\xff\r\n", b"x" * 3000):
+        pair.same("XGROUP", "CREATE", "s", name, "0")
+        pair.same("XGROUP", "CREATECONSUMER", "s", name, name)
+        pair.same("XINFO", "GROUPS", "s")
+        pair.same("XPENDING", "s", name)
+        pair.same("XGROUP", "DESTROY", "s", name)
+
+
+def xpending_like_redis(pair):
+    pair.all_same("""
+        XADD s 1-1 f v
+        XGROUP CREATE s g 0
+        XPENDING
+        XPENDING s
+        XPENDING nokey g
+        XPENDING s nope
+        XPENDING s g
+        XPENDING s g -
+        XPENDING s g - +
+        XPENDING s g - + x
+        XPENDING s g - + -1
+        XPENDING s g - + 10
+        XPENDING s g - + 99999999999999999999
+        XPENDING s g x + 10
+        XPENDING s g - x 10
+        XPENDING s g ( + 10
+        XPENDING s g (18446744073709551615-18446744073709551615 + 10
+        XPENDING s g - (0-0 10
+        XPENDING s g (1 (2 10
+        XPENDING s g - + 10 c
+        XPENDING s g - + 10 c more
+        XPENDING s g - + 10 c more still
+        XPENDING s g - + 10 c more still more
+        XPENDING s g IDLE 5 - +
+        XPENDING s g IDLE 5 - + 10
+        XPENDING s g IDLE x - + 10
+        XPENDING s g IDLE -5 - + 10
+        XPENDING s g IDLE 5 - + 10 c
+        XPENDING s g IDLE 5 - + 10 c more
+        XPENDING nokey g - + x
+        XPENDING nokey g - + 10
+        XPENDING nokey g IDLE 5 - + 10 c
+    """)
+
+
+def wrong_types_like_redis(pair):
+    # SET is not there yet: a key that holds something else cannot be made
+    pair.all_same("""
+        XADD s 1-1 f v
+        XGROUP CREATE s g 0
+        COMMAND GETKEYS XGROUP CREATE s g 0
+        COMMAND GETKEYS XGROUP DELCONSUMER s g c
+        COMMAND GETKEYS XPENDING s g - + 1
+    """)
+
+
+def transactions_like_redis(pair):
+    pair.all_same("""
+        MULTI
+        XGROUP CREATE t g 0 MKSTREAM
+        XADD t 1-1 f v
+        XADD t 2-1 f v
+        XGROUP SETID t g 1-1 ENTRIESREAD 1
+        XINFO GROUPS t
+        XGROUP CREATECONSUMER t g c
+        XGROUP DELCONSUMER t g c
+        XPENDING t g
+        XGROUP DESTROY t g
+        XGROUP SETID t g 0
+        EXEC
+        XINFO GROUPS t
+        WATCH t
+    """)
+    # a group is no change of the key that WATCH sees
+    for c in (pair.ours, pair.theirs):
+        c.call("XGROUP", "CREATE", "t", "g", "0")
+    pair.all_same("""
+        MULTI
+        XLEN t
+        EXEC
+        WATCH u
+    """)
+    # a stream that is made for it is one
+    for c in (pair.ours, pair.theirs):
+        c.call("XGROUP", "CREATE", "u", "g", "0", "MKSTREAM")
+    pair.all_same("""
+        MULTI
+        XLEN u
+        EXEC
+    """)
+
+
+# ---- Redis 8 ----
+
+
+def shapes_of_redis_8(c):
+    c.call("XGROUP", "CREATE", "s", "g", "0", "MKSTREAM")
+    c.call("XADD", "s", "1-1", "f", "v")
+    c.call("XGROUP", "CREATECONSUMER", "s", "g", "c")
+    checks.equal("XINFO GROUPS has its fields", names(c.call("XINFO", "GROUPS", "s")[0]),
+                 [b"name", b"consumers", b"pending", b"last-delivered-id", b"entries-read", b"lag"])
+    consumer = c.call("XINFO", "CONSUMERS", "s", "g")[0]
+    checks.equal("XINFO CONSUMERS has its fields", names(consumer), [b"name", b"pending", b"idle", b"inactive"])
+    checks.equal("who never got anything is inactive -1", as_dict(consumer)[b"inactive"], -1)
+    full = as_dict(c.call("XINFO", "STREAM", "s", "FULL"))
+    group = full[b"groups"][0]
+    checks.equal("FULL has a group's fields", names(group),
+                 [b"name", b"last-delivered-id", b"entries-read", b"lag", b"pel-count", b"nacked-count", b"pending", b"consumers"])
+    checks.equal("FULL has a consumer's fields", names(as_dict(group)[b"consumers"][0]),
+                 [b"name", b"seen-time", b"active-time", b"pel-count", b"pending"])
+    checks.equal("who never got anything has active-time -1", as_dict(as_dict(group)[b"consumers"][0])[b"active-time"], -1)
+    checks.equal("XINFO STREAM counts groups", as_dict(c.call("XINFO", "STREAM", "s"))[b"groups"], 1)
+
+
+def lags_of_redis_8(c):
+    def lag(name):
+        for group in c.call("XINFO", "GROUPS", "x"):
+            if as_dict(group)[b"name"] == name:
+                return as_dict(group)[b"entries-read"], as_dict(group)[b"lag"]
+
+    for i in range(1, 6):
+        c.call("XADD", "x", "%d-0" % i, "f", "v")
+    c.call("XGROUP", "CREATE", "x", "g", "0")
+    c.call("XDEL", "x", "3-0")
+    checks.equal("a deletion ahead makes the lag unknown", lag(b"g"), (None, None))
+    c.call("XGROUP", "SETID", "x", "g", "5-0", "ENTRIESREAD", "5")
+    checks.equal("at the end it is known", lag(b"g"), (5, 0))
+    c.call("XADD", "x", "6-0", "f", "v")
+    checks.equal("and counted on", lag(b"g"), (5, 1))
+    c.call("XGROUP", "CREATE", "x", "h", "0")
+    c.call("XTRIM", "x", "MINID", "=", "4-0")
+    checks.equal("a group before all that is left is behind by all of it", lag(b"h"), (None, 3))
+    c.call("XGROUP", "CREATE", "x", "i", "$", "ENTRIESREAD", "9999")
+    checks.equal("nobody has read more than there was", lag(b"i"), (6, 0))
+
+
+# ---- Beck ----
+
+
+def options(c):
+    c.call("XADD", "s", "1-1", "f", "v")
+    checks.equal("options stand beside the others", c.call(
+        "XGROUP", "CREATE", "s", "g", "$", "BACKOFF", "2", "100", "200", "ENTRIESREAD", "0", "DLQ", "dead", "MKSTREAM", "ACKWAIT", "30000",
+        "maxdeliver", "5", "MAXPENDING", "1000", "CONSUMERTTL", "60000", "ORDERBY", "customer"), OK)
+    want = {b"ackwait": 30000, b"maxdeliver": 5, b"dlq": b"dead", b"backoff": [100, 200], b"maxpending": 1000,
+            b"consumerttl": 60000, b"orderby": b"customer"}
+    got = as_dict(c.call("BECK", "GROUP", "s", "g"))
+    checks.equal("BECK GROUP tells them", {k: got[k] for k in want}, want)
+    checks.equal("CFGSET sets what it names", c.call("XGROUP", "CFGSET", "s", "g", "ACKWAIT", "0", "BACKOFF", "0", "DLQ", ""), OK)
+    want.update({b"ackwait": 0, b"backoff": [], b"dlq": b""})
+    got = as_dict(c.call("BECK", "GROUP", "s", "g"))
+    checks.equal("and nothing else", {k: got[k] for k in want}, want)
+    for args, text in (
+        (["nokey", "g", "ACKWAIT", "1"], "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use "
+                                         "the MKSTREAM option to create an empty stream automatically."),
+        (["s", "nope", "ACKWAIT", "1"], "NOGROUP No such consumer group 'nope' for key name 's'"),
+        (["s", "g"], "ERR At least one option must be specified"),
+        (["s", "g", "NOSUCH", "1"], "ERR unknown subcommand or wrong number of arguments for 'CFGSET'. Try XGROUP HELP."),
+        (["s", "g", "MKSTREAM"], "ERR unknown subcommand or wrong number of arguments for 'CFGSET'. Try XGROUP HELP."),
+    ):
+        checks.equal("XGROUP CFGSET " + " ".join(args), c.call("XGROUP", "CFGSET", *args), Error(text))
+    checks.equal("DELCONSUMER takes one word", c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "HANDBACK"), 0)
+    checks.equal("... of two", str(c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "KEEP"))[:50],
+                 "ERR unknown subcommand or wrong number of argument")
+    checks.equal("... and no more", str(c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "DISCARD", "DISCARD"))[:50],
+                 "ERR unknown subcommand or wrong number of argument")
+
+
+FIGURES = [b"name", b"last-delivered-id", b"entries-read", b"lag", b"lag-ms", b"pending", b"parked", b"due", b"dead", b"nacked",
+           b"consumers", b"oldest-pending-ms", b"redelivered", b"dead-lettered", b"ackwait", b"maxdeliver", b"dlq", b"backoff",
+           b"maxpending", b"consumerttl", b"orderby"]
+
+
+def figures(c):
+    for i in range(1, 11):
+        c.call("XADD", "s", "%d-1" % i, "f", "v")
+    c.call("XGROUP", "CREATE", "s", "a", "4-1")
+    c.call("XGROUP", "CREATE", "s", "b", "0")
+    c.call("XDEL", "s", "7-1", "2-1")
+    got = c.call("BECK", "GROUP", "s")
+    checks.equal("BECK GROUP tells of all groups, by name", [as_dict(g)[b"name"] for g in got], [b"a", b"b"])
+    checks.equal("its fields", names(got[0]), FIGURES)
+    checks.equal("the lag is exact after a deletion", [as_dict(g)[b"lag"] for g in got], [5, 8])
+    checks.equal("where XINFO's is unknown", [as_dict(g)[b"lag"] for g in c.call("XINFO", "GROUPS", "s")], [None, None])
+    checks.equal("of a key that is not there", c.call("BECK", "GROUP", "nokey"), Error("ERR no such key"))
+    checks.equal("of a group that is not there", c.call("BECK", "GROUP", "s", "x"), Error("NOGROUP No such consumer group 'x' for key name 's'"))
+    checks.ok("with more arguments", isinstance(c.call("BECK", "GROUP", "s", "a", "b"), Error))
+    c.call("XGROUP", "CREATE", "empty", "g", "$", "MKSTREAM")
+    c.call("XGROUP", "DESTROY", "empty", "g")
+    checks.equal("of a stream without groups", c.call("BECK", "GROUP", "empty"), [])
+
+
+def groups_survive(beckd):
+    with beckd.connect() as c:
+        c.call("FLUSHALL")
+        for i in range(1, 11):
+            c.call("XADD", "s", "%d-1" % i, "f", "v")
+        c.call("XGROUP", "CREATE", "s", "a", "4-1", "ENTRIESREAD", "4", "ACKWAIT", "1000")
+        c.call("XGROUP", "CREATECONSUMER", "s", "a", "c")
+        c.call("XGROUP", "CREATE", "s", "b", "0")
+        c.call("XGROUP", "DESTROY", "s", "b")
+        before = [c.raw(*q) for q in (("XINFO", "GROUPS", "s"), ("XPENDING", "s", "a"))], c.call("BECK", "DIGEST")[1]
+    for how in (beckd.kill, beckd.stop):
+        how()
+        beckd.start()
+        with beckd.connect() as c:
+            after = [c.raw(*q) for q in (("XINFO", "GROUPS", "s"), ("XPENDING", "s", "a"))], c.call("BECK", "DIGEST")[1]
+            checks.equal("groups are as they were after %s" % how.__name__, after, before)
+
+
+def main():
+    with Server(args=["--stream-durability", "os"]) as beckd, Server(kind="redis") as redis:
+        for proto in (2, 3):
+            pair = Pair(beckd, redis, proto)
+            for part in (xgroup_like_redis, bytes_in_names_like_redis, xpending_like_redis, wrong_types_like_redis,
+                         transactions_like_redis):
+                part(pair)
+                pair.clear()
+            pair.close()
+            for part in (shapes_of_redis_8, lags_of_redis_8, options, figures):
+                with beckd.connect(proto) as c:
+                    part(c)
+                    c.call("FLUSHALL")
+        groups_survive(beckd)
+    checks.finish()
+
+
+main()
