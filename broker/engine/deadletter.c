@@ -257,6 +257,7 @@ static void deadletter_write(struct deadletter_move *m, struct client *c, struct
 {
     struct id ids[DEADLETTER_BATCH], id = ID_MIN;
     struct engine *e = m->engine;
+    uint64_t n_acked;
     bool there;
 
     for (size_t i = 0; i < m->n; i++) {
@@ -268,7 +269,8 @@ static void deadletter_write(struct deadletter_move *m, struct client *c, struct
         ids[i] = m->entries[i].id;
     }
     retention_appended(e, dlq);
-    grouplog_ack(e, c, m->st, m->group, ids, m->n);
+    n_acked = grouplog_ack(e, c, m->st, m->group, ids, m->n);
+    assert(n_acked == m->n); /* L1 */
     redelivery_count_moved(e, m->group, m->n, m->n_gone);
     engine_key_changed(e, dlq->object.db, dlq->object.name);
 }
