@@ -232,26 +232,45 @@ int grouplog_deliver(struct engine *e, struct client *c, struct stream *st, stru
     return OK;
 }
 
+/* How many of n IDs one record takes: so many come in a command that names a million. */
+static size_t grouplog_few(size_t n)
+{
+    return n < IDSET_MAX ? n : IDSET_MAX;
+}
+
+static void grouplog_change_few(const struct grouplog *x, const struct group_change *change,
+                                bool reading)
+{
+    struct journal_to to = grouplog_to(x);
+    uint64_t lsn;
+    uint8_t *p = grouplog_append(x, RECORD_PENDING, reading, journal_change_size(to, change), &lsn);
+
+    journal_change_put(p, to, change);
+    group_change(x->g, change);
+}
+
 int grouplog_change(struct engine *e, struct client *c, struct stream *st, struct group *g,
                     const struct group_change *change, bool reading, struct err *err)
 {
     struct grouplog x = { e, c, st, g };
-    struct journal_to to = grouplog_to(&x);
-    uint64_t lsn;
-    uint8_t *p;
+    struct group_change few = *change;
     int rc = group_prepare(g, change->n, err);
 
     if (rc != OK)
         return rc;
-    p = grouplog_append(&x, RECORD_PENDING, reading, journal_change_size(to, change), &lsn);
-    journal_change_put(p, to, change);
-    group_change(g, change);
+    for (size_t i = 0; i == 0 || i < change->n; i += few.n) {
+        few.n = grouplog_few(change->n - i);
+        few.ids = change->ids + i;
+        few.counts = change->counts == NULL ? NULL : change->counts + i;
+        few.keys = change->keys == NULL ? NULL : change->keys + i;
+        grouplog_change_few(&x, &few, reading);
+    }
     grouplog_changed(&x, !reading);
     return OK;
 }
 
 /* Applied first, since only that tells whether there is anything to log: it cannot fail, and nobody sees the order. */
-static uint64_t grouplog_remove(const struct grouplog *x, const struct id *ids, size_t n)
+static uint64_t grouplog_remove_few(const struct grouplog *x, const struct id *ids, size_t n)
 {
     struct journal_to to = grouplog_to(x);
     uint64_t lsn, n_acked;
@@ -263,6 +282,15 @@ static uint64_t grouplog_remove(const struct grouplog *x, const struct id *ids, 
         p = grouplog_append(x, RECORD_ACK, false, journal_ack_size(to, ids, n), &lsn);
         journal_ack_put(p, to, ids, n);
     }
+    return n_acked;
+}
+
+static uint64_t grouplog_remove(const struct grouplog *x, const struct id *ids, size_t n)
+{
+    uint64_t n_acked = 0;
+
+    for (size_t i = 0; i < n; i += IDSET_MAX)
+        n_acked += grouplog_remove_few(x, ids + i, grouplog_few(n - i));
     return n_acked;
 }
 
@@ -329,9 +357,12 @@ void grouplog_unref(struct engine *e, struct client *c, struct stream *st, const
 
     if (groups_n(stream_groups(st)) == 0 || n == 0)
         return;
-    p = grouplog_append_to(&x, RECORD_ACK, journal_ack_size(to, ids, n), &lsn);
-    journal_ack_put(p, to, ids, n);
-    groups_forget(st->more->groups, ids, n, lsn);
+    for (size_t i = 0, few; i < n; i += few) {
+        few = grouplog_few(n - i);
+        p = grouplog_append_to(&x, RECORD_ACK, journal_ack_size(to, ids + i, few), &lsn);
+        journal_ack_put(p, to, ids + i, few);
+        groups_forget(st->more->groups, ids + i, few, lsn);
+    }
     grouplog_all_changed(e, st);
 }
 
