@@ -219,6 +219,46 @@ def transactions_like_redis(pair):
     """)
 
 
+def pending_like_redis(pair):
+    for i in range(1, 21):
+        pair.same("XADD", "s", "%d-1" % i, "n", i)
+    pair.all_same("""
+        XGROUP CREATE s g 0
+        XREADGROUP GROUP g b COUNT 3 STREAMS s >
+        XREADGROUP GROUP g a COUNT 5 STREAMS s >
+        XREADGROUP GROUP g none COUNT 5 STREAMS s 0
+        XPENDING s g
+        XINFO GROUPS s
+        XREADGROUP GROUP g b COUNT 2 NOACK STREAMS s >
+        XINFO GROUPS s
+        XPENDING s g
+    """)
+    for args in ("- + 100", "- + 2", "2 (5 10", "(2-1 + 3 a", "- + 10 b", "- + 10 none", "- + 10 nobody", "IDLE 0 - + 3", "IDLE 100000 - + 10",
+                 "+ - 10", "9 + 10"):
+        ours, theirs = (c.call("XPENDING", "s", "g", *args.split()) for c in (pair.ours, pair.theirs))
+        checks.equal("RESP%d XPENDING s g %s" % (pair.proto, args), *[[[i, who, n] for i, who, _, n in rows] for rows in (ours, theirs)])
+        checks.ok("... idle for a moment", all(0 <= idle < 30000 for _, _, idle, _ in ours), str(ours))
+    pair.all_same("""
+        XDEL s 2-1 20-1
+        XGROUP SETID s g 4-1 ENTRIESREAD 4
+        XPENDING s g
+        XREADGROUP GROUP g c COUNT 3 STREAMS s >
+        XPENDING s g
+        XGROUP DELCONSUMER s g c
+        XPENDING s g
+        XGROUP DELCONSUMER s g b
+        XGROUP DELCONSUMER s g a
+        XPENDING s g
+        XREADGROUP GROUP g a STREAMS s >
+        XPENDING s g
+        XGROUP DESTROY s g
+        XPENDING s g
+        XGROUP CREATE s g 0
+        XPENDING s g
+        XINFO CONSUMERS s g
+    """)
+
+
 # ---- Redis 8 ----
 
 
@@ -241,7 +281,90 @@ def shapes_of_redis_8(c):
     checks.equal("XINFO STREAM counts groups", as_dict(c.call("XINFO", "STREAM", "s"))[b"groups"], 1)
 
 
+def full_of_redis_8(c):
+    for i in range(1, 31):
+        c.call("XADD", "s", "%d-1" % i, "n", i)
+    c.call("XGROUP", "CREATE", "s", "g", "0")
+    for i in range(24):
+        c.call("XREADGROUP", "GROUP", "g", "c%d" % (i % 2), "COUNT", "1", "STREAMS", "s", ">")
+
+    def group(*args):
+        return as_dict(as_dict(c.call("XINFO", "STREAM", "s", "FULL", *args))[b"groups"][0])
+
+    def shown(g):
+        return [[row[0] for row in g[b"pending"]]] + [[row[0] for row in as_dict(x)[b"pending"]] for x in g[b"consumers"]]
+
+    def ids(*numbers):
+        return [b"%d-1" % i for i in numbers]
+
+    g = group()
+    checks.equal("FULL shows 10 of each list", shown(g), [ids(*range(1, 11)), ids(*range(1, 21, 2)), ids(*range(2, 21, 2))])
+    checks.equal("... and counts all", [g[b"pel-count"]] + [as_dict(x)[b"pel-count"] for x in g[b"consumers"]], [24, 12, 12])
+    checks.equal("COUNT 2 shows two", shown(group("COUNT", 2)), [ids(1, 2), ids(1, 3), ids(2, 4)])
+    checks.equal("COUNT 0 shows all", shown(group("COUNT", 0)), [ids(*range(1, 25)), ids(*range(1, 25, 2)), ids(*range(2, 25, 2))])
+    checks.equal("a row is ID, owner, time, count", (g[b"pending"][1][1], g[b"pending"][1][3], len(g[b"pending"][1])), (b"c1", 1, 4))
+    consumer = as_dict(g[b"consumers"][0])
+    checks.equal("of a consumer ID, time, count", (len(consumer[b"pending"][0]), consumer[b"pending"][0][2]), (3, 1))
+    checks.equal("it was active when it was seen", consumer[b"active-time"], consumer[b"seen-time"])
+    checks.ok("... at the time of its last entry", consumer[b"active-time"] >= consumer[b"pending"][-1][1])
+    c.call("XREADGROUP", "GROUP", "g", "late", "STREAMS", "s", "0")
+    late = as_dict(c.call("XINFO", "CONSUMERS", "s", "g")[2])
+    checks.equal("who read nothing is inactive -1", (late[b"name"], late[b"inactive"]), (b"late", -1))
+    checks.ok("... and has been seen", 0 <= late[b"idle"] < 30000)
+
+
 def lags_of_redis_8(c):
+    def lag(name):
+        for group in c.call("XINFO", "GROUPS", "x"):
+            if as_dict(group)[b"name"] == name:
+                return as_dict(group)[b"entries-read"], as_dict(group)[b"lag"]
+
+    def read(*group):
+        for name in group:
+            c.call("XREADGROUP", "GROUP", name, "c", "COUNT", "1", "STREAMS", "x", ">")
+        return lag(group[0].encode())
+
+    for i in range(1, 6):
+        c.call("XADD", "x", "%d-0" % i, "f", "v")
+    c.call("XDEL", "x", "3-0")
+    for name in ("g", "h"):
+        c.call("XGROUP", "CREATE", "x", name, "0")
+    checks.equal("a deletion ahead: nothing is known", lag(b"g"), (None, None))
+    for i in (1, 2, 4):
+        checks.equal("... having read %d" % i, read("g"), (None, None))
+    checks.equal("... at the end it is", read("g"), (5, 0))
+    c.call("XADD", "x", "6-0", "f", "v")
+    checks.equal("... and one more", lag(b"g"), (5, 1))
+    c.call("XTRIM", "x", "MINID", "=", "3-0")
+    checks.equal("a group before all that is left: all of it", lag(b"h"), (None, 3))
+    checks.equal("... reading the first of it", read("h"), (4, 2))
+    c.call("DEL", "x")
+    for i in range(1, 4):
+        c.call("XADD", "x", "%d-0" % i, "f", "v")
+    c.call("XGROUP", "CREATE", "x", "g", "0")
+    checks.equal("the first one is counted", read("g"), (1, 2))
+    c.call("XDEL", "x", "2-0")
+    checks.equal("a deletion behind it", lag(b"g"), (1, None))
+    c.call("XDEL", "x", "1-0")
+    checks.equal("... and of itself", lag(b"g"), (1, 1))
+    checks.equal("... and the last one", read("g"), (3, 0))
+    c.call("DEL", "x")
+    c.call("XADD", "x", "1-0", "f", "v")
+    c.call("XGROUP", "CREATE", "x", "g", "0")
+    c.call("XDEL", "x", "1-0")
+    checks.equal("of an emptied stream", lag(b"g"), (None, 0))
+    c.call("DEL", "x")
+    for i in range(1, 6):
+        c.call("XADD", "x", "%d-0" % i, "f", "v")
+    c.call("XGROUP", "CREATE", "x", "g", "0")
+    checks.equal("a trim leaves no trace", read("g"), (1, 4))
+    c.call("XTRIM", "x", "MAXLEN", "=", "1")
+    checks.equal("... and the lag", lag(b"g"), (1, 1))
+    checks.equal("... to the end", read("g"), (5, 0))
+    c.call("DEL", "x")
+
+
+def lags_where_a_group_is_set(c):
     def lag(name):
         for group in c.call("XINFO", "GROUPS", "x"):
             if as_dict(group)[b"name"] == name:
@@ -342,11 +465,11 @@ def main():
         for proto in (2, 3):
             pair = Pair(beckd, redis, proto)
             for part in (xgroup_like_redis, bytes_in_names_like_redis, xpending_like_redis, wrong_types_like_redis,
-                         transactions_like_redis):
+                         transactions_like_redis, pending_like_redis):
                 part(pair)
                 pair.clear()
             pair.close()
-            for part in (shapes_of_redis_8, lags_of_redis_8, options, figures):
+            for part in (shapes_of_redis_8, full_of_redis_8, lags_of_redis_8, lags_where_a_group_is_set, options, figures):
                 with beckd.connect(proto) as c:
                     part(c)
                     c.call("FLUSHALL")
