@@ -23,12 +23,16 @@ static const struct {
     [SETTING_RETENTION_LEN] = { "RETENTION-LEN", "retention-len" },
     [SETTING_CODEC] = { "CODEC", "codec" },
     [SETTING_DURABILITY] = { "DURABILITY", "durability" },
+    [SETTING_RETENTION_ACKED] = { "RETENTION-ACKED", "retention-acked" },
+    [SETTING_RETENTION_ACKED_MAX_AGE] = { "RETENTION-ACKED-MAX-AGE", "retention-acked-max-age" },
 };
 
 static const char *const settings_codecs[] = { "auto", "none", "lz4", "zstd" }; /* enum log_codec */
 static const char *const settings_classes[] = { "os", "interval", "always" };   /* enum log_class */
 
-#define SETTINGS_OPTIONS "RETENTION-AGE, RETENTION-BYTES, RETENTION-LEN, CODEC, DURABILITY"
+#define SETTINGS_OPTIONS                                                                        \
+    "RETENTION-AGE, RETENTION-BYTES, RETENTION-LEN, RETENTION-ACKED, RETENTION-ACKED-MAX-AGE, " \
+    "CODEC, DURABILITY"
 
 /* ---- words and values ---- */
 
@@ -58,6 +62,7 @@ static int settings_parse_number(enum record_setting tag, struct slice text, uin
         [SETTING_RETENTION_AGE] = "a number of milliseconds (0: no limit)",
         [SETTING_RETENTION_BYTES] = "a number of bytes, as 1000 or 64mb (0: no limit)",
         [SETTING_RETENTION_LEN] = "a number of entries (0: no limit)",
+        [SETTING_RETENTION_ACKED_MAX_AGE] = "a number of milliseconds (0: no limit)",
     };
     uint64_t v;
     bool good = tag == SETTING_RETENTION_BYTES ? args_bytes(text, &v) : id_parse_u64(text, &v);
@@ -99,11 +104,21 @@ static int settings_parse_class(struct slice text, uint64_t *out, struct err *e)
     return settings_bad(SETTING_DURABILITY, text, "always, interval or os", e);
 }
 
+static int settings_parse_switch(enum record_setting tag, struct slice text, uint64_t *out,
+                                 struct err *e)
+{
+    if (!args_word(text, "yes") && !args_word(text, "no"))
+        return settings_bad(tag, text, "yes or no", e);
+    *out = args_word(text, "yes");
+    return OK;
+}
+
 int settings_parse(enum record_setting tag, struct slice text, uint64_t *out, struct err *e)
 {
     switch (tag) {
     case SETTING_CODEC: return settings_parse_codec(text, out, e);
     case SETTING_DURABILITY: return settings_parse_class(text, out, e);
+    case SETTING_RETENTION_ACKED: return settings_parse_switch(tag, text, out, e);
     default: return settings_parse_number(tag, text, out, e);
     }
 }
@@ -118,6 +133,8 @@ const char *settings_show(enum record_setting tag, uint64_t value, char out[SETT
         snprintf(out, SETTINGS_SHOW_MAX, "%s:%" PRIu64, settings_codecs[value >> 8], level);
     else if (tag == SETTING_DURABILITY)
         snprintf(out, SETTINGS_SHOW_MAX, "%s", settings_classes[value]);
+    else if (tag == SETTING_RETENTION_ACKED)
+        snprintf(out, SETTINGS_SHOW_MAX, "%s", value != 0 ? "yes" : "no");
     else
         snprintf(out, SETTINGS_SHOW_MAX, "%" PRIu64, value);
     return out;

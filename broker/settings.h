@@ -15,7 +15,7 @@ enum {
     SETTINGS_RULES_MAX = 64,
     SETTINGS_GLOB_MAX = 255, /* bytes of a pattern */
     SETTINGS_SHOW_MAX = 32,  /* a value as text */
-    SETTINGS_LINE_MAX = 192, /* all options of a rule as text */
+    SETTINGS_LINE_MAX = 320, /* all options of a rule as text */
     SETTINGS_ZSTD_LEVEL_MAX = 19,
 };
 
@@ -29,7 +29,7 @@ static inline uint64_t settings_codec(uint64_t codec, uint64_t level)
 const char *settings_name(enum record_setting tag);
 enum record_setting settings_tag(struct slice word);
 
-/* Reads a value: milliseconds, bytes (with a unit, as in the configuration), entries, a codec, a class. Errors:
+/* Reads a value: milliseconds, bytes (with a unit, as in the configuration), entries, a codec, a class, yes or no. Errors:
  * ERR_USAGE, which says what would be right. */
 must_check int settings_parse(enum record_setting tag, struct slice text, uint64_t *out,
                               struct err *e);

@@ -248,6 +248,11 @@ static const struct dump_table dump_records[] = {
                        { "entries-left", dump_number },
                        { "bytes-left", dump_number } } },
     [RECORD_SETTINGS] = { "SETTINGS", { { "oid", dump_number }, { "settings", dump_settings } } },
+    [RECORD_SIFT] = { "SIFT",
+                      { { "oid", dump_number },
+                        { "entries-left", dump_number },
+                        { "bytes-left", dump_number },
+                        { "ids", dump_ids } } },
 };
 
 static const struct dump_table *dump_record_table(uint8_t type)

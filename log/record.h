@@ -42,6 +42,7 @@ enum record_type {
     RECORD_PENDING = 22,        /* entries are pending in that way */
     RECORD_ACK = 23,            /* entries are not pending any more */
     RECORD_UNREF = 24,          /* oid, id first: nor those below it, in any group of the stream */
+    RECORD_SIFT = 25, /* as RECORD_REMOVE, but a trim: it does not count for max-deleted-entry-id */
     RECORD_IGNORABLE = 0x80
 };
 

@@ -157,12 +157,15 @@ static void beck_put_settings(struct client *c, const struct beck_stream *x)
         [SETTING_RETENTION_LEN] = { "retention-len", "retention-len-from" },
         [SETTING_CODEC] = { "codec", "codec-from" },
         [SETTING_DURABILITY] = { "durability", "durability-from" },
+        [SETTING_RETENTION_ACKED] = { "retention-acked", "retention-acked-from" },
+        [SETTING_RETENTION_ACKED_MAX_AGE] = { "retention-acked-max-age",
+                                              "retention-acked-max-age-from" },
     };
     char text[SETTINGS_SHOW_MAX];
 
     for (enum record_setting tag = SETTING_RETENTION_AGE; tag < SETTING_COUNT; tag++) {
         reply_str(c, names[tag][0]);
-        if (tag == SETTING_CODEC || tag == SETTING_DURABILITY)
+        if (tag == SETTING_CODEC || tag == SETTING_DURABILITY || tag == SETTING_RETENTION_ACKED)
             reply_str(c, settings_show(tag, x->settings[tag].value, text));
         else
             reply_u64(c, x->settings[tag].value);

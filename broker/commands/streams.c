@@ -353,6 +353,7 @@ const struct command stream_commands[] = {
     { .name = "xadd",
       .handler = streams_xadd,
       .prefault = streams_xadd_prefault,
+      .bound = streams_xadd_bound,
       .arity = -5,
       .flags = CMD_WRITE | CMD_DENYOOM | CMD_FAST,
       .categories = CAT_STREAM,
@@ -376,12 +377,14 @@ const struct command stream_commands[] = {
       .group = "stream",
       .since = "8.6.0",
       .complexity = "O(1)",
-      .summary = "Sets how long and how many idempotence IDs a stream remembers, what the server "
-                 "removes of it by age, size and number of entries (0: nothing), how it is "
-                 "compressed and when appends are acknowledged; DEFAULT goes back to the "
-                 "configuration's value",
+      .summary =
+          "Sets how long and how many idempotence IDs a stream remembers, what the server "
+          "removes of it by age, size and number of entries (0: nothing), whether that waits "
+          "until its groups have acknowledged it and for how long, how it is compressed and "
+          "when appends are acknowledged; DEFAULT goes back to the configuration's value",
       .syntax = "key [IDMP-DURATION seconds] [IDMP-MAXSIZE count] [RETENTION-AGE milliseconds] "
-                "[RETENTION-BYTES bytes] [RETENTION-LEN count] [CODEC <auto | none | lz4 | zstd | "
+                "[RETENTION-BYTES bytes] [RETENTION-LEN count] [RETENTION-ACKED <yes | no>] "
+                "[RETENTION-ACKED-MAX-AGE milliseconds] [CODEC <auto | none | lz4 | zstd | "
                 "zstd:level>] [DURABILITY <always | interval | os>]",
       .key_flags = "RW UPDATE" },
     { .name = "xdel",
@@ -400,6 +403,7 @@ const struct command stream_commands[] = {
     { .name = "xdelex",
       .handler = streams_xdelex,
       .prefault = streams_xdelex_prefault,
+      .bound = streams_xdelex_bound,
       .arity = -5,
       .flags = CMD_WRITE | CMD_FAST,
       .categories = CAT_STREAM,
@@ -488,6 +492,7 @@ const struct command stream_commands[] = {
     { .name = "xtrim",
       .handler = streams_xtrim,
       .prefault = streams_xtrim_prefault,
+      .bound = streams_xtrim_bound,
       .arity = -4,
       .flags = CMD_WRITE,
       .categories = CAT_STREAM,

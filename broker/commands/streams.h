@@ -54,8 +54,10 @@ void streams_reply_entries_back(struct client *c, const struct stream *st, struc
 /* How many bytes streams_reply_entry writes. */
 size_t streams_entry_reply_size(const uint8_t *entry);
 
-/* Reads the option at argv[*i], if it is one of trimming or of what happens to references (which no group holds
- * yet), and moves *i behind it. 0: it is another word; -1: an error has been replied. */
+/* Whether the word is KEEPREF, DELREF or ACKED. */
+bool streams_references(struct slice word, enum trim_refs *out);
+
+/* Reads the option at argv[*i], if it is one of trimming or of what happens to references, and moves *i behind it. 0: it is another word; -1: an error has been replied. */
 int streams_trim_option(struct client *c, const struct slice *argv, size_t argc, size_t *i,
                         struct trim *trim, bool *references_given);
 
@@ -87,6 +89,11 @@ command_handler streams_xadd, streams_xlen, streams_xrange, streams_xrevrange, s
 command_prefault streams_xadd_prefault, streams_xrange_prefault, streams_xrevrange_prefault,
     streams_xread_prefault, streams_xdel_prefault, streams_xdelex_prefault, streams_xtrim_prefault,
     streams_xsetid_prefault, streams_xinfo_stream_prefault;
+
+/* What a trim may log besides its cut: one of those n words, the first options of a command, may be DELREF or ACKED. */
+size_t streams_trim_bound(const struct slice *argv, size_t n);
+
+command_bound streams_xadd_bound, streams_xdelex_bound, streams_xtrim_bound;
 
 /* Where XREAD's keys stand. */
 size_t streams_xread_keys(const struct slice *argv, size_t argc, size_t *out);

@@ -13,8 +13,13 @@
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/retention.h"
+#include "broker/engine/sieve.h"
 #include "log/entry.h"
 #include "log/record.h"
+
+enum {
+    XADD_OPTIONS_MAX = 10 /* NOMKSTREAM, ACKED, IDMP and two words, MAXLEN ~ n LIMIT n */
+};
 
 enum xadd_id { XADD_ID_AUTO, XADD_ID_AUTO_SEQ, XADD_ID_GIVEN };
 enum xadd_idmp { XADD_IDMP_NONE, XADD_IDMP_GIVEN, XADD_IDMP_AUTO };
@@ -236,45 +241,33 @@ static void xadd_count(struct engine *e, const struct xadd *x)
 
 /* What the trim that was asked for will remove. */
 static int xadd_plan(struct engine *e, const struct xadd *x, const struct stream *st, struct id id,
-                     struct wants *wants, struct trim_cut *out, struct err *err)
+                     struct wants *wants, struct sieve *out, struct err *err)
 {
     const struct trim_added added = { id, entry_size(id, x->strings, x->n_strings) };
 
-    return trim_plan(e, st, &x->trim, &added, wants, out, err);
+    return sieve_plan(e, st, &x->trim, &added, wants, out, err);
 }
 
 /* Makes sure that memory is there and what the trim removes known. */
 static int xadd_prepare(struct engine *e, const struct xadd *x, struct stream *st, struct id id,
-                        struct trim_cut *cut, struct err *err)
+                        struct sieve *sieve, struct err *err)
 {
     int rc = OK;
 
-    cut->n = 0;
+    *sieve = (struct sieve){ .n = 0 };
     if (x->trim.by != TRIM_NONE)
-        rc = xadd_plan(e, x, st, id, NULL, cut, err);
-    if (rc == OK && cut->n > 0)
-        rc = trim_prepare(st, err);
+        rc = xadd_plan(e, x, st, id, NULL, sieve, err);
+    if (rc == OK && sieve_n(sieve) > 0)
+        rc = sieve_prepare(st, sieve, err);
     return rc == OK ? stream_index_reserve(&e->state.tails, &st->tail, 1, err) : rc;
 }
 
-/* Adds the entry to `st`, or to a new stream if that is NULL. */
-static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
-                    struct id id, struct err *err)
+/* Appends the entry, and trims. Errors: ERR_NOMEM, with nothing appended. */
+static int xadd_apply(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
+                      struct id id, const struct sieve *sieve, struct err *err)
 {
-    bool created = st == NULL;
-    int rc = created ? state_reserve_stream(&e->state, x->key, &st, err) : OK;
-    struct trim_cut cut;
+    int rc = OK;
 
-    if (rc != OK)
-        return rc;
-    rc = xadd_prepare(e, x, st, id, &cut, err);
-    if (rc != OK) {
-        if (created)
-            state_discard_stream(st);
-        return rc;
-    }
-    if (created)
-        engine_add_stream(e, c, st, c->db, x->key);
     if (x->idmp == XADD_IDMP_NONE)
         xadd_append(e, c, x, st, id);
     else
@@ -282,10 +275,31 @@ static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, st
     if (rc != OK)
         return rc;
     xadd_count(e, x);
-    if (cut.n > 0)
-        trim_apply(e, c, st, &cut);
+    if (sieve_n(sieve) > 0)
+        sieve_apply(e, c, st, sieve);
     retention_appended(e, st);
     return OK;
+}
+
+/* Adds the entry to `st`, or to a new stream if that is NULL. */
+static int xadd_add(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
+                    struct id id, struct err *err)
+{
+    bool created = st == NULL;
+    struct sieve sieve;
+    int rc = created ? state_reserve_stream(&e->state, x->key, &st, err) : OK;
+
+    if (rc != OK)
+        return rc;
+    rc = xadd_prepare(e, x, st, id, &sieve, err);
+    if (rc != OK && created)
+        state_discard_stream(st);
+    if (rc == OK && created)
+        engine_add_stream(e, c, st, c->db, x->key);
+    if (rc == OK)
+        rc = xadd_apply(e, c, x, st, id, &sieve, err);
+    sieve_fini(&sieve);
+    return rc;
 }
 
 void streams_xadd(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
@@ -325,7 +339,7 @@ void streams_xadd_prefault(struct engine *e, struct client *c, const struct slic
 {
     struct xadd x = { .id_kind = XADD_ID_AUTO };
     const struct stream *st;
-    struct trim_cut cut;
+    struct sieve sieve;
     struct id id;
 
     if (argv[2].n == 1 && argv[2].p[0] == '*')
@@ -334,5 +348,14 @@ void streams_xadd_prefault(struct engine *e, struct client *c, const struct slic
     if (st == NULL || stream_n_sealed(st) == 0 || !xadd_parse(e, c, argv, argc, &x) ||
         x.trim.by == TRIM_NONE || !xadd_choose_id(e, c, &x, st->last_id, &id))
         return;
-    err_ignore(xadd_plan(e, &x, st, id, wants, &cut, NULL)); /* the wants tell */
+    err_ignore(xadd_plan(e, &x, st, id, wants, &sieve, NULL)); /* the wants tell */
+    sieve_fini(&sieve);
+}
+
+/* Options stand before the ID, XADD_OPTIONS_MAX words of them at most; a field's name that is one of theirs does no harm. */
+size_t streams_xadd_bound(const struct slice *argv, size_t argc)
+{
+    size_t n = argc - 2 < XADD_OPTIONS_MAX ? argc - 2 : XADD_OPTIONS_MAX;
+
+    return argv[2].n == 1 && argv[2].p[0] == '*' ? 0 : streams_trim_bound(argv + 2, n);
 }

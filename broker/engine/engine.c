@@ -123,15 +123,11 @@ static void engine_advance_clock(struct engine *e)
 static bool engine_has_limits(const struct config *config)
 {
     const struct settings_rules *rules = &config->stream_settings;
-    enum {
-        LIMITS =
-            1 << SETTING_RETENTION_AGE | 1 << SETTING_RETENTION_BYTES | 1 << SETTING_RETENTION_LEN
-    };
 
     if (config->retention_age_ms != 0 || config->retention_bytes != 0 || config->retention_len != 0)
         return true;
     for (size_t i = 0; i < rules->n; i++)
-        if (rules->rules[i].given & LIMITS)
+        if (rules->rules[i].given & RETENTION_TAGS)
             return true;
     return false;
 }
@@ -603,7 +599,8 @@ static uint64_t engine_default(const struct engine *e, enum record_setting tag)
     case SETTING_RETENTION_BYTES: return e->config->retention_bytes;
     case SETTING_RETENTION_LEN: return (uint64_t)e->config->retention_len;
     case SETTING_CODEC: return (uint64_t)e->config->stream_codec;
-    default: return (uint64_t)e->config->stream_durability;
+    case SETTING_DURABILITY: return (uint64_t)e->config->stream_durability;
+    default: return 0; /* RETENTION-ACKED is a matter of streams and patterns */
     }
 }
 

@@ -17,6 +17,7 @@
 #include <assert.h>
 #include "broker/engine/blocking.h"
 #include "broker/engine/redelivery.h"
+#include "broker/engine/retention.h"
 #include "log/record.h"
 
 enum { GROUPLOG_PICK = 256 /* IDs that are looked at together */ };
@@ -78,6 +79,7 @@ static void grouplog_wake(struct engine *e, const struct stream *st)
 static void grouplog_changed(const struct grouplog *x, bool wake)
 {
     redelivery_changed(x->e, x->st, x->g);
+    retention_acknowledged(x->e, x->st);
     if (wake)
         grouplog_wake(x->e, x->st);
 }
@@ -139,6 +141,7 @@ void grouplog_drop(struct engine *e, struct client *c, struct stream *st, struct
     journal_drop_put(p, to);
     groups_take(st->more->groups, g);
     state_drop_group(&e->state, g);
+    retention_acknowledged(e, st);
     grouplog_wake(e, st);
 }
 
@@ -344,6 +347,7 @@ static void grouplog_all_changed(struct engine *e, struct stream *st)
 {
     for (size_t i = 0; i < groups_n(stream_groups(st)); i++)
         redelivery_changed(e, st, groups_at(stream_groups(st), i));
+    retention_acknowledged(e, st);
     grouplog_wake(e, st);
 }
 

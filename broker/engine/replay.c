@@ -558,7 +558,9 @@ static int replay_remove(struct state *s, struct replay_record *in, struct strea
     if (left.n < stream_index_n(st->tail) - n_tail)
         return replay_corrupt(in, "more entries are there than are left");
     rc = state_prepare_remove(st, n, in->e);
-    if (rc == OK)
+    if (rc == OK && in->r->type == RECORD_SIFT)
+        state_sift(s, st, ids, n, left, in->r->lsn);
+    else if (rc == OK)
         state_remove(s, st, ids, n, left, in->r->lsn);
     return rc;
 }
@@ -956,7 +958,8 @@ static int replay_apply_any(struct state *s, struct replay_record *in)
     case RECORD_UNNAME: return replay_apply_unname(s, in);
     case RECORD_FLUSH: return replay_apply_flush(s, in);
     case RECORD_IDMP_CONFIG: return replay_apply_idmp_config(s, in);
-    case RECORD_REMOVE: return replay_apply_remove(s, in);
+    case RECORD_REMOVE:
+    case RECORD_SIFT: return replay_apply_remove(s, in);
     case RECORD_CUT: return replay_apply_cut(s, in);
     case RECORD_SETTINGS: return replay_apply_settings(s, in);
     case RECORD_GROUP:

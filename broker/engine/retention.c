@@ -8,6 +8,11 @@
  *   bytes,  due a second after an append that went beyond the limit, or at once if it went far
  *   len
  *
+ * RETENTION-ACKED holds back what some group has not acknowledged yet: no cut goes beyond the first such entry, until that is older
+ * than RETENTION-ACKED-MAX-AGE. A stream whose limits ask for more than groups let go is `held`: appends do not bring it back
+ * here, only acknowledgements do, once a second at most, or that age. Without any other limit, what all groups have
+ * acknowledged is what goes. A stream without groups is held by nobody.
+ *
  * Tolerated are 1 s or 1 % of a limit, whichever is more. Within that, whole blocks are cut off where entries are sealed,
  * which reads nothing but the index; only what would be late otherwise is cut at the very entry. What must be read is
  * loaded by workers, for RETENTION_LOADS streams at a time; the others wait.
@@ -25,11 +30,13 @@
  *   R1  st->due_s is 0 (nothing to do), RETENTION_LOADING, or a heap entry has exactly this oid and time.
  *   R2  Nothing that is inside all limits is ever removed.
  *   R3  A round looks at no more than RETENTION_SLICE streams that are due.
+ *   R4  Nothing that a group needs is removed from a stream with RETENTION-ACKED before its time.
  */
 #include "broker/engine/retention.h"
 #include <assert.h>
 #include <stdlib.h>
 #include "broker/engine/cold.h"
+#include "broker/engine/grouplog.h"
 #include "broker/engine/trim.h"
 #include "log/entry.h"
 
@@ -50,6 +57,8 @@ enum {
 
 struct retention_limits { /* 0: none */
     uint64_t age_ms, bytes, len;
+    bool acked;            /* there are groups, whose entries wait for them */
+    uint64_t acked_max_ms; /* at most so long */
 };
 
 struct retention_due {
@@ -189,13 +198,31 @@ static void retention_schedule(struct engine *e, struct stream *st, uint32_t due
 
 /* ---- limits and times ---- */
 
+/* Whether there is something to keep to. */
 static bool retention_limits(const struct engine *e, struct stream *st,
                              struct retention_limits *out)
 {
     out->age_ms = engine_setting(e, st, SETTING_RETENTION_AGE, NULL);
     out->bytes = engine_setting(e, st, SETTING_RETENTION_BYTES, NULL);
     out->len = engine_setting(e, st, SETTING_RETENTION_LEN, NULL);
-    return st->n_entries > 0 && (out->age_ms | out->bytes | out->len) != 0;
+    out->acked = groups_n(stream_groups(st)) > 0 &&
+                 engine_setting(e, st, SETTING_RETENTION_ACKED, NULL) != 0;
+    out->acked_max_ms = 0;
+    if (out->acked)
+        out->acked_max_ms = engine_setting(e, st, SETTING_RETENTION_ACKED_MAX_AGE, NULL);
+    return st->n_entries > 0 && ((out->age_ms | out->bytes | out->len) != 0 || out->acked);
+}
+
+/* Whether nothing but groups says what goes. */
+static bool retention_is_by_groups(const struct retention_limits *x)
+{
+    return x->acked && (x->age_ms | x->bytes | x->len) == 0;
+}
+
+/* The age at which the first entry goes, whatever else; 0: none. */
+static uint64_t retention_age_ms(const struct stream *st, const struct retention_limits *x)
+{
+    return st->held || retention_is_by_groups(x) ? x->acked_max_ms : x->age_ms;
 }
 
 /* Times are in seconds since the engine's start, beginning with 1. */
@@ -269,17 +296,19 @@ static uint32_t retention_wanted(const struct engine *e, struct stream *st, bool
 {
     uint32_t now_s = retention_now_s(e);
     struct retention_limits x;
+    uint64_t age_ms;
     struct id first;
 
     if (!retention_limits(e, st, &x))
         return 0;
-    if (retention_is_over(st, &x))
+    if (!st->held && retention_is_over(st, &x))
         return retention_is_far_over(st, &x) ? now_s : now_s + 1;
-    if (x.age_ms == 0)
+    age_ms = retention_age_ms(st, &x);
+    if (age_ms == 0)
         return 0;
     if (known && st->due_s != 0)
         return st->due_s;
-    return retention_first_hot(st, &first) ? retention_gone_s(e, first, x.age_ms) : now_s;
+    return retention_first_hot(st, &first) ? retention_gone_s(e, first, age_ms) : now_s;
 }
 
 void retention_look(struct engine *e, struct stream *st)
@@ -293,13 +322,35 @@ void retention_look(struct engine *e, struct stream *st)
         retention_schedule(e, st, due_s);
 }
 
+void retention_look_acked(struct engine *e, struct stream *st)
+{
+    uint32_t now_s = retention_now_s(e);
+    struct retention_limits x;
+
+    if (st->due_s == RETENTION_LOADING || (st->due_s != 0 && st->due_s <= now_s + 1))
+        return;
+    if (st->held || (retention_limits(e, st, &x) && retention_is_by_groups(&x)))
+        retention_schedule(e, st, now_s + 1);
+}
+
+/* What only acknowledgements change has to be looked at once. */
+static uint32_t retention_wanted_anew(const struct engine *e, struct stream *st)
+{
+    struct retention_limits x;
+
+    st->held = false;
+    if (retention_limits(e, st, &x) && retention_is_by_groups(&x))
+        return retention_now_s(e);
+    return retention_wanted(e, st, false);
+}
+
 void retention_changed(struct engine *e, struct stream *st)
 {
     uint32_t due_s;
 
     if (st->due_s == RETENTION_LOADING)
         return; /* it is looked at when that is done */
-    due_s = retention_wanted(e, st, false);
+    due_s = retention_wanted_anew(e, st);
     if (due_s == 0)
         st->due_s = 0;
     else if (st->due_s == 0 || due_s < st->due_s)
@@ -343,9 +394,9 @@ static int retention_plan_one(struct engine *e, const struct stream *st,
 }
 
 /* The cut that all limits together ask for. Errors: as trim_plan. */
-static int retention_plan(struct engine *e, const struct stream *st,
-                          const struct retention_limits *x, struct wants *wants,
-                          struct trim_cut *cut, struct err *err)
+static int retention_plan_limits(struct engine *e, const struct stream *st,
+                                 const struct retention_limits *x, struct wants *wants,
+                                 struct trim_cut *cut, struct err *err)
 {
     int rc = OK;
 
@@ -357,6 +408,39 @@ static int retention_plan(struct engine *e, const struct stream *st,
     if (rc == OK && x->bytes != 0 && st->bytes > x->bytes)
         rc = retention_plan_one(e, st, x, TRIM_BYTES, wants, cut, err);
     return rc;
+}
+
+/* What groups let go: it is below that ID. */
+static struct id retention_free_below(const struct engine *e, const struct stream *st,
+                                      const struct retention_limits *x)
+{
+    struct id acked = groups_acked_below(stream_groups(st), stream_floor(st)), old = ID_MIN;
+
+    if (x->acked_max_ms != 0 && e->now_ms > x->acked_max_ms)
+        old.ms = e->now_ms - x->acked_max_ms;
+    return id_cmp(acked, old) > 0 ? acked : old;
+}
+
+/* The cut that is to be made. *held: groups keep some of what the limits ask for. Errors: as trim_plan. */
+static int retention_plan(struct engine *e, const struct stream *st,
+                          const struct retention_limits *x, struct wants *wants,
+                          struct trim_cut *cut, bool *held, struct err *err)
+{
+    struct trim trim = { .by = TRIM_MINID };
+    int rc = retention_plan_limits(e, st, x, wants, cut, err);
+    struct trim_cut most;
+
+    *held = false;
+    if (rc != OK || !x->acked || (cut->n == 0 && !retention_is_by_groups(x)))
+        return rc;
+    trim.minid = retention_free_below(e, st, x);
+    rc = trim_plan(e, st, &trim, NULL, wants, &most, err);
+    if (rc != OK)
+        return rc;
+    *held = most.n < cut->n;
+    if (*held || retention_is_by_groups(x))
+        *cut = most;
+    return OK;
 }
 
 static void retention_cut(struct engine *e, struct stream *st, const struct trim_cut *cut)
@@ -405,11 +489,12 @@ static int retention_first(struct engine *e, const struct stream *st, struct wan
 static int retention_again(struct engine *e, struct stream *st, const struct retention_limits *x,
                            const struct trim_cut *cut, struct wants *wants, struct err *err)
 {
+    uint64_t age_ms = retention_age_ms(st, x);
     struct id first = cut->first;
     uint32_t due_s, now_s = retention_now_s(e);
     int rc = OK;
 
-    if (st->n_entries == 0 || x->age_ms == 0) {
+    if (st->n_entries == 0 || age_ms == 0) {
         st->due_s = 0;
         return OK;
     }
@@ -417,7 +502,7 @@ static int retention_again(struct engine *e, struct stream *st, const struct ret
         rc = retention_first(e, st, wants, &first, err);
     if (rc != OK)
         return rc;
-    due_s = retention_gone_s(e, first, x->age_ms);
+    due_s = retention_gone_s(e, first, age_ms);
     retention_schedule(e, st, due_s > now_s ? due_s : now_s + 1);
     return OK;
 }
@@ -429,13 +514,16 @@ static int retention_work(struct engine *e, struct stream *st, struct wants *wan
     struct trim_cut cut = { .n = 0 };
     struct retention_limits x;
     struct err err;
+    bool held;
     int rc;
 
     if (!retention_limits(e, st, &x)) {
         st->due_s = 0;
         return OK;
     }
-    rc = retention_plan(e, st, &x, wants, &cut, &err);
+    rc = retention_plan(e, st, &x, wants, &cut, &held, &err);
+    if (rc == OK)
+        st->held = held;
     if (rc == OK && cut.n > 0)
         rc = trim_prepare(st, &err);
     if (rc == OK && cut.n > 0 && log_reserve(e->log, RETENTION_RECORD, &err) != OK) {

@@ -12,6 +12,12 @@
 
 struct retention;
 
+/* The settings that limit a stream. */
+enum {
+    RETENTION_TAGS = 1 << SETTING_RETENTION_AGE | 1 << SETTING_RETENTION_BYTES |
+                     1 << SETTING_RETENTION_LEN | 1 << SETTING_RETENTION_ACKED
+};
+
 struct retention_stats {
     uint64_t n_scheduled; /* streams that have a time, and entries of the heap that are void */
     uint64_t n_cuts, n_entries, bytes; /* removed since the start */
@@ -36,13 +42,19 @@ void retention_look(struct engine *e, struct stream *st);
 /* The stream has got entries. Cheap where nothing limits it. */
 static inline void retention_appended(struct engine *e, struct stream *st)
 {
-    enum {
-        LIMITS =
-            1 << SETTING_RETENTION_AGE | 1 << SETTING_RETENTION_BYTES | 1 << SETTING_RETENTION_LEN
-    };
-
-    if (e->has_limits || (st->more != NULL && stream_settings(st)->set & LIMITS))
+    if (e->has_limits || (st->more != NULL && stream_settings(st)->set & RETENTION_TAGS))
         retention_look(e, st);
+}
+
+/* For retention_acknowledged. */
+void retention_look_acked(struct engine *e, struct stream *st);
+
+/* Groups of the stream may need less of it than before. Cheap where nothing waits for them, and where they have just been looked
+ * at. */
+static inline void retention_acknowledged(struct engine *e, struct stream *st)
+{
+    if (e->has_limits || stream_settings(st)->set & RETENTION_TAGS)
+        retention_look_acked(e, st);
 }
 
 /* At the end of a round: does what is due, a slice of it. True if there is more to do at once. */

@@ -468,12 +468,10 @@ static void stream_remove(struct stream *st, bool none_sealed, struct id id)
         stream_raise_floor(st, floor);
     else
         delset_add(&st->more->deletes, id);
-    if (id_cmp(id, st->more->max_deleted) > 0)
-        st->more->max_deleted = id;
 }
 
-void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
-                  struct state_left left, uint64_t lsn)
+void state_sift(struct state *s, struct stream *st, const struct id *ids, size_t n,
+                struct state_left left, uint64_t lsn)
 {
     uint64_t n_sealed = stream_n_sealed(st);
 
@@ -483,6 +481,14 @@ void state_remove(struct state *s, struct stream *st, const struct id *ids, size
     assert(left.n >= stream_index_n(st->tail));
     groups_entries_removed(st->more->groups, ids, n, lsn); /* S7 */
     state_set_left(s, st, n_sealed, left);
+}
+
+void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
+                  struct state_left left, uint64_t lsn)
+{
+    state_sift(s, st, ids, n, left, lsn);
+    if (n > 0 && id_cmp(ids[n - 1], st->more->max_deleted) > 0)
+        st->more->max_deleted = ids[n - 1];
 }
 
 void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left,
@@ -621,6 +627,8 @@ const char *state_setting_error(uint64_t tag, uint64_t value)
         return "there is no such codec";
     if (tag == SETTING_DURABILITY && value > LOG_ALWAYS)
         return "there is no such class of durability";
+    if (tag == SETTING_RETENTION_ACKED && value > 1)
+        return "it is neither yes nor no";
     return NULL;
 }
 

@@ -80,6 +80,7 @@ struct stream {
     uint32_t due_s;         /* of engine/retention.c */
     uint16_t rules_version; /* the engine's when `rule` was found; 0: it was not */
     uint8_t rule;           /* of the configuration's stream-settings */
+    bool held;              /* of engine/retention.c: groups keep what should go */
 };
 
 extern const struct stream_more STREAM_MORE_NONE;
@@ -203,9 +204,11 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
 
 /* Makes room for one state_remove of `n` IDs, state_cut, state_set_id. */
 must_check int state_prepare_remove(struct stream *st, size_t n, struct err *e);
-/* Entries that live, wherever they lie, are gone: RECORD_REMOVE. */
+/* Entries (ascending) that live, wherever they lie, are gone: RECORD_REMOVE. And the same by a trim: RECORD_SIFT. */
 void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
                   struct state_left left, uint64_t lsn);
+void state_sift(struct state *s, struct stream *st, const struct id *ids, size_t n,
+                struct state_left left, uint64_t lsn);
 /* All entries below `first`, all there are if left.n is 0, are gone: RECORD_CUT. */
 void state_cut(struct state *s, struct stream *st, struct id first, struct state_left left,
                uint64_t lsn);

@@ -39,7 +39,8 @@ static uint64_t trim_total(const struct trim_work *w)
 
 /* ---- counting in nodes ---- */
 
-/* The part of `excess` that is whole nodes, within the limit. */
+/* The part of `excess` that is whole nodes, within the limit. Where references count, the node in which it ends is cut inside, if all
+ * of it is within the limit. */
 static uint64_t trim_whole_nodes(const struct engine *e, const struct trim_work *w, uint64_t excess)
 {
     uint64_t node = (uint64_t)e->config->stream_node_max_entries, n_entries = trim_total(w);
@@ -51,8 +52,10 @@ static uint64_t trim_whole_nodes(const struct engine *e, const struct trim_work 
     while (removed < n_entries) {
         uint64_t n = next < n_entries - removed ? next : n_entries - removed;
 
-        if (n > excess - removed || (w->trim->limit > 0 && n > w->trim->limit - removed))
+        if (w->trim->limit > 0 && n > w->trim->limit - removed)
             break;
+        if (n > excess - removed)
+            return w->trim->refs == TRIM_KEEPREF ? removed : excess;
         removed += n;
         next = node;
     }

@@ -7,8 +7,15 @@
 
 enum trim_by { TRIM_NONE, TRIM_MAXLEN, TRIM_MINID, TRIM_BYTES };
 
+enum trim_refs {               /* what becomes of the entries of groups */
+                 TRIM_KEEPREF, /* they stay pending there */
+                 TRIM_DELREF,  /* they do not */
+                 TRIM_ACKED,   /* only what every group has acknowledged goes */
+};
+
 struct trim {
     enum trim_by by;
+    enum trim_refs refs;
     bool approx; /* ~ of XTRIM and XADD: only whole nodes, as Redis counts them */
     bool blocks; /* retention: where sealed, only at a block's start; never more than asked for */
     uint64_t limit; /* with ~: remove at most so many; 0: no limit */
