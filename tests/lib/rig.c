@@ -12,7 +12,7 @@
 #include <cmocka.h>
 #include "broker/engine/host.h"
 
-enum { RIG_STEPS_MAX = 1000000, RIG_WORDS_MAX = 64, RIG_PART_BYTES = 64 << 10 };
+enum { RIG_STEPS_MAX = 1000000, RIG_WORDS_MAX = 2048, RIG_PART_BYTES = 64 << 10 };
 
 struct rig *rig_new(uint64_t seed)
 {
