@@ -282,6 +282,10 @@ static const char *const FORMS[] = {
     "XGROUP CREATE K g 0 MKSTREAM",
     "XGROUP CREATE K g 0 MAXDELIVER 3",
     "XGROUP CREATE K h I ENTRIESREAD N",
+    "XREADGROUP GROUP g c COUNT N STREAMS K >",
+    "XREADGROUP GROUP h c NOACK COUNT N STREAMS K >",
+    "XREADGROUP GROUP g d CLAIM N STREAMS K >",
+    "XREADGROUP GROUP g c COUNT N STREAMS K 0",
     "XACK K g E E",
     "XACK K h E I",
     "XACKDEL K g IDS 2 E E",
@@ -369,7 +373,7 @@ static uint64_t random_round(struct process *p, struct random *rng, struct reque
             form = random_below(rng, 2) == 0 ? "FLUSHDB" : "FLUSHALL";
         struct client *c = &p->clients[random_below(rng, N_CLIENTS)];
         request_make(r, rng, form);
-        if (c->cold == NULL) /* else it waits for what is in segments */
+        if (c->cold == NULL && c->blocked == NULL) /* else it waits for what is in segments */
             engine_execute(&p->e, c, r->argv, r->argc);
     }
     engine_round_end(&p->e);

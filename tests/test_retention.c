@@ -22,6 +22,7 @@ static struct rig *started(void)
 }
 
 #define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
+#define has(r, part, ...)  assert_non_null(strstr(rig_say(r, __VA_ARGS__), part))
 #define OKAY               "+OK\r\n"
 
 static void add(struct rig *r, const char *key, int n)
@@ -542,6 +543,207 @@ static void limits_are_kept_and_nothing_inside_them_goes_whatever_comes(void **s
     rig_free(r);
 }
 
+/* ---- groups ---- */
+
+/* Entries that a group "g" has got; its consumer has acknowledged the first `n_acked`. */
+static void add_delivered(struct rig *r, int n, int n_acked)
+{
+    for (int i = 1; i <= n; i++)
+        assert_int_equal(rig_say(r, "XADD s %llu-%d f v", (unsigned long long)r->e.now_ms, i)[0],
+                         '$');
+    says(r, OKAY, "XGROUP CREATE s g 0");
+    assert_int_equal(rig_say(r, "XREADGROUP GROUP g c STREAMS s >")[0], '*');
+    for (int i = 1; i <= n_acked; i++)
+        says(r, ":1\r\n", "XACK s g %llu-%d", (unsigned long long)r->e.now_ms, i);
+}
+
+static void without_another_limit_what_is_acknowledged_goes(void **state)
+{
+    struct rig *r = started();
+    uint64_t at_ms = r->e.now_ms;
+
+    (void)state;
+    add_delivered(r, 10, 4);
+    says(r, OKAY, "XCFGSET s RETENTION-ACKED yes");
+    rig_settle(r);
+    assert_int_equal(rig_len(r, "s"), 6);
+    says(r, ":1\r\n", "XACK s g %llu-6", (unsigned long long)at_ms); /* 5 is before it */
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 6);
+    says(r, ":1\r\n", "XACK s g %llu-5", (unsigned long long)at_ms);
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 4);
+    restart(r, true);
+    assert_int_equal(rig_len(r, "s"), 4);
+    for (int i = 7; i <= 10; i++)
+        says(r, ":1\r\n", "XACK s g %llu-%d", (unsigned long long)at_ms, i);
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 0);
+    rig_free(r);
+}
+
+static void every_group_has_to_have_acknowledged(void **state)
+{
+    struct rig *r = started();
+
+    (void)state;
+    add_delivered(r, 10, 10);
+    says(r, OKAY, "XGROUP CREATE s h 0");
+    says(r, OKAY, "XCFGSET s RETENTION-ACKED yes");
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 10);
+    assert_int_equal(rig_say(r, "XREADGROUP GROUP h c COUNT 4 NOACK STREAMS s >")[0], '*');
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 6);
+    says(r, ":1\r\n", "XGROUP DESTROY s h");
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 0);
+    rig_free(r);
+}
+
+static void without_groups_nothing_goes_by_acknowledgements_alone(void **state)
+{
+    struct rig *r = started();
+
+    (void)state;
+    add(r, "s", 10);
+    says(r, OKAY, "XCFGSET s RETENTION-ACKED yes RETENTION-ACKED-MAX-AGE 1");
+    rig_pass(r, DAY_MS);
+    assert_int_equal(rig_len(r, "s"), 10);
+    says(r, OKAY, "XCFGSET s RETENTION-LEN 3"); /* other limits are kept as ever */
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 3);
+    rig_free(r);
+}
+
+static void a_limit_waits_for_the_groups(void **state)
+{
+    struct rig *r = started();
+    uint64_t at_ms = r->e.now_ms;
+    struct retention_stats before;
+
+    (void)state;
+    add_delivered(r, 20, 5);
+    says(r, OKAY, "XCFGSET s RETENTION-LEN 8 RETENTION-ACKED yes");
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 15);
+    before = stats(r);
+    for (int i = 0; i < 500; i++) /* held: appends do not make it be looked at again */
+        add(r, "s", 1);
+    assert_int_equal(rig_len(r, "s"), 515);
+    assert_int_equal(stats(r).n_cuts, before.n_cuts);
+    for (int i = 6; i <= 20; i++)
+        says(r, ":1\r\n", "XACK s g %llu-%d", (unsigned long long)at_ms, i);
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 500); /* what was not delivered yet */
+    assert_int_equal(rig_say(r, "XREADGROUP GROUP g c NOACK STREAMS s >")[0], '*');
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 8);
+    rig_free(r);
+}
+
+static void what_is_inside_a_limit_stays_though_it_is_acknowledged(void **state)
+{
+    struct rig *r = started();
+
+    (void)state;
+    add_delivered(r, 10, 10);
+    says(r, OKAY, "XCFGSET s RETENTION-AGE %d RETENTION-ACKED yes", HOUR_MS);
+    rig_pass(r, HOUR_MS / 2);
+    assert_int_equal(rig_len(r, "s"), 10);
+    rig_pass(r, HOUR_MS);
+    assert_int_equal(rig_len(r, "s"), 0);
+    rig_free(r);
+}
+
+static void groups_are_waited_for_only_so_long(void **state)
+{
+    struct rig *r = started();
+
+    (void)state;
+    add_delivered(r, 10, 0);
+    says(r, OKAY, "XCFGSET s RETENTION-LEN 2 RETENTION-ACKED yes RETENTION-ACKED-MAX-AGE %d",
+         HOUR_MS);
+    rig_pass(r, HOUR_MS - 2000);
+    assert_int_equal(rig_len(r, "s"), 10);
+    rig_pass(r, HOUR_MS / 10);
+    assert_int_equal(rig_len(r, "s"), 2);
+    says(r, OKAY, "XCFGSET s RETENTION-LEN 0");
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 0); /* nor are those that no other limit asks for */
+    rig_free(r);
+}
+
+static void patterns_hold_acknowledgements_too(void **state)
+{
+    struct rig *r = started();
+    uint64_t at_ms = r->e.now_ms;
+    const char *reply;
+
+    (void)state;
+    rig_stop(r);
+    assert_int_equal(settings_rules_add(&r->config.stream_settings,
+                                        "s RETENTION-ACKED YES RETENTION-ACKED-MAX-AGE 5000 "
+                                        "* RETENTION-ACKED no",
+                                        NULL),
+                     OK);
+    assert_string_equal(r->config.stream_settings.text,
+                        "s RETENTION-ACKED yes RETENTION-ACKED-MAX-AGE 5000 * RETENTION-ACKED no");
+    rig_start(r);
+    add_delivered(r, 10, 0);
+    says(r, ":1\r\n", "XACK s g %llu-1", (unsigned long long)at_ms);
+    rig_pass(r, 2000);
+    assert_int_equal(rig_len(r, "s"), 9);
+    reply = rig_say(r, "BECK STREAM s");
+    assert_non_null(strstr(reply, "retention-acked\r\n$3\r\nyes\r\n$20\r\nretention-acked-from\r\n"
+                                  "$7\r\npattern\r\n"));
+    assert_non_null(strstr(reply, "retention-acked-max-age\r\n:5000\r\n"));
+    rig_pass(r, 7000);
+    assert_int_equal(rig_len(r, "s"), 0);
+    says(r,
+         "-ERR RETENTION-ACKED must be yes or no, not 'maybe'; DEFAULT takes the "
+         "configuration's\r\n",
+         "XCFGSET s RETENTION-ACKED maybe");
+    rig_free(r);
+}
+
+static void consuming_frees_a_full_disk(void **state)
+{
+    struct rig *r = started();
+    uint64_t last = 0;
+
+    (void)state;
+    says(r, OKAY, "XGROUP CREATE s g 0 MKSTREAM");
+    says(r, OKAY, "XCFGSET s RETENTION-ACKED yes");
+    simio_set_capacity(r->disk, 6 << 20, true);
+    while (rig_say(r, "XADD s * f %0500d", 0)[0] == '$')
+        last++;
+    has(r, "-DISKFULL", "XADD s * f v");
+    for (;;) {
+        char *words = strdup(rig_say(r, "XREADGROUP GROUP g c COUNT 100 STREAMS s >")), *at = words;
+        char ids[4096] = "";
+
+        while ((at = strstr(at, "*2\r\n$")) != NULL) {
+            char id[64];
+
+            at += 6;
+            if (sscanf(at, "%*u %63[0-9-]", id) == 1 && strchr(id, '-') != NULL) {
+                strcat(ids, " ");
+                strcat(ids, id);
+            }
+        }
+        free(words);
+        if (ids[0] == '\0')
+            break;
+        assert_int_equal(rig_say(r, "XACK s g%s", ids)[0], ':');
+        rig_pass(r, 1000);
+    }
+    rig_pass(r, 10000);
+    assert_int_equal(rig_len(r, "s"), 0);
+    assert_int_equal(rig_say(r, "XADD s * f v")[0], '$');
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +766,14 @@ int main(void)
         cmocka_unit_test(whole_blocks_go_where_entries_are_sealed),
         cmocka_unit_test(a_damaged_block_holds_up_nobody_else_and_goes_when_it_is_old),
         cmocka_unit_test(a_full_disk_does_not_keep_entries),
+        cmocka_unit_test(without_another_limit_what_is_acknowledged_goes),
+        cmocka_unit_test(every_group_has_to_have_acknowledged),
+        cmocka_unit_test(without_groups_nothing_goes_by_acknowledgements_alone),
+        cmocka_unit_test(a_limit_waits_for_the_groups),
+        cmocka_unit_test(what_is_inside_a_limit_stays_though_it_is_acknowledged),
+        cmocka_unit_test(groups_are_waited_for_only_so_long),
+        cmocka_unit_test(patterns_hold_acknowledgements_too),
+        cmocka_unit_test(consuming_frees_a_full_disk),
         cmocka_unit_test(limits_are_kept_and_nothing_inside_them_goes_whatever_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
