@@ -915,8 +915,11 @@ int reader_want(struct reader *r, struct id from, struct id to, uint64_t max, bo
     int rc = OK;
 
     reader_begin(r, true, 0);
-    for (size_t i = 0; rc == OK && i < n; i++)
+    for (size_t i = n == 0 || back ? 0 : reader_start(r, want.from); i < n && want.n < max; i++) {
         rc = reader_want_segment(r, back ? n - 1 - i : i, &want, e);
+        if (rc != OK)
+            break;
+    }
     reader_end(r);
     if (rc == OK && !want.missing)
         wants_go_back(r->wants, &was);

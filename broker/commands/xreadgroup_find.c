@@ -34,6 +34,7 @@ struct find { /* while the parts are looked at, one after the other */
     struct client sink;   /* entries are written to it */
     uint64_t left;        /* entries that the reply still takes */
     uint64_t left_parked; /* entries that may be parked for it */
+    uint64_t left_gone;   /* that may turn out to be gone: the next look goes on */
     uint64_t bytes;       /* that it has in earlier parts */
     uint64_t bytes_max;
     bool is_empty; /* it has no entry yet: one goes in, however large */
@@ -323,6 +324,7 @@ static int find_note_gone(struct find *f, const struct pel_entry *x, size_t n)
 {
     struct xreadgroup_part *part = f->part;
 
+    f->left_gone--;
     if (group_options(part->g)->dlq.n == 0)
         return find_drop(f, x->id);
     if (part->gone == NULL && (part->gone = malloc(n * sizeof *part->gone)) == NULL)
@@ -331,18 +333,12 @@ static int find_note_gone(struct find *f, const struct pel_entry *x, size_t n)
     return OK;
 }
 
-/* How many that are gone have come up. Beyond COUNT of them, the next look goes on. */
-static bool find_is_stuck(const struct find *f)
-{
-    return f->part->drop.n + f->part->n_gone >= f->max;
-}
-
 static int find_ready_of(struct find *f, const struct pel_entry *entries, size_t n)
 {
     bool gone = false;
     int rc = OK;
 
-    for (size_t i = 0; i < n && !find_is_full(f) && !find_is_stuck(f); i++) {
+    for (size_t i = 0; i < n && !find_is_full(f) && f->left_gone > 0; i++) {
         rc = find_hand_out(f, &entries[i], &gone);
         if (rc == OK && gone)
             rc = find_note_gone(f, &entries[i], n);
@@ -481,6 +477,7 @@ static int find_unpark(struct find *f, struct id id, uint32_t key)
 
     if (rc != OK || f->part->is_cold)
         return rc;
+    f->left_gone -= entry == NULL;
     rc = entry == NULL || noack ? find_drop(f, id) : find_again(f, id, 1);
     if (rc == OK && entry != NULL && !noack)
         rc = taken_add(f, key);
@@ -498,7 +495,7 @@ static int find_parked(struct find *f)
 
     if (order == NULL || f->part->is_cold)
         return OK;
-    while (rc == OK && !find_is_full(f) && order_next(order, id, &id, &key)) {
+    while (rc == OK && !find_is_full(f) && f->left_gone > 0 && order_next(order, id, &id, &key)) {
         if (!taken_has(f, key))
             rc = find_unpark(f, id, key);
         if (find_stops(f, &rc) || !id_next(&id))
@@ -735,13 +732,11 @@ static int find_part(struct find *f)
     if (!f->key->is_new)
         return find_history(f);
     rc = find_ready(f);
-    if (find_is_stuck(f))
-        return rc;
-    if (rc == OK && f->key->claims)
+    if (rc == OK && f->key->claims && f->left_gone > 0)
         rc = find_claimed(f);
-    if (rc == OK)
+    if (rc == OK && f->left_gone > 0)
         rc = find_parked(f);
-    if (rc == OK)
+    if (rc == OK && f->left_gone > 0)
         rc = find_new(f);
     return rc;
 }
@@ -758,11 +753,13 @@ static void find_begin(struct find *f, const struct xreadgroup_part *parts, size
 
     f->left = find_least(r->limits.maxcount, XREADGROUP_MAX);
     f->left_parked = XREADGROUP_PARKED_MAX;
+    f->left_gone = find_least(r->limits.count, XREADGROUP_MAX);
     f->bytes_max = find_least(r->limits.maxsize, XREADGROUP_BYTES_MAX);
     f->is_empty = true;
     for (size_t i = 0; i < n; i++) {
         f->left -= parts[i].n;
         f->left_parked -= parts[i].parked.n;
+        f->left_gone -= find_least(f->left_gone, parts[i].drop.n + parts[i].n_gone);
         f->is_empty &= parts[i].n == 0;
         if (parts[i].n > 0)
             f->bytes += find_bytes(&parts[i].out, &r->keys[i]);
