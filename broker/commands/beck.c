@@ -91,8 +91,8 @@ static const struct command beck_subcommands[] = {
       .group = "beck",
       .since = "beck 0.1",
       .complexity = "O(1)",
-      .summary =
-          "Watermarks, files, bytes, background work, cache and retention as a map of figures",
+      .summary = "Watermarks, files, bytes, background work, cache, retention and what groups do "
+                 "by themselves, as a map of figures",
       .syntax = "" },
     { .name = "beck|merge",
       .handler = beck_merge,

@@ -10,6 +10,7 @@
 #include "broker/commands/figures.h"
 #include <assert.h>
 #include <stdio.h>
+#include "broker/engine/redelivery.h"
 #include "broker/engine/retention.h"
 
 static void figures_add(struct figures *f, struct figure figure)
@@ -144,6 +145,18 @@ static void figures_retention(struct figures *f, const struct engine *e)
     figures_text(f, "retention_last_error", f->retention_error);
 }
 
+static void figures_groups(struct figures *f, const struct engine *e)
+{
+    struct redelivery_stats s;
+
+    redelivery_get_stats(e, &s);
+    figures_number(f, "groups_scheduled", s.n_scheduled);
+    figures_number(f, "dead_lettered", s.n_dead_lettered);
+    figures_number(f, "dead_lettered_gone", s.n_gone);
+    figures_number(f, "dead_letters_failed", s.n_failed);
+    figures_number(f, "consumers_expired", s.n_consumers_expired);
+}
+
 void figures_get(const struct engine *e, struct figures *out)
 {
     const uint8_t *uuid = log_uuid(e->log);
@@ -161,4 +174,5 @@ void figures_get(const struct engine *e, struct figures *out)
     figures_amplification(out, &s, e->received_bytes);
     figures_cache(out, &s);
     figures_retention(out, e);
+    figures_groups(out, e);
 }

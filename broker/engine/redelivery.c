@@ -657,6 +657,8 @@ static void redelivery_loaded(struct engine *e, void *ctx, int rc)
     if (g == NULL)
         return;
     g->chores.move_ms = 0;
+    if (rc != OK && cold_load_text(e)[0] == '\0')
+        return; /* the server stops */
     if (redelivery_move_ms(g) == 0 && rc == OK) {
         redelivery_move(e, st, g, load->n, load->tries);
     } else if (redelivery_move_ms(g) == 0 &&
