@@ -52,7 +52,7 @@ struct xreadgroup_part { /* what a stream gives, and what follows from that */
     struct xreadgroup_list again;  /* pending now with these counts */
     struct xreadgroup_list fresh;  /* new ones; with ORDERBY with keys */
     struct xreadgroup_list parked; /* skipped; with keys */
-    struct xreadgroup_list drop;   /* were to be handed out, and are pending no longer */
+    struct xreadgroup_list drop;   /* pending or parked no longer: gone, or not kept */
     struct pel_entry *gone; /* were to be handed out, and are for the dead-letter stream; by ID */
     size_t n_gone;
     struct id last; /* of `fresh` and `parked` */

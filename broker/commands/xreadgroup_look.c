@@ -134,7 +134,7 @@ static int xreadgroup_apply_part(struct engine *e, struct client *c, const struc
     int rc = xreadgroup_sort(&part->drop, err);
 
     if (rc == OK && part->drop.n > 0)
-        grouplog_ack(e, c, part->st, part->g, part->drop.ids, part->drop.n);
+        grouplog_drop_entries(e, c, part->st, part->g, part->drop.ids, part->drop.n);
     if (rc == OK)
         rc = xreadgroup_hand_out(e, c, part, r->keys[i].is_new, err);
     if (rc == OK)

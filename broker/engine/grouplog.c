@@ -341,6 +341,17 @@ uint64_t grouplog_ack(struct engine *e, struct client *c, struct stream *st, str
     return n_acked;
 }
 
+uint64_t grouplog_drop_entries(struct engine *e, struct client *c, struct stream *st,
+                               struct group *g, const struct id *ids, size_t n)
+{
+    struct grouplog x = { e, c, st, g };
+    uint64_t n_dropped = grouplog_remove(&x, ids, n);
+
+    if (n_dropped > 0)
+        grouplog_changed(&x, grouplog_is_bounded(g));
+    return n_dropped;
+}
+
 /* ---- in all groups ---- */
 
 static void grouplog_all_changed(struct engine *e, struct stream *st)
