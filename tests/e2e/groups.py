@@ -259,6 +259,136 @@ def pending_like_redis(pair):
     """)
 
 
+def claims_like_redis(pair):
+    """Acknowledging and claiming; idle times are left out, as the clocks of the two are not one."""
+    pair.all_same("""
+        XACK nokey g 1-1
+        XACK nokey g x
+        XCLAIM nokey g c 0 1-1
+        XAUTOCLAIM nokey g c 0 0
+    """)
+    for i in range(1, 13):
+        pair.same("XADD", "s", "%d-1" % i, "f", "v%d" % i, "g", "w")
+    pair.all_same("""
+        XGROUP CREATE s g 0
+        XREADGROUP GROUP g c COUNT 10 STREAMS s >
+        XACK s nope 1-1
+        XACK s nope x
+        XACK s g
+        XACK s g x
+        XACK s g 1-1 x
+        XACK s g 1-1 -
+        XACK s g 1-1 11-1 99 1-1
+        XACK s g 1-1
+        XPENDING s g
+        XCLAIM s g
+        XCLAIM s g d 0
+        XCLAIM s nope d x y
+        XCLAIM s g d x 2-1
+        XCLAIM s g d 0 2-1 x
+        XCLAIM s g d 0 2-1 (3
+        XCLAIM s g d 0 2-1 IDLE
+        XCLAIM s g d 0 2-1 IDLE x
+        XCLAIM s g d 0 2-1 TIME x
+        XCLAIM s g d 0 2-1 RETRYCOUNT x
+        XCLAIM s g d 0 2-1 LASTID
+        XCLAIM s g d 0 2-1 LASTID x
+        XCLAIM s g d 0 2-1 FORCE JUSTID RETRYCOUNT 3 nonsense
+        XCLAIM s g d 0 2-1
+        XCLAIM s g d -1 2-1 3-1 JUSTID
+        XCLAIM s g d 0 5-1 4-1 77-1 4-1
+        XCLAIM s g d 0 4-1 justid idle 5000 retrycount 9
+        XCLAIM s g d 99999999 4-1
+        XCLAIM s g d 0 12-1
+        XCLAIM s g d 0 12-1 FORCE JUSTID
+        XCLAIM s g d 0 99-1 FORCE
+        XPENDING s g
+        XDEL s 5-1 6-1
+        XCLAIM s g d 0 5-1 7-1
+        XPENDING s g
+        XCLAIM s g d 0 7-1 LASTID 11-1
+        XREADGROUP GROUP g c STREAMS s >
+        XAUTOCLAIM s g e
+        XAUTOCLAIM s g e x 0
+        XAUTOCLAIM s g e 0 x
+        XAUTOCLAIM s g e 0 0 COUNT
+        XAUTOCLAIM s g e 0 0 COUNT x
+        XAUTOCLAIM s g e 0 0 COUNT 0
+        XAUTOCLAIM s g e 0 0 COUNT -1
+        XAUTOCLAIM s g e 0 0 FORCE
+        XAUTOCLAIM s nope e 0 0
+        XAUTOCLAIM s g e 0 - COUNT 2
+        XAUTOCLAIM s g e 0 4-1 COUNT 2 JUSTID
+        XAUTOCLAIM s g e 0 (8-1 JUSTID COUNT 1
+        XAUTOCLAIM s g e 0 + JUSTID
+        XAUTOCLAIM s g e 0 0
+        XAUTOCLAIM s g e 99999999 0
+        XAUTOCLAIM s g e 99999999 0 COUNT 1
+        XPENDING s g
+        XTRIM s MAXLEN 3
+        XAUTOCLAIM s g e 0 0 COUNT 4
+        XAUTOCLAIM s g e 0 0 JUSTID
+        XPENDING s g
+        MULTI
+        XACK s g 12-1 10-1
+        XCLAIM s g c 0 11-1 JUSTID FORCE
+        XAUTOCLAIM s g c 0 0
+        EXEC
+        XPENDING s g
+    """)
+
+
+def acking_of_redis_8(c):
+    for i in range(1, 7):
+        c.call("XADD", "s", "%d-1" % i, "f", "v")
+    for group in ("g", "h"):
+        c.call("XGROUP", "CREATE", "s", group, "0")
+        c.call("XREADGROUP", "GROUP", group, "c", "STREAMS", "s", ">")
+    no_group = Error("NOGROUP No such key 's' or consumer group 'nope'")
+    for args, want in (
+        ("XNACK s nope x IDS 1 y", no_group),
+        ("XNACK s g FAIL RETRYCOUNT 5", Error("ERR wrong number of arguments for 'xnack' command")),
+        ("XNACK s g x IDS 1 1-1", Error("ERR mode must be SILENT, FAIL, or FATAL")),
+        ("XNACK s g FAIL IDS 2 1-1", Error("ERR number of IDs doesn't match numids")),
+        ("XNACK s g FAIL IDS 0 1-1", Error("ERR numids must be a positive integer")),
+        ("XNACK s g FAIL IDS 1 1-1 FORCE 2-0", Error("ERR Unrecognized XNACK option '2-0'")),
+        ("XNACK s g FAIL FORCE RETRYCOUNT 42 IDS 1 1-1", 1),
+        ("XPENDING s g 1-1 1-1 1", [[b"1-1", b"", -1, 42]]),
+        ("XNACK s g FATAL IDS 2 2-1 2-1", 2),
+        ("XPENDING s g 2-1 2-1 1", [[b"2-1", b"", -1, 9223372036854775807]]),
+        ("XNACK s g SILENT IDS 3 3-1 3-1 9-9", 2),
+        ("XPENDING s g 3-1 3-1 1", [[b"3-1", b"", -1, 0]]),
+        ("XCLAIM s g c 99999 3-1 JUSTID", [b"3-1"]),
+        ("XAUTOCLAIM s g c 99999 0 COUNT 1", [b"2-1", [[b"1-1", [b"f", b"v"]]], []]),
+        ("XACKDEL nokey g IDS 2 1-1 x", [-1, -1]),
+        ("XACKDEL s nope IDS 1 1-1", [-1]),
+        ("XACKDEL s g IDS 1 1-1 2-1", Error("ERR syntax error")),
+        ("XACKDEL s g KEEPREF DELREF IDS 1 1-1", Error("ERR syntax error")),
+        ("XACKDEL s g KEEPREF ACKED x", Error("ERR syntax error")),
+        ("XACKDEL s g IDS 2 1-1", Error("ERR The `numids` parameter must match the number of arguments")),
+        ("XACKDEL s g ACKED IDS 2 1-1 9-9", [2, -1]),
+        ("XACKDEL s h ACKED IDS 1 1-1", [1]),
+        ("XACKDEL s g DELREF IDS 1 2-1", [1]),
+        ("XACKDEL s h IDS 1 2-1", [-1]),
+        ("XDELEX s ACKED IDS 2 3-1 99-1", [2, 2]),
+        ("XDELEX s DELREF IDS 2 3-1 1-1", [1, -1]),
+        ("XLEN s", 3),
+        ("XACK s g 4-1 5-1", 2),
+        ("XACK s h 5-1 6-1", 2),
+        ("XTRIM s MAXLEN 0 ACKED", 1),
+        ("XRANGE s - + COUNT 1", [[b"4-1", [b"f", b"v"]]]),
+        ("XADD s ACKED MAXLEN 1 7-1 f v", b"7-1"),
+        ("XLEN s", 3),
+        ("XTRIM s MAXLEN 1 DELREF", 2),
+        ("XPENDING s g", [0, None, None, None]),
+    ):
+        checks.equal(args, c.call(*args.split()), want)
+    c.call("XCFGSET", "s", "RETENTION-ACKED", "yes", "RETENTION-ACKED-MAX-AGE", "5000")
+    told = as_dict(c.call("BECK", "STREAM", "s"))
+    checks.equal("BECK STREAM tells of it", [told[b"retention-acked"], told[b"retention-acked-from"], told[b"retention-acked-max-age"]],
+                 [b"yes", b"stream", 5000])
+
+
 # ---- Redis 8 ----
 
 
@@ -465,11 +595,11 @@ def main():
         for proto in (2, 3):
             pair = Pair(beckd, redis, proto)
             for part in (xgroup_like_redis, bytes_in_names_like_redis, xpending_like_redis, wrong_types_like_redis,
-                         transactions_like_redis, pending_like_redis):
+                         transactions_like_redis, pending_like_redis, claims_like_redis):
                 part(pair)
                 pair.clear()
             pair.close()
-            for part in (shapes_of_redis_8, full_of_redis_8, lags_of_redis_8, lags_where_a_group_is_set, options, figures):
+            for part in (shapes_of_redis_8, full_of_redis_8, lags_of_redis_8, lags_where_a_group_is_set, options, figures, acking_of_redis_8):
                 with beckd.connect(proto) as c:
                     part(c)
                     c.call("FLUSHALL")
