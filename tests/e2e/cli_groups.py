@@ -202,6 +202,9 @@ def test_follow(server):
         p.send_signal(signal.SIGTERM)
         checks.equal("SIGTERM ends it with 143", p.wait(TIMEOUT_S), 143)
         checks.equal("without a word", p.stderr.read(), b"")
+    if server.kind == "redis":
+        stats = Run("call", "INFO", "commandstats", server=server).out
+        has("a signal ends the wait", stats, "cmdstat_client|unblock:calls=2,")
     checks.equal("its name is gone", consumers(server, "f", "g"), ["c"])
 
 
