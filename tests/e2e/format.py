@@ -71,6 +71,40 @@ def as_reply(entries):
     return [[b"%d-%d" % i, [s for pair in fields for s in pair]] for i, fields in entries]
 
 
+def pairs(reply):
+    return dict(zip(reply[0::2], reply[1::2]))
+
+
+def as_shown(g):
+    """A group of the reader as XINFO STREAM FULL shows it."""
+    pending = [(b"%d-%d" % i, b"" if x.nacked else g.consumers[x.slot][0], 0 if x.nacked else x.time, x.count) for i, x in g.pending()]
+    consumers = [(name, active or -1, sum(row[1] == name for row in pending)) for name, active in g.consumers.values()]
+    return [b"%d-%d" % g.last, None if g.read < 0 else g.read, pending, sorted(consumers)]
+
+
+def as_xinfo(shown):
+    consumers = [pairs(c) for c in shown[b"consumers"]]
+    return [shown[b"last-delivered-id"], shown[b"entries-read"], [tuple(row) for row in shown[b"pending"]],
+            sorted((c[b"name"], c[b"active-time"], c[b"pel-count"]) for c in consumers)]
+
+
+def as_settings(g):
+    options = {name: g.options.get(name, 0) for name in ("ackwait", "maxdeliver", "maxpending", "consumerttl")}
+    return dict(options, dlq=g.options.get("dlq", b""), backoff=g.options.get("backoff", []), orderby=g.options.get("orderby", (b"", 0))[0])
+
+
+def compare_groups(what, c, key, stream):
+    """Its groups are those that the server shows."""
+    shown = {g[b"name"]: g for g in map(pairs, pairs(c.call("XINFO", "STREAM", key, "FULL", "COUNT", "0"))[b"groups"])}
+    checks.equal("%s: groups of %r" % (what, key), sorted(shown), sorted(g.name for g in stream.groups.values()))
+    for g in stream.groups.values():
+        checks.equal("%s: group %r of %r" % (what, g.name, key), as_xinfo(shown[g.name]), as_shown(g))
+        told = pairs(c.call("BECK", "GROUP", key, g.name))
+        checks.equal("%s: lag and parked entries of %r of %r" % (what, g.name, key), [told[b"lag"], told[b"parked"]],
+                     [len(stream.live()) - g.n_behind + g.n_parked(), g.n_parked()])
+        checks.equal("%s: settings of %r of %r" % (what, g.name, key), {n: told[n.encode()] for n in as_settings(g)}, as_settings(g))
+
+
 def compare(what, path, server):
     """The streams that the reader finds in `path` are those that the server shows."""
     store = Store(path)
@@ -85,6 +119,7 @@ def compare(what, path, server):
                 checks.equal("%s: entries of %r" % (what, key), c.call("XRANGE", key, "-", "+"),
                              as_reply(state[db, key].live()))
                 checks.equal("%s: expiry of %r" % (what, key), c.call("PEXPIRETIME", key), state[db, key].expiry or -1)
+                compare_groups(what, c, key, state[db, key])
     return store
 
 
@@ -108,7 +143,7 @@ SEALING = ["--wal-file-bytes", "65536", "--arena-bytes", "65536", "--checkpoint-
 
 def wait_for(c, *command):
     reply = c.call(*command)
-    checks.ok(" ".join(command) + " is done", not isinstance(reply, beck.Error), str(reply))
+    checks.ok(" ".join(map(str, command)) + " is done", not isinstance(reply, beck.Error), str(reply))
 
 
 def write_sealed(server):
@@ -146,6 +181,68 @@ def write_sealed(server):
         for i in range(300, 320):
             c.call("XADD", "of-auto", "%d-0" % i, "n", i)
         c.call("XDEL", "of-auto", "310-0")
+
+
+def ids_of(reply):
+    return [i for i, _ in reply[0][1]] if reply else []
+
+
+def read(c, group, consumer, count, *words, key="jobs"):
+    return ids_of(c.call("XREADGROUP", "GROUP", group, consumer, "COUNT", count, *words, "STREAMS", key, ">"))
+
+
+def write_groups(c):
+    """Groups of every kind, with entries in every state; everything that a record can say is said."""
+    for i in range(1, 200):
+        wait_for(c, "XADD", "jobs", "%d-%d" % (i // 3 + i // 30, i % 3), "hex", i % 40, "n", i)
+    for command in (("plain", "0"), ("options", "0", "ACKWAIT", 3600000, "MAXDELIVER", 5, "BACKOFF", 3, 10, 200, 3000, "DLQ", "dead"),
+                    ("ordered", "0", "ORDERBY", "hex", "MAXPENDING", 100), ("gone", "$"), ("set", "5-0", "ENTRIESREAD", 5)):
+        wait_for(c, "XGROUP", "CREATE", "jobs", *command)
+    for group in ("plain", "options", "ordered"):
+        for consumer in ("alice", "bob", "carol", b"\xff\x00"):
+            ids = read(c, group, consumer, 20)
+            wait_for(c, "XACK", "jobs", group, *ids[::2])
+            wait_for(c, "XCLAIM", "jobs", group, "dave", 0, *ids[1:8:2])
+        wait_for(c, "XNACK", "jobs", group, "FATAL" if group == "ordered" else "FAIL", "IDS", 2, *ids[1:4:2])
+        wait_for(c, "XREADGROUP", "GROUP", group, "eve", "COUNT", 5, "CLAIM", 0, "STREAMS", "jobs", ">")
+        wait_for(c, "XGROUP", "DELCONSUMER", "jobs", group, "bob")
+        wait_for(c, "XGROUP", "DELCONSUMER", "jobs", group, "carol", "HANDBACK")
+    wait_for(c, "XGROUP", "DESTROY", "jobs", "gone")
+    wait_for(c, "XGROUP", "SETID", "jobs", "set", "20-0")
+    wait_for(c, "XREADGROUP", "GROUP", "set", "frank", "COUNT", 9, "NOACK", "STREAMS", "jobs", ">")
+    wait_for(c, "XGROUP", "CFGSET", "jobs", "options", "ACKWAIT", 0, "CONSUMERTTL", 3600000)
+    wait_for(c, "XADD", "jobs", "5000-0", "hex", 3)
+    wait_for(c, "XDEL", "jobs", *ids[2:12:3], "9-1", "30-0")
+    wait_for(c, "XDELEX", "jobs", "DELREF", "IDS", 1, ids[5])
+    wait_for(c, "XTRIM", "jobs", "MINID", "8-0")
+    wait_for(c, "XTRIM", "jobs", "MINID", "12-0", "DELREF")
+
+
+def more_of_groups(c):
+    """What comes after a checkpoint."""
+    for group in ("plain", "options", "ordered"):
+        wait_for(c, "XACK", "jobs", group, *read(c, group, "alice", 10)[::3])
+    wait_for(c, "XADD", "jobs", "6000-0", "hex", 1)
+
+
+GROUP_RECORDS = {"GROUP", "GROUP_DROP", "GROUP_POSITION", "GROUP_OPTIONS", "CONSUMER", "CONSUMER_DROP", "DELIVER", "PENDING", "ACK", "UNREF"}
+
+
+def check_groups(base):
+    path = os.path.join(base, "groups")
+    with Server(args=SEALING, path_dir=path) as server:
+        with server.connect() as c:
+            write_groups(c)
+        store = compare("groups in records", copy_of(server, path + ".records"), server)
+        checks.equal("every kind of record of groups is in it", {r.name for r in store.records} & GROUP_RECORDS, GROUP_RECORDS)
+        entries = [x for s in store.state().values() for g in s.groups.values() for x in g.entries.values()]
+        for state in ("held", "nacked", "parked", "gone"):
+            checks.ok("some entries are " + state, any(x.gone if state == "gone" else x.state() == state for x in entries))
+        with server.connect() as c:
+            wait_for(c, "BECK", "SEAL")
+            more_of_groups(c)
+        store = compare("groups in a checkpoint and records", copy_of(server, path + ".sealed"), server)
+        checks.ok("a checkpoint has groups", any(s.groups for s in store.checkpoint.objects.values()))
 
 
 def copy_of(server, to):
@@ -261,6 +358,7 @@ def main():
     try:
         check_new_store(os.path.join(base, "new"))
         check_sealed_store(base)
+        check_groups(base)
         check_sample(base)
         check_samples_2(base)
     finally:

@@ -14,6 +14,8 @@ import os
 import re
 import struct
 
+import walgroups
+
 FIRST_LSN = 1024
 HEADER, FRAME, SECTOR = 4096, 64, 512
 MORE, SEAL, SYNC, CLOSE = 1, 2, 4, 8
@@ -87,6 +89,10 @@ class Bytes:
     def __init__(self, data):
         self.data, self.pos = data, 0
 
+    @staticmethod
+    def refuse(what):
+        raise Refused(what)
+
     def left(self):
         return len(self.data) - self.pos
 
@@ -143,6 +149,16 @@ RECORDS = {
     12: ("REMOVE", [("oid", V), ("n_left", V), ("bytes_left", V), ("ids", Bytes.ids)]),
     13: ("CUT", [("oid", V), ("first", I), ("n_left", V), ("bytes_left", V)]),
     14: ("SETTINGS", [("oid", V), ("settings", Bytes.settings)]),
+    15: ("GROUP", [("oid", V), ("group", S), ("position", walgroups.read_position), ("options", walgroups.read_options)]),
+    16: ("GROUP_DROP", [("oid", V), ("gid", V)]),
+    17: ("GROUP_POSITION", [("oid", V), ("gid", V), ("position", walgroups.read_position)]),
+    18: ("GROUP_OPTIONS", [("oid", V), ("gid", V), ("options", walgroups.read_options)]),
+    19: ("CONSUMER", [("oid", V), ("gid", V), ("slot", V), ("consumer", S)]),
+    20: ("CONSUMER_DROP", [("oid", V), ("gid", V), ("slot", V), ("back", walgroups.read_back)]),
+    21: ("DELIVER", [("oid", V), ("gid", V), ("delivery", walgroups.read_delivery)]),
+    22: ("PENDING", [("oid", V), ("gid", V), ("change", walgroups.read_change)]),
+    23: ("ACK", [("oid", V), ("gid", V), ("ids", walgroups.read_ids)]),
+    24: ("UNREF", [("oid", V), ("first", I)]),
 }
 
 
@@ -280,6 +296,7 @@ class Stream:
         self.last = self.floor = self.max_deleted = (0, 0)
         self.deleted, self.settings, self.idmp = set(), {}, None
         self.entries = {}  # of segments and the log: id -> fields
+        self.groups = walgroups.Groups()
 
     def live(self):
         return [(i, f) for i, f in sorted(self.entries.items()) if i >= self.floor and i not in self.deleted]
@@ -332,8 +349,17 @@ class Checkpoint:
                 ids = self._deleted(data)
                 if oid in self.objects:
                     self.objects[oid].deleted |= ids
+            elif kind == 3:
+                groups = self._groups(data.varint())
+                groups.load(walgroups.read_group(data, as_of))
+            elif kind == 4:
+                groups = self._groups(data.varint())
+                walgroups.read_pending(data, groups.get(data.varint()))
             else:
                 raise Refused("an object of kind %d" % kind)
+
+    def _groups(self, oid):
+        return self.objects[oid].groups if oid in self.objects else walgroups.Groups()
 
     def _read_stream(self, data, as_of):
         oid, rev, db = data.varint(), data.varint(), data.varint()
@@ -643,6 +669,8 @@ class State:
             s.entries[i] = fields
         if new:
             s.last, s.n = i, s.n + 1
+        for g in s.groups.newer(r.lsn):
+            g.added(i)
 
     _entry_idmp = _entry
 
@@ -656,6 +684,10 @@ class State:
         s, new = self._find(r)
         if s is None:
             return
+        for g in s.groups.newer(r.lsn):
+            g.n_behind -= sum(i <= g.last for i in r.body["ids"])
+            for i in r.body["ids"]:
+                g.removed(i)
         s.deleted |= set(r.body["ids"])
         if new:
             self._left(s, r)
@@ -669,7 +701,10 @@ class State:
         s.floor = max(s.floor, r.body["first"])
         if r.body.get("n_left") == 0:
             s.floor = max(s.floor, (s.last[0], s.last[1] + 1))
+        before = s.n
         self._left(s, r)
+        for g in s.groups.newer(r.lsn):
+            g.cut(r.body["first"], before - s.n, s.n == 0)
 
     _trim = _cut
 
@@ -699,6 +734,71 @@ class State:
 
     def _flush(self, r):
         self._remove_if(lambda s: r.body["db"] in (0, s.name[0] + 1) and s.as_of < r.lsn)
+
+    def _group(self, r):
+        s, _ = self._find(r)
+        if s is None or r.lsn in s.groups:
+            return
+        other = s.groups.called(r.body["group"])
+        need(other is None or other.gid > r.lsn, "record %d: the group is there already" % r.lsn)
+        if other is None:
+            s.groups[r.lsn] = walgroups.Group(r.lsn, 0, r.body["group"], r.body["position"], r.body["options"])
+
+    def _of_group(self, r):
+        """The group, if there is one to which the record is new."""
+        s, _ = self._find(r)
+        g = s.groups.get(r.body["gid"]) if s else None
+        need(g is not None or r.lsn <= self.end_lsn, "record %d is about group %d, which is not there" % (r.lsn, r.body["gid"]))
+        return g if g is not None and g.as_of < r.lsn else None
+
+    def _group_drop(self, r):
+        if self._of_group(r):
+            del self.objects[r.body["oid"]].groups[r.body["gid"]]
+
+    def _group_position(self, r):
+        g = self._of_group(r)
+        if g:
+            g.set_position(r.body["position"])
+
+    def _group_options(self, r):
+        g = self._of_group(r)
+        if g:
+            g.set_options(r.body["options"])
+
+    def _consumer(self, r):
+        g = self._of_group(r)
+        if g:
+            need(r.body["slot"] not in g.consumers, "record %d: the slot is taken" % r.lsn)
+            g.consumers[r.body["slot"]] = [r.body["consumer"], 0]
+
+    def _consumer_drop(self, r):
+        g = self._of_group(r)
+        if g:
+            g.drop_consumer(r.body["slot"], r.body["back"])
+
+    def _deliver(self, r):
+        g = self._of_group(r)
+        if g:
+            g.deliver(r.body["delivery"])
+
+    def _pending(self, r):
+        g = self._of_group(r)
+        if g:
+            g.change(r.body["change"])
+
+    def _ack(self, r):
+        if r.body["gid"] != 0:
+            groups = [g for g in [self._of_group(r)] if g]
+        else:
+            s, _ = self._find(r)
+            groups = s.groups.newer(r.lsn) if s else []
+        for g in groups:
+            g.ack(r.body["ids"])
+
+    def _unref(self, r):
+        s, _ = self._find(r)
+        for g in s.groups.newer(r.lsn) if s else []:
+            g.forget_below(r.body["first"])
 
     def end(self):
         """Everything has been applied: one object a name, and as many entries as it says."""
