@@ -659,6 +659,44 @@ static void a_group_may_vanish_while_something_is_loaded_for_it(void **state)
     }
 }
 
+/* All but the first sector of each segment cannot be read any more. */
+static void break_segment(void *ctx, const char *path)
+{
+    struct rig *r = ctx;
+
+    size_t n;
+
+    if (strstr(path, ".seg") == NULL)
+        return;
+    simio_bytes(r->disk, path, &n);
+    for (size_t at = 512; at < n; at += 512)
+        simio_break_sector(r->disk, path, at);
+}
+
+static void what_cannot_be_read_is_told_to_each_who_needs_it(void **state)
+{
+    struct rig *r = begin_cold(3000, "");
+    struct client c, d;
+    const char *heard;
+
+    (void)state;
+    simio_each_file(r->disk, break_segment, r);
+    r->lazy = true;
+    rig_join(r, &c);
+    rig_join(r, &d);
+    rig_tell(r, &c, "XREADGROUP GROUP g a STREAMS s >");
+    rig_tell(r, &d, "XREADGROUP GROUP g b BLOCK 0 STREAMS s >");
+    r->lazy = false;
+    rig_settle(r);
+    heard = shorten(rig_hear(r, &c));
+    print_message("  %s\n", heard);
+    assert_int_equal(strncmp(heard, "-IOERR ", 7), 0);
+    assert_non_null(strstr(heard, ".seg"));
+    assert_int_equal(strncmp(rig_hear(r, &d), "-IOERR ", 7), 0);
+    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 0);
+    end(r);
+}
+
 static void pending_entries_that_are_cold_are_read_too(void **state)
 {
     struct rig *r = begin_cold(3000, "");
@@ -857,6 +895,21 @@ static void a_reader_waits_for_a_key_to_be_free(void **state)
     end(r);
 }
 
+static void what_is_in_flight_stays_so_when_the_group_goes_back(void **state)
+{
+    struct rig *r = begin_with(3, "aab", "ORDERBY k");
+
+    (void)state;
+    rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
+    rig_say(r, "XGROUP SETID s g 0");
+    expect(r, "[[s [[1-0 [k a]] [3-0 [k b]]]]]", "XREADGROUP GROUP g b STREAMS s >");
+    assert_int_equal(pending_of(r, 1).slot, consumer_of(r, "b")->slot);
+    assert_int_equal(pending_of(r, 1).count, 1);
+    rig_say(r, "XACK s g 1-0");
+    expect(r, "[[s [[2-0 [k a]]]]]", "XREADGROUP GROUP g b STREAMS s >");
+    end(r);
+}
+
 static void the_look_ahead_is_bounded_and_goes_on(void **state)
 {
     struct rig *r = begin_with(3000, "a", "ORDERBY k");
@@ -1001,6 +1054,7 @@ int main(void)
         cmocka_unit_test(many_cold_readers_are_served_in_order_from_one_load),
         cmocka_unit_test(who_waits_for_what_turns_out_to_be_gone_gets_nothing),
         cmocka_unit_test(a_group_may_vanish_while_something_is_loaded_for_it),
+        cmocka_unit_test(what_cannot_be_read_is_told_to_each_who_needs_it),
         cmocka_unit_test(pending_entries_that_are_cold_are_read_too),
         cmocka_unit_test(inside_exec_what_is_cold_has_been_loaded),
         cmocka_unit_test(everything_at_once_is_given_in_parts),
@@ -1012,6 +1066,7 @@ int main(void)
         cmocka_unit_test(at_maxpending_a_reader_waits_for_an_acknowledgement),
         cmocka_unit_test(one_entry_of_a_key_is_in_flight),
         cmocka_unit_test(a_reader_waits_for_a_key_to_be_free),
+        cmocka_unit_test(what_is_in_flight_stays_so_when_the_group_goes_back),
         cmocka_unit_test(the_look_ahead_is_bounded_and_goes_on),
         cmocka_unit_test(entries_read_is_what_redis_counts),
     };

@@ -240,8 +240,8 @@ static void find_put(struct find *f, const uint8_t *entry, uint64_t idle_ms, uin
 /* The entry of that ID, NULL if it is gone. */
 static int find_read(struct find *f, struct id id, const uint8_t **out)
 {
+    struct id found = ID_MAX;
     const uint8_t *entry;
-    struct id found;
     int rc;
 
     if (!f->is_open)
@@ -295,12 +295,21 @@ static bool find_stops(struct find *f, int *rc)
     return *rc != OK;
 }
 
+/* How long it has been held; of a nacked one Redis tells the time since 1970. */
+static uint64_t find_idle_ms(const struct find *f, const struct pel_entry *x)
+{
+    uint64_t now_ms = f->engine->now_ms;
+
+    if (x->nacked)
+        return now_ms;
+    return now_ms > x->time_ms ? now_ms - x->time_ms : 0;
+}
+
 /* Gives a pending entry that is to be handed out again; *gone: it is not in the stream. Once something is cold, further ones
  * are only looked for. */
 static int find_hand_out(struct find *f, const struct pel_entry *x, bool *gone)
 {
     const uint8_t *entry = NULL;
-    uint64_t now_ms = f->engine->now_ms;
     int rc = x->gone ? OK : find_read(f, x->id, &entry);
 
     *gone = rc == OK && entry == NULL;
@@ -310,11 +319,7 @@ static int find_hand_out(struct find *f, const struct pel_entry *x, bool *gone)
     if (rc == OK && x->key != 0 && f->part->g->order != NULL)
         rc = taken_add(f, x->key);
     if (rc == OK)
-        find_put(f, entry,
-                 x->nacked             ? now_ms
-                 : now_ms > x->time_ms ? now_ms - x->time_ms
-                                       : 0,
-                 x->count);
+        find_put(f, entry, find_idle_ms(f, x), x->count);
     return rc;
 }
 
@@ -553,6 +558,18 @@ static int find_skip(struct find *f, struct id id, uint32_t key)
     return rc;
 }
 
+/* Whether the entry has to wait for its key. One that is pending itself, when the group has gone back, does not: it stays the
+ * one that is in flight. */
+static bool find_has_to_wait(const struct find *f, struct id id, uint32_t key)
+{
+    const struct group *g = f->part->g;
+    struct pel_entry pending;
+
+    if (key == 0 || (!order_is_busy(g->order, key) && !taken_has(f, key)))
+        return false;
+    return !pel_get(g->pel, id, &pending);
+}
+
 /* Gives the entry that the cursor is at, or skips it. */
 static int find_take(struct find *f, const uint8_t *entry)
 {
@@ -563,7 +580,7 @@ static int find_take(struct find *f, const uint8_t *entry)
     int rc = OK;
 
     entry_id(entry, &f->part->last);
-    if (key != 0 && (order_is_busy(g->order, key) || taken_has(f, key)))
+    if (find_has_to_wait(f, f->part->last, key))
         return find_skip(f, f->part->last, key);
     rc = list_reserve(l, f->max, ordered, false, f->err);
     if (rc == OK && key != 0 && !f->look->request->noack)

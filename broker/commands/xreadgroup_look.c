@@ -165,7 +165,7 @@ static bool xreadgroup_bury(struct engine *e, struct client *c, const struct xre
         const struct xreadgroup_part *part = &parts[i];
         size_t n = part->n_gone < DEADLETTER_BATCH ? part->n_gone : DEADLETTER_BATCH;
 
-        if (n > 0)
+        if (part->n_gone > 0)
             any |= deadletter_move(e, c, part->st, part->g, part->gone, NULL, n, NULL, NULL) == OK;
     }
     return any;
