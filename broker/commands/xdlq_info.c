@@ -239,7 +239,7 @@ static int info_walk(struct info *x, struct cursor *cursor, struct err *err)
 
     for (size_t i = 0; rc == OK && i < INFO_SLICE && !w->ended; i++) {
         const uint8_t *entry = cursor_at(cursor);
-        struct id id;
+        struct id id = ID_MIN;
 
         if (entry != NULL)
             entry_id(entry, &id);

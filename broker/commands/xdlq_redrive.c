@@ -187,7 +187,7 @@ static int redrive_gather(struct redrive_batch *b, struct err *err)
 
     for (size_t i = 0; rc == OK && i < REDRIVE_SLICE && !redrive_is_full(b); i++) {
         const uint8_t *entry = cursor_at(&b->letters);
-        struct id id;
+        struct id id = ID_MIN;
 
         if (entry != NULL)
             entry_id(entry, &id);

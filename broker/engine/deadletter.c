@@ -140,7 +140,7 @@ static int deadletter_copy(struct deadletter_move *m, size_t i, const uint8_t *e
 {
     struct slice values[DEADLETTER_FIELDS], own = slice_of("", 0);
     struct deadletter_copy *copy = &m->copies[i];
-    struct deadletter_texts texts;
+    struct deadletter_texts texts = { "", "" };
     uint64_t n = 0;
     struct id id;
     uint8_t *p;

@@ -40,9 +40,9 @@
 #include "broker/engine/grouplog.h"
 
 enum {
-    REDELIVERY_LOOKS =
-        1024, /* groups whose time has come, a round; one that has much to do counts as many */
-    REDELIVERY_PAGES = 64,       /* of pending entries, a look */
+    REDELIVERY_LOOKS = 1000,     /* at groups whose time has come, a round */
+    REDELIVERY_PAGES = 16,       /* of pending entries, a look */
+    REDELIVERY_MORE = 250,       /* looks for which one counts that has found so much to do */
     REDELIVERY_WORKS = 16,       /* groups that do what is logged, a round */
     REDELIVERY_CONSUMERS = 64,   /* looked at for one of them */
     REDELIVERY_BUCKETS = 256,    /* of the name tables, a round of the walk */
@@ -50,11 +50,9 @@ enum {
     REDELIVERY_LOADS = 8,        /* groups whose dead letters are being read */
     REDELIVERY_TRIES = 8,        /* loads for the same entries behind each other */
     REDELIVERY_FAILED_MS = 1000, /* until a move that failed is tried again */
-    REDELIVERY_RETRY_MS =
-        100, /* after the log had no room for a record, or there was no free load */
-    REDELIVERY_CLAIM_MS =
-        50, /* until entries that nobody has claimed, though idle enough, are offered again */
-    REDELIVERY_RECORD = 64, /* bytes beside what grouplog_bound says */
+    REDELIVERY_RETRY_MS = 100,   /* after there was no room in the log, or no free load */
+    REDELIVERY_CLAIM_MS = 50, /* until what is idle enough, but was not claimed, is offered again */
+    REDELIVERY_RECORD = 64,   /* bytes beside what grouplog_bound says */
 };
 
 #define REDELIVERY_NEVER   UINT64_MAX
@@ -391,7 +389,7 @@ void redelivery_begin(struct engine *e)
             continue;
         g->alarm_ms = REDELIVERY_NEVER;
         if (redelivery_look(e, st, g))
-            left -= REDELIVERY_PAGES;
+            left -= REDELIVERY_MORE;
     }
 }
 
