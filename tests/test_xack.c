@@ -80,16 +80,16 @@ static void without_key_or_group_nothing_is_pending(void **state)
 static void more_ids_than_lie_on_the_stack_are_taken(void **state)
 {
     struct rig *r = delivered(1000);
-    char *words = malloc(1000 * 8);
+    char *words = malloc(1000 * 16);
     size_t n = 0;
 
     (void)state;
     for (int i = 1; i <= 500; i++)
-        n += (size_t)sprintf(words + n, " %d-1", i);
+        n += (size_t)snprintf(words + n, 16, " %d-1", i);
     says(r, ":500\r\n", "XACK s g%s", words);
     n = 0;
     for (int i = 1000; i > 500; i--)
-        n += (size_t)sprintf(words + n, " %d-1", i);
+        n += (size_t)snprintf(words + n, 16, " %d-1", i);
     says(r, ":500\r\n", "XACK s g%s", words);
     free(words);
     rig_free(r);

@@ -314,12 +314,12 @@ static void without_a_dead_letter_stream_the_dead_stay(void **state)
 static void many_die_in_one_command(void **state)
 {
     struct rig *r = delivered(200, "MAXDELIVER 1 DLQ dead");
-    char *words = malloc(200 * 8);
+    char *words = malloc(200 * 16);
     size_t n = 0;
 
     (void)state;
     for (int i = 1; i <= 200; i++)
-        n += (size_t)sprintf(words + n, " %d-1", i);
+        n += (size_t)snprintf(words + n, 16, " %d-1", i);
     says(r, ":200\r\n", "XNACK s g FAIL IDS 200%s", words);
     assert_int_equal(rig_len(r, "dead"), 200);
     assert_int_equal(pending(r), 0);

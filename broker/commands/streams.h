@@ -57,7 +57,8 @@ size_t streams_entry_reply_size(const uint8_t *entry);
 /* Whether the word is KEEPREF, DELREF or ACKED. */
 bool streams_references(struct slice word, enum trim_refs *out);
 
-/* Reads the option at argv[*i], if it is one of trimming or of what happens to references, and moves *i behind it. 0: it is another word; -1: an error has been replied. */
+/* Reads the option at argv[*i], if it is one of trimming or of what happens to references, and moves *i behind it. 0: it is
+ * another word; -1: an error has been replied. */
 int streams_trim_option(struct client *c, const struct slice *argv, size_t argc, size_t *i,
                         struct trim *trim, bool *references_given);
 

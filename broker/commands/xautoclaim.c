@@ -169,7 +169,8 @@ static struct id xautoclaim_next(const struct engine *e, const struct group *g,
     return !x->over && pel_next(g->pel, x->from, &f, &entry) ? entry.id : ID_MIN;
 }
 
-/* x->claims has memory afterwards in any case. The first entry of a call that claims nothing else is read on the spot, if nothing has loaded it: each call gets on. */
+/* Gathers what is claimed; x->claims is to be freed in any case. If nothing has loaded the first entry of a call, that one is
+ * read on the spot, so that each call gets on. */
 static int xautoclaim_gather(struct engine *e, const struct stream *st, const struct group *g,
                              struct xautoclaim *x, struct wants *wants, struct err *err)
 {
