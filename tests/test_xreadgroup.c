@@ -444,6 +444,47 @@ static void a_reader_goes_on_with_the_stream_that_takes_the_name(void **state)
     end(r);
 }
 
+static void a_stream_that_begins_anew_keeps_its_readers(void **state)
+{
+    struct rig *r = begin_with(1, NULL, "");
+    struct client c;
+
+    (void)state;
+    rig_say(r, "XREADGROUP GROUP g b NOACK STREAMS s >");
+    rig_say(r, "XTRIM s MAXLEN 0");
+    rig_join(r, &c);
+    rig_tell(r, &c, "XREADGROUP GROUP g a BLOCK 0 CLAIM 100 STREAMS s >");
+    expect(r, "OK", "XSETID s 0-1");
+    assert_int_equal(consumer_of(r, "a")->n_waiting, 1);
+    rig_leave(r, &c);
+    assert_int_equal(consumer_of(r, "a")->n_waiting, 0);
+    assert_int_equal(group_of(r, "s", "g")->n_claiming, 0);
+    end(r);
+}
+
+static void new_entries_do_not_wait_for_others_acknowledgements(void **state)
+{
+    struct rig *r = rig_new(1);
+    uint64_t lsn;
+
+    (void)state;
+    r->config.stream_durability = LOG_ALWAYS;
+    rig_start(r);
+    for (int i = 1; i <= 3; i++)
+        rig_say(r, "XADD s %d-0 k v", i);
+    rig_say(r, "XGROUP CREATE s g 0");
+    rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
+    rig_say(r, "XACK s g 1-0");
+    lsn = group_of(r, "s", "g")->always_lsn;
+    assert_int_equal(lsn, log_last_lsn(r->log));
+    r->lazy = true;
+    rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
+    assert_true(r->c.need_durable < lsn);
+    rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s 0");
+    assert_true(r->c.need_durable >= lsn);
+    end(r);
+}
+
 static void a_reader_with_claim_wakes_when_something_is_idle_enough(void **state)
 {
     struct rig *r = begin_with(1, NULL, "");
@@ -633,6 +674,42 @@ static void who_waits_for_what_turns_out_to_be_gone_gets_nothing(void **state)
     end(r);
 }
 
+static void nobody_is_forgotten_when_a_load_was_for_another(void **state)
+{
+    struct rig *r = begin_cold(3000, "");
+    struct client c, d;
+
+    (void)state;
+    rig_say(r, "XREADGROUP GROUP g b COUNT 500 STREAMS s >");
+    rig_say(r, "XREADGROUP GROUP g x COUNT 500 STREAMS s >");
+    rig_join(r, &c);
+    rig_join(r, &d);
+    r->lazy = true;
+    rig_tell(r, &c, "XREADGROUP GROUP g a BLOCK 0 STREAMS s >");
+    rig_tell(r, &d, "XREADGROUP GROUP g b STREAMS s 0");
+    rig_say(r, "XGROUP SETID s g $");
+    r->lazy = false;
+    rig_settle(r);
+    expect_heard(r, &c, "");
+    assert_int_equal(count_from(rig_hear(r, &d), 1), 500);
+    rig_leave(r, &c);
+    end(r);
+}
+
+static void a_history_waits_for_what_another_stream_gives(void **state)
+{
+    struct rig *r = begin_cold(300, "");
+    const char *got;
+
+    (void)state;
+    rig_say(r, "XADD t 1-0 k v");
+    rig_say(r, "XGROUP CREATE t g 0");
+    got = rig_say(r, "XREADGROUP GROUP g a COUNT 10 STREAMS t s 0 >");
+    assert_int_equal(count_from(got, 1), 10);
+    assert_non_null(strstr(shorten(got), "[t []]"));
+    end(r);
+}
+
 static void a_group_may_vanish_while_something_is_loaded_for_it(void **state)
 {
     static const char *const ends[] = { "DEL s", "XGROUP DESTROY s g", "RENAME s t", "FLUSHALL" };
@@ -693,6 +770,7 @@ static void what_cannot_be_read_is_told_to_each_who_needs_it(void **state)
     assert_int_equal(strncmp(heard, "-IOERR ", 7), 0);
     assert_non_null(strstr(heard, ".seg"));
     assert_int_equal(strncmp(rig_hear(r, &d), "-IOERR ", 7), 0);
+    assert_int_equal(rig_figure(r, "sync_reads"), 0);
     assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 0);
     end(r);
 }
@@ -1046,6 +1124,8 @@ int main(void)
         cmocka_unit_test(a_false_wake_up_does_not_restart_the_time),
         cmocka_unit_test(a_reader_is_told_that_its_group_is_gone),
         cmocka_unit_test(a_reader_goes_on_with_the_stream_that_takes_the_name),
+        cmocka_unit_test(a_stream_that_begins_anew_keeps_its_readers),
+        cmocka_unit_test(new_entries_do_not_wait_for_others_acknowledgements),
         cmocka_unit_test(a_reader_with_claim_wakes_when_something_is_idle_enough),
         cmocka_unit_test(several_streams_wait_for_any),
         cmocka_unit_test(inside_exec_nothing_blocks),
@@ -1053,6 +1133,8 @@ int main(void)
         cmocka_unit_test(a_stream_in_many_segments_is_read_from_where_the_group_is),
         cmocka_unit_test(many_cold_readers_are_served_in_order_from_one_load),
         cmocka_unit_test(who_waits_for_what_turns_out_to_be_gone_gets_nothing),
+        cmocka_unit_test(nobody_is_forgotten_when_a_load_was_for_another),
+        cmocka_unit_test(a_history_waits_for_what_another_stream_gives),
         cmocka_unit_test(a_group_may_vanish_while_something_is_loaded_for_it),
         cmocka_unit_test(what_cannot_be_read_is_told_to_each_who_needs_it),
         cmocka_unit_test(pending_entries_that_are_cold_are_read_too),

@@ -682,7 +682,7 @@ int64_t xreadgroup_entries_read(const struct xreadgroup_part *part)
         read = was_first ? (int64_t)(st->entries_added - st->n_entries) + 1 : -1;
     if (n == 1)
         return read;
-    if (read >= 0 && (!has_deleted || id_cmp(first, deleted) > 0))
+    if (read >= 0)
         return read + (int64_t)(n - 1);
     if (id_cmp(part->last, st->last_id) == 0 && (!has_deleted || id_cmp(part->last, deleted) > 0))
         return (int64_t)st->entries_added;
