@@ -12,6 +12,7 @@
 #include "cli/base64.h"
 #include "cli/commands.h"
 #include "cli/json.h"
+#include "cli/log_groups.h"
 #include "cli/offline.h"
 #include "log/checkpoint.h"
 #include "log/entry.h"
@@ -248,6 +249,45 @@ static const struct dump_table dump_records[] = {
                        { "entries-left", dump_number },
                        { "bytes-left", dump_number } } },
     [RECORD_SETTINGS] = { "SETTINGS", { { "oid", dump_number }, { "settings", dump_settings } } },
+    [RECORD_GROUP] = { "GROUP",
+                       { { "oid", dump_number },
+                         { "group", dump_string },
+                         { "position", log_groups_put_position },
+                         { "options", log_groups_put_options } } },
+    [RECORD_GROUP_DROP] = { "GROUP_DROP", { { "oid", dump_number }, { "gid", dump_number } } },
+    [RECORD_GROUP_POSITION] = { "GROUP_POSITION",
+                                { { "oid", dump_number },
+                                  { "gid", dump_number },
+                                  { "position", log_groups_put_position } } },
+    [RECORD_GROUP_OPTIONS] = { "GROUP_OPTIONS",
+                               { { "oid", dump_number },
+                                 { "gid", dump_number },
+                                 { "options", log_groups_put_options } } },
+    [RECORD_CONSUMER] = { "CONSUMER",
+                          { { "oid", dump_number },
+                            { "gid", dump_number },
+                            { "slot", dump_number },
+                            { "consumer", dump_string } } },
+    [RECORD_CONSUMER_DROP] = { "CONSUMER_DROP",
+                               { { "oid", dump_number },
+                                 { "gid", dump_number },
+                                 { "slot", dump_number },
+                                 { "handed-back-ms", log_groups_put_back } } },
+    [RECORD_DELIVER] = { "DELIVER",
+                         { { "oid", dump_number },
+                           { "gid", dump_number },
+                           { "slot", dump_number },
+                           { "delivery", log_groups_put_delivery } } },
+    [RECORD_PENDING] = { "PENDING",
+                         { { "oid", dump_number },
+                           { "gid", dump_number },
+                           { "slot", dump_number },
+                           { "pending", log_groups_put_change } } },
+    [RECORD_ACK] = { "ACK",
+                     { { "oid", dump_number },
+                       { "gid", dump_number },
+                       { "ids", log_groups_put_ids } } },
+    [RECORD_UNREF] = { "UNREF", { { "oid", dump_number }, { "first", dump_id } } },
     [RECORD_SIFT] = { "SIFT",
                       { { "oid", dump_number },
                         { "entries-left", dump_number },
@@ -441,7 +481,7 @@ static int dump_segments(struct dump *d)
 
 /* ---- checkpoints ---- */
 
-enum { DUMP_STREAM = 1, DUMP_DELETED = 2 };
+enum { DUMP_STREAM = 1, DUMP_DELETED = 2, DUMP_GROUP = 3, DUMP_PENDING = 4, DUMP_KINDS };
 
 /* What a stream always has, and what it has with each bit of its flags. */
 static const struct dump_table dump_objects[] = {
@@ -457,6 +497,17 @@ static const struct dump_table dump_objects[] = {
                         { "entries", dump_number },
                         { "bytes", dump_number } } },
     [DUMP_DELETED] = { "deleted", { { "oid", dump_number }, { "deleted", dump_deleted } } },
+    [DUMP_GROUP] = { "group",
+                     { { "oid", dump_number },
+                       { "gid", dump_number },
+                       { "group", dump_string },
+                       { "position", log_groups_put_position },
+                       { "options", log_groups_put_options },
+                       { "consumers", log_groups_put_consumers } } },
+    [DUMP_PENDING] = { "pending",
+                       { { "oid", dump_number },
+                         { "gid", dump_number },
+                         { "pending", log_groups_put_pending } } },
 };
 
 static const struct dump_part dump_optional[][DUMP_PARTS_MAX] = {
@@ -490,7 +541,7 @@ static bool dump_object(struct text *t, uint64_t as_of, const uint8_t **p, const
 {
     uint8_t kind = *(*p)++;
 
-    if (kind != DUMP_STREAM && kind != DUMP_DELETED)
+    if (kind < DUMP_STREAM || kind >= DUMP_KINDS)
         return false;
     text_printf(t, "{\"as-of\":%" PRIu64 ",\"kind\":\"%s\"", as_of, dump_objects[kind].name);
     if (!dump_parts(t, dump_objects[kind].parts, p, end) ||

@@ -4,7 +4,7 @@
 #ifndef GROUPS_GROUPS_H
 #define GROUPS_GROUPS_H
 #include "groups/group.h"
-#include "groups/idset.h"
+#include "log/idset.h"
 #include "groups/journal.h"
 #include "groups/pel.h"
 

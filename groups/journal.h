@@ -5,7 +5,7 @@
 #ifndef GROUPS_JOURNAL_H
 #define GROUPS_JOURNAL_H
 #include "groups/group.h"
-#include "groups/idset.h"
+#include "log/idset.h"
 #include "log/bytes.h"
 
 struct groups;

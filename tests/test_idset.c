@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "groups/idset.h"
+#include "log/idset.h"
 #include "tests/lib/random.h"
 
 enum { MANY = 20000 };

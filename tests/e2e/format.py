@@ -216,6 +216,7 @@ def write_groups(c):
     wait_for(c, "XDELEX", "jobs", "DELREF", "IDS", 1, ids[5])
     wait_for(c, "XTRIM", "jobs", "MINID", "8-0")
     wait_for(c, "XTRIM", "jobs", "MINID", "12-0", "DELREF")
+    wait_for(c, "XTRIM", "jobs", "MINID", "30-0", "ACKED")
 
 
 def more_of_groups(c):
@@ -225,7 +226,50 @@ def more_of_groups(c):
     wait_for(c, "XADD", "jobs", "6000-0", "hex", 1)
 
 
-GROUP_RECORDS = {"GROUP", "GROUP_DROP", "GROUP_POSITION", "GROUP_OPTIONS", "CONSUMER", "CONSUMER_DROP", "DELIVER", "PENDING", "ACK", "UNREF"}
+GROUP_RECORDS = {"GROUP", "GROUP_DROP", "GROUP_POSITION", "GROUP_OPTIONS", "CONSUMER", "CONSUMER_DROP", "DELIVER", "PENDING", "ACK", "UNREF", "SIFT"}
+
+
+def dump(path, *words):
+    run = subprocess.run([BECK, "log", "dump", *words, path], capture_output=True)
+    checks.equal("beck log dump %s can read it" % " ".join(words), [run.returncode, run.stderr], [0, b""])
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def check_dump_of_groups(path, store):
+    """`beck log dump` tells of groups what the reader reads."""
+    def text(ids):
+        return ["%d-%d" % i for i in ids]
+
+    lines = {line["lsn"]: line for line in dump(path)}
+    checks.equal("nothing is malformed", [line for line in lines.values() if "malformed" in line], [])
+    for r in store.records:
+        line = lines[r.lsn]
+        if r.name == "DELIVER":
+            d = r.body["delivery"]
+            checks.equal("delivery %d" % r.lsn, [line["delivery"].get("ids", []), line["delivery"].get("parked", []), line["slot"]],
+                         [text(d["ids"]), text(d["parked"]), d["slot"]])
+        elif r.name == "PENDING":
+            x = r.body["change"]
+            pending = line["pending"]
+            checks.equal("change %d" % r.lsn, [pending["ids"], pending.get("counts", [pending.get("count")] * len(x["ids"]))],
+                         [text(x["ids"]), x["counts"]])
+        elif r.name == "ACK":
+            checks.equal("acknowledgement %d" % r.lsn, line["ids"], text(r.body["ids"]))
+        elif r.name in ("GROUP", "GROUP_OPTIONS"):
+            options = {n: v for n, v in line["options"].items() if n != "seed"}
+            checks.equal("options %d" % r.lsn, sorted(options), sorted(r.body["options"]))
+
+
+def check_dump_of_checkpoint(path):
+    found = {}
+    for item in dump(path, "--checkpoint"):
+        if item["kind"] == "group":
+            found[item["gid"]] = [item["group"], len(item["consumers"]), []]
+        elif item["kind"] == "pending":
+            found[item["gid"]][2] += list(zip(item["pending"]["ids"], [x["state"] for x in item["pending"]["entries"]]))
+    checks.equal("beck log dump --checkpoint has the groups", found,
+                 {g.gid: [g.name.decode(), len(g.consumers), [("%d-%d" % i, x.state()) for i, x in sorted(g.entries.items())]]
+                  for s in Store(path).checkpoint.objects.values() for g in s.groups.values()})
 
 
 def check_groups(base):
@@ -238,11 +282,13 @@ def check_groups(base):
         entries = [x for s in store.state().values() for g in s.groups.values() for x in g.entries.values()]
         for state in ("held", "nacked", "parked", "gone"):
             checks.ok("some entries are " + state, any(x.gone if state == "gone" else x.state() == state for x in entries))
+        check_dump_of_groups(path + ".records", store)
         with server.connect() as c:
             wait_for(c, "BECK", "SEAL")
             more_of_groups(c)
         store = compare("groups in a checkpoint and records", copy_of(server, path + ".sealed"), server)
         checks.ok("a checkpoint has groups", any(s.groups for s in store.checkpoint.objects.values()))
+        check_dump_of_checkpoint(path + ".sealed")
 
 
 def copy_of(server, to):

@@ -159,6 +159,7 @@ RECORDS = {
     22: ("PENDING", [("oid", V), ("gid", V), ("change", walgroups.read_change)]),
     23: ("ACK", [("oid", V), ("gid", V), ("ids", walgroups.read_ids)]),
     24: ("UNREF", [("oid", V), ("first", I)]),
+    25: ("SIFT", [("oid", V), ("n_left", V), ("bytes_left", V), ("ids", Bytes.ids)]),
 }
 
 
@@ -692,7 +693,7 @@ class State:
         if new:
             self._left(s, r)
 
-    _delete = _remove
+    _delete = _sift = _remove
 
     def _cut(self, r):
         s, new = self._find(r)

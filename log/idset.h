@@ -2,8 +2,8 @@
  *
  * IDs that follow each other within a millisecond, or at a constant step, cost a few bytes a run; others one or two bytes
  * each. Format: docs/format.md. */
-#ifndef GROUPS_IDSET_H
-#define GROUPS_IDSET_H
+#ifndef LOG_IDSET_H
+#define LOG_IDSET_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

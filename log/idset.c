@@ -15,7 +15,7 @@
  * gets through. How many IDs there are stands in front, and a run is not longer than what is left of it (I2): a reader stops after at
  * most IDSET_MAX IDs, few bytes though they may be.
  */
-#include "groups/idset.h"
+#include "log/idset.h"
 #include <assert.h>
 
 enum idset_mark { IDSET_NEW_MS = 0, IDSET_NEXT = 1, IDSET_ONE = 2, IDSET_STEP = 3 };
