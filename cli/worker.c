@@ -71,6 +71,7 @@ struct worker {
     int signal;        /* that has come; 0: none */
     bool blocked;      /* the reply that is waited for may take as long as the server likes */
     bool paused;       /* the server has been told of as not serving */
+    bool refused;      /* the server will not do what we ask: nothing more is asked */
     bool lacks_claim, lacks_nack; /* an older server */
 };
 
@@ -186,15 +187,17 @@ static int worker_failed(struct worker *w, int rc)
 
     if (worker_is_lost(rc))
         return worker_reconnect(w, rc);
+    if (rc == BECK_ERR_SERVER && beck_last_error_retriable(w->cli->client) && w->signal == 0) {
+        if (!w->paused)
+            cli_message(w->cli, "%s; trying again", text);
+        w->paused = true;
+        worker_pause(w, PAUSE_MAX_MS);
+        return EXIT_OK;
+    }
+    w->refused = true;
     if (rc == BECK_ERR_SERVER && strncmp(text, "NOGROUP", 7) == 0)
         return groups_none(w->cli, w->stream, w->group);
-    if (rc != BECK_ERR_SERVER || !beck_last_error_retriable(w->cli->client) || w->signal != 0)
-        return cli_fail(w->cli, rc, NULL);
-    if (!w->paused)
-        cli_message(w->cli, "%s; trying again", text);
-    w->paused = true;
-    worker_pause(w, PAUSE_MAX_MS);
-    return EXIT_OK;
+    return cli_fail(w->cli, rc, NULL);
 }
 
 /* ---- Telling what became of entries ---- */
@@ -639,28 +642,75 @@ static int worker_give_back(struct worker *w)
     return status;
 }
 
-/* Removes a consumer whose name nobody will use again, unless entries are pending for it. */
-static void worker_leave(struct worker *w)
+/* What is pending under our name, or a part of it. */
+static int worker_list_own(struct worker *w, struct list *out)
 {
-    struct beck_slice pending[] = { beck_str("XPENDING"), w->stream,     w->group,
-                                    beck_str("-"),        beck_str("+"), beck_str("1"),
-                                    beck_str(w->consumer) };
-    struct beck_slice leave[] = { beck_str("XGROUP"), beck_str("DELCONSUMER"), w->stream, w->group,
-                                  beck_str(w->consumer) };
-    const struct beck_reply *reply;
+    struct beck_slice args[] = { beck_str("XPENDING"), w->stream,     w->group,
+                                 beck_str("-"),        beck_str("+"), beck_str("1000"),
+                                 beck_str(w->consumer) };
+    const struct beck_reply *reply, *at;
+    int rc = worker_call(w, args, 7, &reply);
 
-    if (w->options->consumer == NULL && worker_call(w, pending, 7, &reply) == BECK_OK &&
-        beck_reply_count(reply) == 0 && worker_call(w, leave, 5, &reply) != BECK_OK)
-        cli_message(w->cli, "the consumer %s was not removed: %s", w->consumer,
-                    beck_last_error(w->cli->client));
+    list_clear(out);
+    at = rc == BECK_OK ? beck_reply_first(reply) : NULL;
+    for (size_t n = at != NULL ? beck_reply_count(reply) : 0; n > 0; n--) {
+        const struct beck_reply *id = beck_reply_first(at);
+        if (id != NULL)
+            list_add(out, beck_reply_string(id));
+        at = n > 1 ? beck_reply_next(at) : at;
+    }
+    return rc;
+}
+
+/* Gives back what came for us and was lost with a connection: all that is still pending under a
+ * name that is ours alone, unless it was left so on purpose. *n is what is pending then. */
+static int worker_give_back_lost(struct worker *w, size_t *n)
+{
+    struct list own = { 0 };
+    int status = EXIT_OK;
+    bool more = true;
+
+    while (more && status == EXIT_OK) {
+        int rc = worker_list_own(w, &own);
+        *n = own.n;
+        if (rc != BECK_OK)
+            status = worker_failed(w, rc);
+        else if (own.n > 0 && w->options->ack == WORKER_ACK_AUTO && !w->lacks_nack)
+            status = worker_nack(w, &own, "SILENT");
+        else
+            more = false;
+    }
+    list_fini(&own);
+    return status;
+}
+
+/* Removes a consumer whose name nobody will use again, unless entries are pending for it. */
+static int worker_leave(struct worker *w)
+{
+    struct beck_slice args[] = { beck_str("XGROUP"), beck_str("DELCONSUMER"), w->stream, w->group,
+                                 beck_str(w->consumer) };
+    const struct beck_reply *reply;
+    size_t n_pending = 0;
+    int status = EXIT_OK;
+    int rc = BECK_ERR_AGAIN;
+
+    if (w->options->consumer != NULL)
+        return EXIT_OK;
+    status = worker_give_back_lost(w, &n_pending);
+    while (status == EXIT_OK && n_pending == 0 && rc != BECK_OK) {
+        rc = worker_call(w, args, 5, &reply);
+        if (rc != BECK_OK)
+            status = worker_failed(w, rc);
+    }
+    return status;
 }
 
 /* The status to end with, after everything is told to the group that can be. */
 static int worker_end(struct worker *w, int status)
 {
-    bool connected =
-        beck_client_fd(w->cli->client) >= 0 && beck_client_pending(w->cli->client) == 0;
-    int rc = connected ? worker_acknowledge(w) : EXIT_CONNECTION;
+    bool serves = !w->refused && beck_client_fd(w->cli->client) >= 0 &&
+                  beck_client_pending(w->cli->client) == 0;
+    int rc = serves ? worker_acknowledge(w) : EXIT_CONNECTION;
 
     if (w->acks.n > 0)
         cli_message(w->cli, "%zu entries are done but not acknowledged: they will come again",
@@ -668,7 +718,7 @@ static int worker_end(struct worker *w, int status)
     if (rc == EXIT_OK)
         rc = worker_give_back(w);
     if (rc == EXIT_OK)
-        worker_leave(w);
+        rc = worker_leave(w);
     if (w->out.closed) { /* as it would have been if we had not had something to finish */
         signal(SIGPIPE, SIG_DFL);
         raise(SIGPIPE);
@@ -719,8 +769,7 @@ int worker_run(struct cli *cli, const char *stream, const struct worker_options 
     if (options->from != NULL)
         status = worker_make_group(&w);
     if (status == EXIT_OK)
-        status = worker_loop(&w);
-    status = worker_end(&w, status);
+        status = worker_end(&w, worker_loop(&w));
     output_fini(&w.out);
     list_fini(&w.ids);
     list_fini(&w.lines);
