@@ -6,6 +6,7 @@ only the latter. BECK names the program (build/beck).
 
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -16,7 +17,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from beck import ROOT, TIMEOUT_S, Checks, Server, wait_until
+from beck import ROOT, TIMEOUT_S, Checks, Server, scale, seed, wait_until
 
 BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
 
@@ -76,7 +77,7 @@ def fill(server, stream, n, first=1):
 def pending(server, stream, group):
     """{id: (consumer, deliveries)} of what is pending."""
     with server.connect() as c:
-        return {row[0].decode(): (row[1].decode(), row[3]) for row in c.call("XPENDING", stream, group, "-", "+", 1000)}
+        return {row[0].decode(): (row[1].decode(), row[3]) for row in c.call("XPENDING", stream, group, "-", "+", 100000)}
 
 
 def consumers(server, stream, group, proto=2):
@@ -447,6 +448,61 @@ def test_server_restart(server):
     server.start()
 
 
+def test_random_ends(server):
+    """Workers that signals and lost connections end at any moment: each entry is printed once, or given back."""
+    start = seed()
+    print("SEED=%d" % start)
+    rng = random.Random(start)
+    n = scale(2000)
+    with server.connect() as c:
+        c.pipeline([("XADD", "random", "%d-1" % i, "n", i) for i in range(1, n + 1)])
+        c.call("XGROUP", "CREATE", "random", "g", "0")
+    running, outs = [], []
+
+    def begin():
+        args = ["--batch", str(rng.choice([1, 7, 50])), "--json"] + rng.choice([[], [], ["--exec", "cat"], ["--count", "20"]])
+        outs.append(tempfile.TemporaryFile())
+        running.append(spawn(server, "consume", "random", "-g", "g", *args, stdout=outs[-1]))
+
+    def end(p):
+        running.remove(p)
+        # a signal may come before beck has taken it over, a lost connection before it has begun
+        ends = (0, 130, 143, -signal.SIGINT, -signal.SIGTERM, 3)
+        checks.ok("a worker ends by its signal or --count", p.wait(TIMEOUT_S) in ends, p.stderr.read().decode())
+        p.stderr.close()
+
+    def last_delivered():
+        with server.connect() as c:
+            return int(c.call("XINFO", "GROUPS", "random")[0][7].split(b"-")[0])
+
+    while last_delivered() < n:
+        while len(running) < 3:
+            begin()
+        before = last_delivered()
+        wait_until(lambda: last_delivered() != before or before == n or any(p.poll() is not None for p in running), "progress")
+        for p in [p for p in running if p.poll() is not None]:
+            end(p)
+        if running and rng.random() < 0.3:
+            p = rng.choice(running)
+            p.send_signal(rng.choice([signal.SIGINT, signal.SIGTERM]))
+            end(p)
+        elif rng.random() < 0.3:
+            with server.connect() as c:
+                c.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for p in list(running):
+        p.send_signal(signal.SIGTERM)
+        end(p)
+    checks.equal("no consumer stays behind", consumers(server, "random", "g"), [])
+    left = pending(server, "random", "g")
+    checks.equal("what is pending belongs to nobody", {row[0] for row in left.values()} - {""}, set())
+    seen = []
+    for f in outs:
+        f.seek(0)
+        seen += [json.loads(line)["n"] for line in f]
+        f.close()
+    checks.equal("each entry is printed once, or given back", sorted(seen + [int(i.split("-")[0]) for i in left]), list(range(1, n + 1)))
+
+
 # ---- group ----
 
 
@@ -657,6 +713,7 @@ def main():
     if os.environ.get("CLI_SERVER") != "redis":
         with Server() as server:
             test_consumers(server, True)
+            test_random_ends(server)
             test_settings(server)
             test_server_restart(server)
     with Server("redis") as server:
