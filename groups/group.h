@@ -20,7 +20,7 @@ enum {
     GROUP_ORDERED_PENDING_MAX = 100000, /* MAXPENDING of a group with ORDERBY that has none */
 };
 
-enum consumer_list { /* of engine/redelivery.c */
+enum consumer_list { /* of engine/roster.c */
                      CONSUMER_UNLISTED,
                      CONSUMER_TIMELY, /* group.oldest .. newest, by seen_ms */
                      CONSUMER_LATE,   /* the ring chores.late */
@@ -35,7 +35,7 @@ struct consumer {
     /* not of the state: */
     uint64_t seen_ms;               /* the last command that named it, on the engine's clock */
     uint32_t n_waiting;             /* connections that block as this consumer */
-    struct consumer *older, *newer; /* by when CONSUMERTTL has to look at it; engine/redelivery.c */
+    struct consumer *older, *newer; /* by when CONSUMERTTL has to look at it; engine/roster.c */
     uint8_t listed;                 /* enum consumer_list: where these links are */
 };
 
@@ -160,7 +160,7 @@ must_check int group_prepare_consumer(struct group *g, struct slice name, struct
 must_check int group_prepare_consumer_at(struct group *g, struct slice name, uint16_t slot,
                                          struct consumer **out, struct err *e);
 void group_add_consumer(struct group *g, struct consumer *c, uint64_t lsn);
-/* Takes it out of the list that it is in. Not of the state: engine/redelivery.c makes them. */
+/* Takes it out of the list that it is in. Not of the state: engine/roster.c makes them. */
 void group_unlist_consumer(struct group *g, struct consumer *c);
 /* The consumer leaves its group, and the list of g->oldest, and is freed. What it held is pending no longer; or is nacked by nobody from time_ms on if
  * `hand_back`. Returns how many entries that were. */

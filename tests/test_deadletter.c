@@ -1,5 +1,5 @@
-/* test_deadletter.c - claims about entries that have failed for the last time: what a dead letter says, and that each entry is in
- * one place, whatever happens. Whole engine, simulated disk, and a clock that the test moves. */
+/* test_deadletter.c - claims about entries that have failed for the last time: what a dead letter says, and that each
+ * entry is in one place, whatever happens. Whole engine, simulated disk, and a clock that the test moves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

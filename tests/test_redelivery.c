@@ -553,7 +553,8 @@ static void thousands_of_consumers_go_a_slice_a_round(void **state)
     rig_free(r);
 }
 
-/* Random commands of several consumers; what is pending is ready exactly when it should be, and no consumer is there too long. */
+/* Random commands of several consumers; what is pending is ready exactly when it should be, and no consumer is there too
+ * long. */
 static void random_groups_follow_their_clock(void **state)
 {
     struct random rnd = random_seeded("random_groups");

@@ -1,5 +1,5 @@
-/* test_xdlq.c - claims about XDLQ: what a redrive gives back, that nothing is lost or doubled on the way, and that nobody waits for
- * it. Whole engine, simulated disk, and a clock that the test moves. */
+/* test_xdlq.c - claims about XDLQ: what a redrive gives back, that nothing is lost or doubled on the way, and that nobody
+ * waits for it. Whole engine, simulated disk, and a clock that the test moves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

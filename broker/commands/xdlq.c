@@ -1,9 +1,9 @@
 /*
  * xdlq.c - XDLQ: the table, and the walk over a dead-letter stream that its commands make.
  *
- * There may be a million dead letters, most of them in segments. So a command looks at some hundred of them a round, while its
- * client waits; everybody else goes on, and may change the stream between two slices, even rename it. The walk is a work of
- * engine/cold.c: between slices a worker has its turn, which reads what the last slice did not find in memory.
+ * There may be a million dead letters, most of them in segments. So a command looks at some hundred of them a round, while
+ * its client waits; everybody else goes on, and may change the stream between two slices, even rename it. The walk is a
+ * work of engine/cold.c: between slices a worker has its turn, which reads what the last slice did not find in memory.
  *
  *   command ──► worker: reads the wants, pins them ──► slice, in a round ──┬──► the reply   XDLQ_OVER
  *                        ▲                                                 │

@@ -1,13 +1,14 @@
 /*
  * xdlq_redrive.c - XDLQ REDRIVE: dead letters go back to where they came from.
  *
- * The original is looked for where it was, in the stream, by its ID. If it is there, it becomes pending again, nobody's, as if it had never
- * been delivered, and in this group alone: others have nothing to do with its failure. If it is gone there is only the
- * copy, and with ALLGROUPS that is appended to the stream, where every group sees it; otherwise it is left.
+ * The original is looked for where it was, in the stream, by its ID. If it is there, it becomes pending again, nobody's,
+ * as if it had never been delivered, and in this group alone: others have nothing to do with its failure. If it is gone
+ * there is only the copy, and with ALLGROUPS that is appended to the stream, where every group sees it; otherwise it is
+ * left.
  *
- * Each slice gathers what it does, in the order of the dead letters, and then does it in one batch: a PENDING record, the new
- * entries, and the removal of the letters. So after a crash a letter is either there, or its entry is pending or appended.
- * COUNT bounds those that are redriven and appended; what is left does not stand in their way.
+ * Each slice gathers what it does, in the order of the dead letters, and then does it in one batch: a PENDING record, the
+ * new entries, and the removal of the letters. So after a crash a letter is either there, or its entry is pending or
+ * appended. COUNT bounds those that are redriven and appended; what is left does not stand in their way.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -156,8 +157,8 @@ static bool redrive_is_ours(const struct redrive *r, const struct deadletter *d)
     return slice_equal(d->stream, r->key) && slice_equal(d->group, r->group);
 }
 
-/* Deals with the letter that the cursor is at. Where an original is not in memory, only looks which others are not, so that they are
- * read together. */
+/* Deals with the letter that the cursor is at. Where an original is not in memory, only looks which others are not, so
+ * that they are read together. */
 static int redrive_entry(struct redrive_batch *b, const uint8_t *entry, struct id id,
                          struct err *err)
 {

@@ -1,4 +1,5 @@
-/* deadletter.h - entries that have failed for the last time move to their group's dead-letter stream. Essay: deadletter.c. */
+/* deadletter.h - entries that have failed for the last time move to their group's dead-letter stream. Essay:
+ * deadletter.c. */
 #ifndef BROKER_ENGINE_DEADLETTER_H
 #define BROKER_ENGINE_DEADLETTER_H
 #include "broker/engine/engine.h"
@@ -22,12 +23,13 @@ struct deadletter {
 /* False: the entry is no dead letter. */
 bool deadletter_parse(const uint8_t *entry, struct deadletter *out);
 
-/* Moves those n (1..DEADLETTER_BATCH) pending entries, ascending, each as it is (or was right before the command: owner and
- * count are those of the failed delivery): copies them, makes them pending no longer, in one batch. Outside of EXEC. Makes its
- * own room in the log, so what the caller has made before is used up; and may end the open batch before. `c` NULL: the engine's
- * own doing. `fatal`[i]: by XNACK FATAL, else by another XNACK; NULL: told from the entry.
- * Errors, with nothing done: ERR_COLD (some are not in memory: `wants`, if not NULL, has what is missing), ERR_USAGE (there is
- * no name, it is the stream's own, or there are no IDs left), ERR_FULL, ERR_TOO_BIG (fewer may be moved, or one never), ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
+/* Moves those n (1..DEADLETTER_BATCH) pending entries, ascending, each as it is (or was right before the command: owner
+ * and count are those of the failed delivery): copies them, makes them pending no longer, in one batch. Outside of EXEC.
+ * Makes its own room in the log, so what the caller has made before is used up; and may end the open batch before. `c`
+ * NULL: the engine's own doing. `fatal`[i]: by XNACK FATAL, else by another XNACK; NULL: told from the entry.
+ * Errors, with nothing done: ERR_COLD (some are not in memory: `wants`, if not NULL, has what is missing), ERR_USAGE (there
+ * is no name, it is the stream's own, or there are no IDs left), ERR_FULL, ERR_TOO_BIG (fewer may be moved, or one never),
+ * ERR_IO, ERR_CORRUPT, ERR_NOMEM. */
 must_check int deadletter_move(struct engine *e, struct client *c, struct stream *st,
                                struct group *g, const struct pel_entry *entries, const bool *fatal,
                                size_t n, struct wants *wants, struct err *err);

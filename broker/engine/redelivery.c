@@ -5,7 +5,7 @@
  *
  *   pel_next_ms        an entry's ACKWAIT, backoff or delay ends: it becomes ready, dead or claimable
  *   claims             the entry that was delivered first is idle enough for somebody who blocks with CLAIM
- *   consumers          CONSUMERTTL of the one that was named longest ago
+ *   consumers          CONSUMERTTL of the one that was named longest ago (roster.c)
  *   dead letters       the next try to move them, at once if none has failed
  *
  * The first two change nothing that is logged, and are done when a round begins (redelivery_begin), so that its commands see
@@ -14,22 +14,18 @@
  * of work, and has no place in the heap.
  *
  * The heap names groups by oid and gid and is never searched, as that of retention.c: a group that is dropped, or gets an
- * earlier time, leaves an entry behind that is void. Each push looks at two more places and takes void ones out. A time that is too
- * early costs a look.
+ * earlier time, leaves an entry behind that is void. Each push looks at two more places and takes void ones out. A time
+ * that is too early costs a look.
  *
- *   dead letters   DEADLETTER_BATCH a look, from the lowest ID on. What is not in memory is loaded, for REDELIVERY_LOADS groups
- *                  at a time, and then moved while it is pinned. If a batch fails for what it is made of, its entries are tried one by
- *                  one, and one that cannot be read is passed over. Whatever failed is tried again a second later.
- *   consumers      stand in a list of their group by when they were named, so only its front is ever due. One that holds entries
- *                  or has a connection that waits goes on into a ring of late ones. These are looked at when something
- *                  in the group has changed, some of them each round, and after another CONSUMERTTL.
+ * Dead letters move DEADLETTER_BATCH at a time, from the lowest ID on. What is not in memory is loaded, for REDELIVERY_LOADS
+ * groups at once, and moved while it is pinned. If a batch fails for what it is made of, its entries are tried one by one,
+ * and one that cannot be read is passed over. Whatever failed is tried again a second later.
  *
- * When somebody is named is no part of the state. After a start a walk over all names puts all consumers at the front of
- * their lists, as if they had been named then, and gives each group its time.
+ * After a start a walk over all names gives each group its time.
  *
- *   D1  g->alarm_ms is UINT64_MAX (none), REDELIVERY_WORKING (in the queue), or a heap entry has exactly this oid, gid and time.
- *   D2  A consumer is in one list of its group, or in none; the list is in the order of seen_ms.
- *   D3  A round does REDELIVERY_LOOKS looks and REDELIVERY_WORKS works at most, each of which is bounded.
+ *   D1  g->alarm_ms is UINT64_MAX (none), REDELIVERY_WORKING (in the queue), or a heap entry has exactly this oid, gid and
+ *       time.
+ *   D2  A round does REDELIVERY_LOOKS looks and REDELIVERY_WORKS works at most, each of which is bounded.
  */
 #include "broker/engine/redelivery.h"
 #include <assert.h>
@@ -38,13 +34,13 @@
 #include "broker/engine/cold.h"
 #include "broker/engine/deadletter.h"
 #include "broker/engine/grouplog.h"
+#include "broker/engine/roster.h"
 
 enum {
     REDELIVERY_LOOKS = 1000,     /* at groups whose time has come, a round */
     REDELIVERY_PAGES = 16,       /* of pending entries, a look */
     REDELIVERY_MORE = 250,       /* looks for which one counts that has found so much to do */
     REDELIVERY_WORKS = 16,       /* groups that do what is logged, a round */
-    REDELIVERY_CONSUMERS = 64,   /* looked at for one of them */
     REDELIVERY_BUCKETS = 256,    /* of the name tables, a round of the walk */
     REDELIVERY_WALKED = 256,     /* groups, a round of the walk */
     REDELIVERY_LOADS = 8,        /* groups whose dead letters are being read */
@@ -52,7 +48,6 @@ enum {
     REDELIVERY_FAILED_MS = 1000, /* until a move that failed is tried again */
     REDELIVERY_RETRY_MS = 100,   /* after there was no room in the log, or no free load */
     REDELIVERY_CLAIM_MS = 50, /* until what is idle enough, but was not claimed, is offered again */
-    REDELIVERY_RECORD = 64,   /* bytes beside what grouplog_bound says */
 };
 
 #define REDELIVERY_NEVER   UINT64_MAX
@@ -233,7 +228,8 @@ static void redelivery_sweep(struct engine *e)
     }
 }
 
-/* The group is looked at at that time and no other. Where there is no memory for it, it is not: a later change tries again. */
+/* The group is looked at at that time and no other. Where there is no memory for it, it is not: a later change tries
+ * again. */
 static void redelivery_schedule(struct engine *e, struct stream *st, struct group *g,
                                 uint64_t at_ms)
 {
@@ -272,8 +268,8 @@ static uint64_t redelivery_min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* When the entry that was delivered first is idle enough for who blocks with CLAIM. These have tried just now: if it is already, it
- * is something that they cannot have. */
+/* When the entry that was delivered first is idle enough for who blocks with CLAIM. These have tried just now: if it is
+ * already, it is something that they cannot have. */
 static uint64_t redelivery_claim_ms(const struct engine *e, const struct group *g)
 {
     uint64_t at;
@@ -291,23 +287,10 @@ static uint64_t redelivery_move_ms(const struct group *g)
     return any ? g->chores.move_ms : REDELIVERY_NEVER;
 }
 
-static uint64_t redelivery_consumer_ms(const struct group *g)
-{
-    uint64_t ttl_ms = group_options(g)->consumer_ttl_ms, at = REDELIVERY_NEVER;
-
-    if (ttl_ms == 0)
-        return REDELIVERY_NEVER;
-    if (g->oldest != NULL)
-        at = redelivery_add(g->oldest->seen_ms, ttl_ms);
-    if (g->chores.n_late > 0)
-        at = redelivery_min(at, g->chores.n_look > 0 ? 0 : g->chores.late_ms);
-    return at;
-}
-
 /* When the group has work to do that is logged. */
 static uint64_t redelivery_work_ms(const struct group *g)
 {
-    return redelivery_min(redelivery_move_ms(g), redelivery_consumer_ms(g));
+    return redelivery_min(redelivery_move_ms(g), roster_next_ms(g));
 }
 
 /* Gives the group its time, which may be earlier than the one that it has. */
@@ -322,7 +305,7 @@ static void redelivery_look_at(struct engine *e, struct stream *st, struct group
 
 void redelivery_changed(struct engine *e, struct stream *st, struct group *g)
 {
-    g->chores.n_look = g->chores.n_late;
+    roster_changed(g);
     if (g->alarm_ms != REDELIVERY_WORKING)
         redelivery_look_at(e, st, g);
 }
@@ -337,6 +320,15 @@ void redelivery_began_anew(struct engine *e, struct stream *st)
         g->chores.move_ms = 0;
         redelivery_changed(e, st, g);
     }
+}
+
+void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struct consumer *c)
+{
+    bool first = g->oldest == NULL;
+
+    roster_seen(e, g, c);
+    if (first)
+        redelivery_changed(e, st, g);
 }
 
 /* ---- what becomes ready ---- */
@@ -391,126 +383,6 @@ void redelivery_begin(struct engine *e)
         if (redelivery_look(e, st, g))
             left -= REDELIVERY_MORE;
     }
-}
-
-/* ---- consumers ---- */
-
-/* Behind all others: it is named now. Or before them: it was, when the engine started. */
-static void redelivery_list(struct group *g, struct consumer *c, bool first)
-{
-    if (first) {
-        c->newer = g->oldest;
-        g->oldest = c;
-    } else {
-        c->older = g->newest;
-        g->newest = c;
-    }
-    *(c->older != NULL ? &c->older->newer : &g->oldest) = c;
-    *(c->newer != NULL ? &c->newer->older : &g->newest) = c;
-    c->listed = CONSUMER_TIMELY;
-}
-
-/* Its time has passed, but it is busy: before the one that is looked at next, so last. */
-static void redelivery_list_late(struct group *g, struct consumer *c)
-{
-    struct group_chores *x = &g->chores;
-
-    if (x->late == NULL) {
-        c->older = c->newer = c;
-        x->late = c;
-    } else {
-        c->newer = x->late;
-        c->older = x->late->older;
-        c->older->newer = c;
-        c->newer->older = c;
-    }
-    x->n_late++;
-    c->listed = CONSUMER_LATE;
-}
-
-void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struct consumer *c)
-{
-    bool first = g->oldest == NULL;
-
-    if (c->listed == CONSUMER_TIMELY && g->newest == c) {
-        c->seen_ms = e->now_ms;
-        return;
-    }
-    group_unlist_consumer(g, c);
-    c->seen_ms = e->now_ms;
-    redelivery_list(g, c, false);
-    if (first)
-        redelivery_changed(e, st, g);
-}
-
-/* Whether nothing but its name is left of the consumer. */
-static bool redelivery_is_idle(const struct engine *e, const struct group *g,
-                               const struct consumer *c)
-{
-    return redelivery_add(c->seen_ms, group_options(g)->consumer_ttl_ms) <= e->now_ms &&
-           c->n_waiting == 0 && pel_n_of(g->pel, c->slot) == 0;
-}
-
-/* False: there is no room in the log now. */
-static bool redelivery_drop(struct engine *e, struct stream *st, struct group *g,
-                            struct consumer *c)
-{
-    if (log_reserve(e->log, grouplog_bound(1, 0) + REDELIVERY_RECORD, NULL) != OK) {
-        e->redelivery->again_ms = e->now_ms + REDELIVERY_RETRY_MS;
-        return false;
-    }
-    grouplog_drop_consumer(e, NULL, st, g, c, false);
-    e->redelivery->stats.n_consumers_expired++;
-    return true;
-}
-
-/* Those of the list whose time has passed. Returns what is left of the budget; 0 too if there is no room in the log. */
-static int redelivery_pass_timely(struct engine *e, struct stream *st, struct group *g, int left)
-{
-    uint64_t ttl_ms = group_options(g)->consumer_ttl_ms;
-    struct consumer *c;
-
-    for (; left > 0 && (c = g->oldest) != NULL; left--) {
-        if (redelivery_add(c->seen_ms, ttl_ms) > e->now_ms)
-            break;
-        if (!redelivery_is_idle(e, g, c)) {
-            group_unlist_consumer(g, c);
-            redelivery_list_late(g, c);
-        } else if (!redelivery_drop(e, st, g, c)) {
-            return 0;
-        }
-    }
-    return left;
-}
-
-static void redelivery_pass_late(struct engine *e, struct stream *st, struct group *g, int left)
-{
-    struct group_chores *x = &g->chores;
-
-    if (x->n_late > 0 && x->late_ms <= e->now_ms) {
-        x->late_ms = redelivery_add(e->now_ms, group_options(g)->consumer_ttl_ms);
-        x->n_look = x->n_late;
-    }
-    for (; left > 0 && x->n_look > 0; left--) {
-        struct consumer *c = x->late;
-
-        if (redelivery_is_idle(e, g, c) && !redelivery_drop(e, st, g, c))
-            return;
-        if (x->late == c) { /* it is still there */
-            x->late = c->newer;
-            x->n_look--;
-        }
-    }
-}
-
-static void redelivery_pass_consumers(struct engine *e, struct stream *st, struct group *g)
-{
-    int left = REDELIVERY_CONSUMERS;
-
-    if (redelivery_consumer_ms(g) > e->now_ms)
-        return;
-    left = redelivery_pass_timely(e, st, g, left);
-    redelivery_pass_late(e, st, g, left);
 }
 
 /* ---- dead letters ---- */
@@ -669,17 +541,9 @@ static void redelivery_loaded(struct engine *e, void *ctx, int rc)
 
 /* ---- after a start ---- */
 
-/* All of the group's consumers are named now, but for those that have been already. */
 static void redelivery_enroll(struct engine *e, struct stream *st, struct group *g)
 {
-    for (size_t slot = 1; slot < g->n_slots; slot++) {
-        struct consumer *c = g->slots[slot];
-
-        if (c == NULL || c->listed != CONSUMER_UNLISTED)
-            continue;
-        c->seen_ms = e->started_ms;
-        redelivery_list(g, c, true);
-    }
+    roster_enroll(e, g);
     redelivery_changed(e, st, g);
 }
 
@@ -767,7 +631,8 @@ static void redelivery_do(struct engine *e, struct stream *st, struct group *g)
 {
     if (redelivery_move_ms(g) <= e->now_ms)
         redelivery_move(e, st, g, g->chores.move_singly ? 1 : DEADLETTER_BATCH, 0);
-    redelivery_pass_consumers(e, st, g);
+    if (!roster_pass(e, st, g, &e->redelivery->stats.n_consumers_expired))
+        e->redelivery->again_ms = e->now_ms + REDELIVERY_RETRY_MS;
     if (log_open_bytes(e->log) > LOG_BATCH_BYTES_SOFT)
         log_commit(e->log, false);
     redelivery_go_on(e, st, g);
@@ -830,25 +695,6 @@ static bool redelivery_has_place(const struct redelivery *r, struct redelivery_g
     return at_ms == REDELIVERY_NEVER;
 }
 
-static const char *redelivery_check_consumers(const struct group *g)
-{
-    size_t n_timely = 0, n_late = 0, n_listed = 0;
-    const struct consumer *prev = NULL, *late = g->chores.late;
-
-    for (const struct consumer *c = g->oldest; c != NULL; prev = c, c = c->newer, n_timely++)
-        if (c->older != prev || c->listed != CONSUMER_TIMELY ||
-            (prev != NULL && prev->seen_ms > c->seen_ms))
-            return "D2: the list of consumers";
-    for (const struct consumer *c = late; n_late < g->chores.n_late; c = c->newer, n_late++)
-        if (c == NULL || c->listed != CONSUMER_LATE || c->newer->older != c)
-            return "D2: the ring of late consumers";
-    for (size_t slot = 1; slot < g->n_slots; slot++)
-        n_listed += g->slots[slot] != NULL && g->slots[slot]->listed != CONSUMER_UNLISTED;
-    if (g->newest != prev || n_listed != n_timely + n_late || (late == NULL) != (n_late == 0))
-        return "D2: the number of consumers";
-    return NULL;
-}
-
 struct redelivery_checking {
     const struct engine *engine;
     const char *broken;
@@ -865,8 +711,8 @@ static void redelivery_check_node(void *ctx, struct dict_node *node)
            (g = groups_next_gid(stream_groups(st), g == NULL ? 0 : g->gid)) != NULL) {
         if (!redelivery_has_place(x->engine->redelivery, redelivery_name(st, g), g->alarm_ms))
             x->broken = "D1: a group's place";
-        if (redelivery_check_consumers(g) != NULL)
-            x->broken = redelivery_check_consumers(g);
+        if (roster_check(g) != NULL)
+            x->broken = roster_check(g);
     }
 }
 
