@@ -38,7 +38,6 @@ enum {
     CONNS = GROUPS * EACH,
     COUNT = 10, /* entries a reply */
     KEYS = 40,
-    MAXDELIVER = 3,
     POISON = 97, /* one in so many is never acknowledged where there is a dead-letter stream */
     OUTPUT = 16 << 10, /* of a connection */
     SPARE_DESCRIPTORS = 64,
@@ -90,7 +89,8 @@ struct crowd {
     char (*ids)[ID_TEXT_MAX];
     uint8_t *reply; /* of the last crowd_ask */
     size_t n_reply, cap_reply;
-    uint64_t event, n_done, n_killed_consumers, n_kills;
+    uint64_t event, n_answered, n_killed_consumers,
+        n_kills; /* answered: acknowledged, heard of or not */
 };
 
 static struct pair *crowd_pair(struct crowd *w, int group, uint32_t entry)
@@ -254,12 +254,18 @@ static uint32_t crowd_number(const struct crowd *w, struct slice text)
     return (uint32_t)n;
 }
 
-/* Whether the group can be through with an entry, by all that is known. */
-static bool crowd_may_be_over(struct crowd *w, int group, uint32_t entry)
+/* Whether the group is through with an entry: somebody has acknowledged it, or it is dead. One that nobody has acknowledged
+ * and that has been delivered is dead if it is not pending. */
+static bool crowd_entry_is_over(struct crowd *w, int group, uint32_t entry)
 {
-    const struct pair *p = crowd_pair(w, group, entry);
+    const char *id = w->ids[entry];
 
-    return p->n_sent > 0 || (crowd_has_dlq(group) && p->n_given >= MAXDELIVER);
+    if (crowd_pair(w, group, entry)->n_sent > 0)
+        return true;
+    if (!crowd_has_dlq(group))
+        return false;
+    crowd_ask(w, "XPENDING s g%d %s %s 1", group, id, id);
+    return memcmp(w->reply, "*0", 2) == 0;
 }
 
 static void crowd_judge(struct crowd *w, const struct conn *c, uint32_t entry)
@@ -271,7 +277,7 @@ static void crowd_judge(struct crowd *w, const struct conn *c, uint32_t entry)
         fail_msg("group %d was given entry %u (%s) again, which was acknowledged", c->group, entry,
                  w->ids[entry]);
     if (crowd_is_ordered(c->group) && earlier != UINT32_MAX &&
-        !crowd_may_be_over(w, c->group, earlier))
+        !crowd_entry_is_over(w, c->group, earlier))
         fail_msg("group %d was given entry %u (%s) before %u of the same key was done", c->group,
                  entry, w->ids[entry], earlier);
     if (p->n_given < UINT8_MAX)
@@ -294,6 +300,7 @@ static void crowd_answer(struct crowd *w, struct conn *c)
             crowd_put(&t, "XNACK s g%d FAIL IDS 1 %s\r\n", c->group, id);
         } else {
             crowd_put(&t, "XACK s g%d %s\r\n", c->group, id);
+            w->n_answered += p->n_sent == 0;
             if (p->n_sent < UINT8_MAX)
                 p->n_sent++;
         }
@@ -348,7 +355,6 @@ static void crowd_on_answer(struct crowd *w, struct conn *c, const uint8_t *p, c
             fail_msg("group %d has acknowledged entry %u (%s) twice", c->group, entry,
                      w->ids[entry]);
         pair->acked_at = ++w->event;
-        w->n_done++;
     }
     if (++c->n_answered == c->n_sent)
         crowd_read_more(w, c);
@@ -441,16 +447,16 @@ static void crowd_run(struct crowd *w, size_t n_kills)
     for (size_t i = 0; i < w->n_conns; i++)
         crowd_open(w, &w->conns[i]);
     for (;;) {
-        uint64_t done = w->n_done;
+        uint64_t before = w->n_answered;
         int n = epoll_wait(w->poll, events, 256, 60000);
 
         assert_true(n > 0); /* readers are told at least that there is nothing */
         for (int i = 0; i < n; i++)
             crowd_on_readable(w, events[i].data.ptr);
-        crowd_append(w, w->n_entries / 2 + w->n_done / GROUPS);
-        if (w->n_kills < n_kills && w->n_done > step * (w->n_kills + 1))
+        crowd_append(w, w->n_entries / 2 + w->n_answered / GROUPS);
+        if (w->n_kills < n_kills && w->n_answered > step * (w->n_kills + 1))
             crowd_kill_broker(w);
-        quiet = w->n_done == done ? quiet + 1 : 0;
+        quiet = w->n_answered == before ? quiet + 1 : 0;
         if (quiet < QUIET_ROUNDS || w->n_appended < w->n_entries)
             continue;
         quiet = 0;
