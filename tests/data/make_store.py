@@ -1,10 +1,10 @@
-"""Makes the samples store-2 and store-2-crashed, and beside each what is in it (.json), for tests/e2e/format.py.
+"""Makes the samples store-3 and store-3-crashed, and beside each what is in it (.json), for tests/e2e/format.py.
 
     /usr/bin/python3 tests/data/make_store.py [DIRECTORY]       # tests/data
 
 Every later version has to open them, so they are made anew for a new format only, under a new name. Each has a segment that was
 merged and others as they were sealed, blocks of every codec and both layouts, two checkpoints, deleted entries that still lie in
-segments, settings, idempotence IDs, expiry, names that changed, and a log. The first was closed in good order, the second killed.
+segments, settings, idempotence IDs, expiry, names that changed, consumer groups, and a log. (store-2 was made before there were groups.) The first was closed in good order, the second killed.
 What beckd was started with is printed.
 """
 
@@ -42,19 +42,44 @@ def first_life(c):
        ("XCFGSET", "by-row", "CODEC", "lz4"))
     do(c, ("XADD", "binary", "1-0", b"\xff\x00", b"\r\n", "", ""), ("XADD", "old-name", "1-1", "f", "v"),
        ("XADD", "expires", "5-0", "f", "v"), ("PEXPIREAT", "expires", 4102444800000), ("XADD", "gone", "1-0", "f", "v"))
+    first_life_of_groups(c)
     do(c, ("BECK", "SEAL"))
     do(c, ("XDEL", "of-lz4", "5-0", "6-0"), ("DEL", "gone"), ("RENAME", "old-name", "new-name"),
        *[("XADD", "of-lz4", "%d-0" % i, "n", i) for i in range(100, 130)], ("SELECT", 7), ("XADD", "elsewhere", "1-0", "f", "v"), ("SELECT", 0))
     do(c, ("BECK", "MERGE"))
 
 
+LATER = 1 << 40  # ms: what waits for it does so in every test for 34 years
+
+
+def first_life_of_groups(c):
+    do(c, ("XGROUP", "CREATE", "of-lz4", "plain", "0"), ("XGROUP", "CREATE", "by-row", "gone", "$"),
+       ("XGROUP", "CREATE", "of-none", "options", "0", "ACKWAIT", LATER, "MAXDELIVER", 3, "DLQ", "dead", "BACKOFF", 2, 5000, LATER, "CONSUMERTTL", LATER),
+       ("XGROUP", "CREATE", "of-zstd:1", "ordered", "0", "ORDERBY", "word", "MAXPENDING", 30), ("XGROUP", "CREATE", "of-none", b"\xff\x00", "3-0"),
+       ("XREADGROUP", "GROUP", "plain", "alice", "COUNT", 20, "STREAMS", "of-lz4", ">"),
+       ("XREADGROUP", "GROUP", "options", "bob", "COUNT", 20, "STREAMS", "of-none", ">"),
+       ("XREADGROUP", "GROUP", "ordered", "carol", "COUNT", 20, "STREAMS", "of-zstd:1", ">"),
+       ("XREADGROUP", "GROUP", b"\xff\x00", b"\r\n", "COUNT", 5, "NOACK", "STREAMS", "of-none", ">"),
+       ("XACK", "of-lz4", "plain", "1-0", "1-1", "2-0", "3-1"), ("XCLAIM", "of-lz4", "plain", "dave", 0, "4-0", "4-1"),
+       ("XNACK", "of-none", "options", "FAIL", "IDS", 2, "2-0", "2-1"), ("XNACK", "of-none", "options", "FATAL", "IDS", 1, "6-0"),
+       ("XGROUP", "DESTROY", "by-row", "gone"), ("XGROUP", "CREATECONSUMER", "of-lz4", "plain", "eve"))
+
+
+def second_life_of_groups(c):
+    do(c, ("XGROUP", "DELCONSUMER", "of-none", "options", "bob"), ("XACK", "of-zstd:1", "ordered", "1-1"),
+       ("XREADGROUP", "GROUP", "ordered", "frank", "COUNT", 20, "STREAMS", "of-zstd:1", ">"), ("XGROUP", "SETID", "of-none", b"\xff\x00", "9-1"),
+       ("XREADGROUP", "GROUP", "plain", "grace", "COUNT", 5, "STREAMS", "of-lz4", ">"), ("XDELEX", "of-lz4", "DELREF", "IDS", 1, "4-1"))
+
+
 def second_life(c):
+    second_life_of_groups(c)
     do(c, ("XDEL", "of-none", "7-0", "7-1", "20-0"), ("XTRIM", "of-zstd:1", "MINID", "10-0"), ("XDEL", "of-lz4", "100-0", "110-0"),
        *[("XADD", "of-none", "%d-0" % i, "n", i, "word", WORDS[i % 4]) for i in range(100, 130)])
     do(c, ("BECK", "SEAL"))
     do(c, ("XADD", "emptied", "9-0", "f", "v"), ("XTRIM", "emptied", "MAXLEN", 0),
        ("XADD", "with-idmp", "IDMP", "shop", "a-1", "*", "n", 1), ("XADD", "with-idmp", "IDMP", "shop", "a-1", "*", "n", 1))
     do(c, ("BECK", "SEAL"))
+    do(c, ("XREADGROUP", "GROUP", "plain", "eve", "COUNT", 3, "STREAMS", "of-lz4", ">"), ("XACK", "of-lz4", "plain", "5-0", "5-1"))
     do(c, ("XDEL", "of-none", "101-0", "30-0"), *[("XADD", "of-zstd:1", "%d-0" % i, "n", i) for i in range(200, 220)],
        ("XDEL", "of-zstd:1", "205-0", "11-0"), ("RENAME", "binary", "bytes"))
 
@@ -66,6 +91,26 @@ def plain(value):
         except UnicodeDecodeError:
             return {"hex": value.hex()}
     return [plain(v) for v in value] if isinstance(value, list) else value
+
+
+def pairs(reply):
+    return dict(zip(reply[0::2], reply[1::2]))
+
+
+def groups(c, key):
+    """What does not depend on when it is asked."""
+    found = {}
+    for shown in map(pairs, pairs(c.call("XINFO", "STREAM", key, "FULL", "COUNT", 0))[b"groups"]):
+        told = pairs(c.call("BECK", "GROUP", key, shown[b"name"]))
+        consumers = map(pairs, shown[b"consumers"])
+        found[json.dumps(plain(shown[b"name"]))] = {
+            "last": plain(shown[b"last-delivered-id"]),
+            "read": shown[b"entries-read"],
+            "pending": plain(shown[b"pending"]),
+            "consumers": [plain([x[b"name"], x[b"active-time"], x[b"pel-count"]]) for x in consumers],
+            "told": {n: plain(told[n.encode()]) for n in ("lag", "parked", "ackwait", "maxdeliver", "dlq", "backoff", "maxpending", "consumerttl", "orderby")},
+        }
+    return found
 
 
 def contents(server):
@@ -84,6 +129,8 @@ def contents(server):
                     "added": info[b"entries-added"],
                     "max-deleted": plain(info[b"max-deleted-entry-id"]),
                 }
+                if info[b"groups"]:
+                    found[str(db)][key.decode()]["groups"] = groups(c, key)
     return found
 
 
@@ -120,5 +167,5 @@ def make(to, crashed):
 
 if __name__ == "__main__":
     directory = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "tests", "data")
-    make(os.path.join(directory, "store-2"), crashed=False)
-    make(os.path.join(directory, "store-2-crashed"), crashed=True)
+    make(os.path.join(directory, "store-3"), crashed=False)
+    make(os.path.join(directory, "store-3-crashed"), crashed=True)

@@ -1,8 +1,8 @@
 """What beckd writes is what docs/format.md says: tests/lib/wal.py, which knows only that page, reads it.
 
 Stores that a beckd writes now, one with a log alone and one with segments and checkpoints in every state; and the samples in tests/data,
-which every later version has to open: store-1 is the log alone, store-2 and store-2-crashed have the rest (made by
-tests/data/make_store.py). With MAKE_SAMPLE=1 store-1 is written anew; that is for a new format only.
+which every later version has to open: store-1 is the log alone, store-2 and store-2-crashed have all but consumer groups, store-3 and
+store-3-crashed these too (made by tests/data/make_store.py). With MAKE_SAMPLE=1 store-1 is written anew; that is for a new format only.
 """
 
 import json
@@ -356,9 +356,9 @@ def as_told(server):
     return json.loads(json.dumps(make_store.contents(server)))
 
 
-def check_samples_2(base):
+def check_made_samples(base):
     """Those of make_store.py: what is in them, here, in the server, and for `beck log`."""
-    for name in ("store-2", "store-2-crashed"):
+    for name in ("store-2", "store-2-crashed", "store-3", "store-3-crashed"):
         sample = os.path.join(ROOT, "tests", "data", name)
         with open(sample + ".json") as f:
             want = json.load(f)
@@ -372,7 +372,9 @@ def check_samples_2(base):
                 s = found[db][key]
                 checks.equal("%s: %s" % (name, key), [make_store.plain(as_reply(s.live())), s.expiry or -1, "%d-%d" % s.last],
                              [says["entries"], says["expiry"], says["last"]])
-        checks.equal(name + ": how it ended", store.markers[-1] == CLOSE, name == "store-2")
+                checks.equal("%s: groups of %s" % (name, key), {json.dumps(make_store.plain(g.name)): g.n_parked() for g in s.groups.values()},
+                             {group: told["told"]["parked"] for group, told in says.get("groups", {}).items()})
+        checks.equal(name + ": how it ended", store.markers[-1] == CLOSE, not name.endswith("-crashed"))
         checks.equal(name + ": segments and checkpoints", [[s.level for s in store.segments], len(store.manifest.checkpoints)], [[1, 0, 0], 2])
         blocks = [b for s in store.segments for b in s.blocks]
         checks.equal(name + ": blocks of all kinds", [{b.layout for b in blocks}, {b.codec for b in blocks}], [{0, 1}, {0, 1, 2}])
@@ -406,7 +408,7 @@ def main():
         check_sealed_store(base)
         check_groups(base)
         check_sample(base)
-        check_samples_2(base)
+        check_made_samples(base)
     finally:
         shutil.rmtree(base, ignore_errors=True)
     checks.finish()
