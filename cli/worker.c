@@ -49,15 +49,16 @@ enum {
     PAUSE_MAX_MS = 2000,
     TEMPORARY = 75, /* EX_TEMPFAIL of sysexits.h */
     WORDS_MAX = 16,
-    CONSUMER_MAX = 300
+    OWN_NAME_MAX = 256
 };
 
 struct worker {
     struct cli *cli;
     const struct worker_options *options;
     struct beck_slice stream, group;
-    char consumer[CONSUMER_MAX];
-    char connection[24]; /* its CLIENT ID */
+    const char *consumer;
+    char own_name[OWN_NAME_MAX]; /* of a consumer that was given none */
+    char connection[24];         /* its CLIENT ID */
     struct output out;
     struct list ids, lines; /* the batch */
     size_t at;              /* W2 */
@@ -736,10 +737,10 @@ static void worker_init(struct worker *w)
 {
     char host[200] = "";
 
-    if (w->options->consumer != NULL)
-        snprintf(w->consumer, sizeof w->consumer, "%s", w->options->consumer);
-    else if (gethostname(host, sizeof host - 1) == 0)
-        snprintf(w->consumer, sizeof w->consumer, "%s-%ld", host, (long)getpid());
+    if (gethostname(host, sizeof host - 1) != 0)
+        snprintf(host, sizeof host, "beck");
+    snprintf(w->own_name, sizeof w->own_name, "%s-%ld", host, (long)getpid());
+    w->consumer = w->options->consumer != NULL ? w->options->consumer : w->own_name;
     if (w->options->consumer != NULL && w->options->ack != WORKER_ACK_NONE)
         snprintf(w->history, sizeof w->history, "0-0");
     w->batch = w->options->batch;
