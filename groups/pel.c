@@ -205,14 +205,9 @@ bool pel_remove(struct pel *p, struct id id, struct pel_entry *out)
 
 bool pel_get(const struct pel *p, struct id id, struct pel_entry *out)
 {
-    struct path path;
-
-    if (p->root == NULL)
+    if (!pel_find(pel_mutable(p), id))
         return false;
-    pelpath_find(p, &path, id);
-    if (!pelpath_place(&path, id))
-        return false;
-    pel_read(p, path.page, path.i, out);
+    pel_read(p, p->path.page, p->path.i, out);
     return true;
 }
 

@@ -60,7 +60,8 @@ void pel_free(struct pel *p); /* at once */
 must_check int pel_reserve(struct pel *p, size_t n, struct err *e);
 /* Adds the entry, or replaces the one with its ID; `gone` stays set once it is. x->dead is not looked at. */
 void pel_set(struct pel *p, const struct pel_entry *x);
-/* False if it is not there. *out (may be NULL) is what it was. Ascending IDs one after the other are fast. */
+/* False if it is not there. *out (may be NULL) is what it was. Ascending IDs one after the other are fast; so they are for
+ * pel_set and pel_get. */
 bool pel_remove(struct pel *p, struct id id, struct pel_entry *out);
 bool pel_get(const struct pel *p, struct id id, struct pel_entry *out);
 /* The entry, if it is there, has been deleted from the stream; false if it is not. */
@@ -87,7 +88,7 @@ uint64_t pel_n_of(const struct pel *p, uint16_t slot); /* held by it */
 uint64_t pel_n_ready(
     const struct pel *p); /* as of the last pel_step and of what has changed since */
 uint64_t pel_n_dead(const struct pel *p);
-size_t pel_bytes(const struct pel *p); /* of memory */
+size_t pel_bytes(const struct pel *p); /* of memory; not what is set aside, which is not touched */
 
 /* ---- looking ---- */
 

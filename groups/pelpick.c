@@ -207,12 +207,6 @@ size_t pel_ready(struct pel *p, size_t max, struct pel_entry *out)
     return pick_run(&k);
 }
 
-/* Sums are bounds, and making them exact changes nothing that anybody sees: those who only look do that too. */
-static struct pel *pel_mutable(const struct pel *p)
-{
-    return (struct pel *)(uintptr_t)p;
-}
-
 /* The page that has the least held_ms, as far as is known. */
 static void path_find_oldest(const struct pel *p, struct path *path)
 {

@@ -100,12 +100,6 @@ bool pelpath_seek_back(const struct pel *p, struct path *path, struct id from,
     return true;
 }
 
-/* Sums are bounds, and making them exact changes nothing that anybody sees: those who only look do that too. */
-static struct pel *pel_mutable(const struct pel *p)
-{
-    return (struct pel *)(uintptr_t)p;
-}
-
 static size_t pel_query(const struct pel *p, struct id from, const struct query *q, size_t max,
                         struct pel_entry *out)
 {

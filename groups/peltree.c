@@ -362,7 +362,7 @@ static size_t path_guess(const struct path *path, struct id id)
 }
 
 /* The entry's place in the page at the end of the path, into path->i; whether it is there. */
-bool pelpath_place(struct path *path, struct id id)
+static bool path_place(struct path *path, struct id id)
 {
     bool found;
 
@@ -396,7 +396,7 @@ bool pel_find(struct pel *p, struct id id)
     if (!p->at_path || id_cmp(id, path->lo) < 0 || (path->bounded && id_cmp(id, path->hi) >= 0)) {
         pelpath_find(p, path, id);
         p->at_path = true;
-        return pelpath_place(path, id);
+        return path_place(path, id);
     }
     return path_place_again(path, id);
 }

@@ -68,6 +68,12 @@ struct pel {
     struct id summing_gone_below; /* as it was when that began */
 };
 
+/* Making bounds exact, and keeping a path that was found, changes nothing that anybody sees: who only looks does that too. */
+static inline struct pel *pel_mutable(const struct pel *p)
+{
+    return (struct pel *)(uintptr_t)p;
+}
+
 /* ---- what becomes of an entry ---- */
 
 enum fate_kind {
@@ -146,8 +152,6 @@ void pelpath_descend(const struct pel *p, struct path *path, size_t depth, size_
 void pelpath_bound(const struct pel *p, struct path *path);
 /* To the page where the entry is, or would be; there is one. */
 void pelpath_find(const struct pel *p, struct path *path, struct id id);
-/* The entry's place in the page at the end of the path, into path->i; whether it is there. */
-bool pelpath_place(struct path *path, struct id id);
 /* p->path leads to where `id` is, or would be. False if it is not there. */
 bool pel_find(struct pel *p, struct id id);
 

@@ -13,7 +13,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { SURPLUS_MIN = 64 * 1024 }; /* bytes: less than that too much set aside stays */
+enum { SURPLUS_MIN = 1024 * 1024 }; /* bytes: less than that too much set aside stays */
 
 struct room_piece {
     struct room_block *block;

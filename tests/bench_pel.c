@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include "groups/pel.h"
 #include "tests/lib/random.h"
@@ -71,6 +72,11 @@ static void acknowledge_in_order(void)
 {
     struct pel *p = filled("pel_set, appended, BATCH at a time", false);
     double began = seconds();
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        printf("  %-58s %9.2f bytes\n", "all that the process has used",
+               (double)usage.ru_maxrss * 1024 / (double)n_entries);
 
     for (uint64_t i = 0; i < n_entries; i++)
         sink += pel_remove(p, id_of(i), NULL);
@@ -141,6 +147,10 @@ static void look(struct pel *p)
     for (int i = 0; i < TIMES; i++)
         sink += pel_get(p, id_of(random_below(&r, n_entries)), out);
     say("pel_get, at random", began, TIMES);
+    began = seconds();
+    for (uint64_t i = 0; i < n_entries; i++)
+        sink += pel_get(p, id_of(i), out);
+    say("pel_get, ascending", began, n_entries);
     began = seconds();
     for (int i = 0; i < TIMES; i++)
         sink += pel_list(p, ID_MIN, &none, BATCH, out);
