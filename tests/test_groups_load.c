@@ -9,7 +9,7 @@
  * heard of it. Replies of different connections may be read in another order than they were made, so a delivery is judged by
  * what had been heard when it was asked for.
  *
- * SCALE multiplies the number of entries (1: 500, so 50,000 to be done), KILL9_ROUNDS says how often the broker is killed.
+ * SCALE multiplies the number of entries (1: 1,000, so 100,000 to be done), KILL9_ROUNDS says how often the broker is killed.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -535,7 +535,7 @@ static void crowd_prepare(struct crowd *w)
     struct err e;
 
     w->random = random_seeded("groups_load");
-    w->n_entries = random_rounds(500);
+    w->n_entries = random_rounds(1000);
     w->pairs = calloc((size_t)GROUPS * w->n_entries, sizeof *w->pairs);
     w->before = malloc(w->n_entries * sizeof *w->before);
     w->ids = malloc(w->n_entries * sizeof *w->ids);
