@@ -121,6 +121,12 @@ static void xadd_trims_in_the_same_way(void **state)
     says(r, "$3\r\n8-1\r\n",
          "XADD s MAXLEN 0 ACKED 8-1 f v"); /* it goes at once: nobody will get it */
     assert_int_equal(rig_len(r, "s"), 0);
+    says(r, OKAY, "XGROUP SETID s g 8-1");
+    says(r, "$3\r\n9-1\r\n", "XADD s 9-1 f v");
+    has(r, "9-1", "XREADGROUP GROUP g c STREAMS s >");
+    says(r, OKAY, "XGROUP SETID s g 99-1");
+    says(r, "$4\r\n10-1\r\n", "XADD s MAXLEN 1 ACKED 10-1 f v"); /* instead of one that pends */
+    has(r, "*1\r\n*2\r\n$3\r\n9-1", "XRANGE s - +");
     rig_free(r);
 }
 

@@ -499,7 +499,8 @@ const struct command stream_commands[] = {
       STREAMS_KEY,
       .group = "stream",
       .since = "5.0.0",
-      .complexity = "O(log N + M) with M the number of entries removed",
+      .complexity = "O(log N + M) with M the number of entries removed; with ACKED also that of "
+                    "entries that stay among them, at most 10,000 in a call",
       .summary = "Removes a stream's oldest entries; tells how many",
       .syntax = "key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]",
       .key_flags = "RW DELETE",
