@@ -202,8 +202,9 @@ static void introspect_reply_range(struct client *c, int index, int last, int st
     reply_int(c, limit);
 }
 
-/* The same for keys that follow a word: the first half of what is left. */
-static void introspect_reply_keyword(struct client *c, const char *word)
+/* The same for keys that follow a word: the first half of what is left. Where it may stand at the earliest says the arity: at
+ * least a key and its ID follow. */
+static void introspect_reply_keyword(struct client *c, const struct command *cmd)
 {
     reply_str(c, "begin_search");
     reply_map(c, 2);
@@ -212,9 +213,9 @@ static void introspect_reply_keyword(struct client *c, const char *word)
     reply_str(c, "spec");
     reply_map(c, 2);
     reply_str(c, "keyword");
-    reply_str(c, word);
+    reply_str(c, cmd->key_word);
     reply_str(c, "startfrom");
-    reply_int(c, 1);
+    reply_int(c, -cmd->arity - 3);
     reply_str(c, "find_keys");
     reply_map(c, 2);
     reply_str(c, "type");
@@ -244,7 +245,7 @@ static void introspect_reply_specs(struct client *c, const struct command *cmd)
     if (cmd->key_word != NULL) {
         reply_set(c, 1);
         introspect_reply_spec_flags(c, list);
-        introspect_reply_keyword(c, cmd->key_word);
+        introspect_reply_keyword(c, cmd);
     } else if (cmd->first_key == 0) {
         reply_set(c, 0);
     } else if (n == 1) {

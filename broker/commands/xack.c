@@ -187,7 +187,7 @@ const struct command xack_commands[] = {
       .summary = "Gives entries of a group that have been pending for so long to a consumer; tells "
                  "where to go on",
       .syntax = "key group consumer min-idle-time start [COUNT count] [JUSTID]",
-      .key_flags = "RW ACCESS DELETE",
+      .key_flags = "RW DELETE",
       .tips = "nondeterministic_output" },
     { .name = "xclaim",
       .handler = xclaim_claim,
