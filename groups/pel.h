@@ -58,7 +58,8 @@ void pel_free(struct pel *p); /* at once */
 
 /* Makes room so that the next `n` pel_set, wherever they go, cannot fail. Errors: ERR_NOMEM, nothing changed. */
 must_check int pel_reserve(struct pel *p, size_t n, struct err *e);
-/* Adds the entry, or replaces the one with its ID; `gone` stays set once it is. x->dead is not looked at. */
+/* Adds the entry, or replaces the one with its ID; `gone` stays set once it is. x->dead is not looked at:
+ * whether it is ready or dead is for the next pel_step to say. */
 void pel_set(struct pel *p, const struct pel_entry *x);
 /* False if it is not there. *out (may be NULL) is what it was. Ascending IDs one after the other are fast; so they are for
  * pel_set and pel_get. */
@@ -72,7 +73,8 @@ void pel_mark_gone_below(struct pel *p, struct id first);
 void pel_begin_anew(struct pel *p);
 
 /* A consumer leaves. What it holds is removed, or nacked by nobody with that time_ms; returns how many that were. Nacked
- * entries that it had last are nobody's. O(pages that may have it). */
+ * entries that it had last are nobody's. What is dead stays so. A time_ms beyond the year 2527 counts as that. O(pages that
+ * may have it). */
 uint64_t pel_drop_slot(struct pel *p, uint16_t slot);
 uint64_t pel_hand_back(struct pel *p, uint16_t slot, uint64_t time_ms);
 /* Removes those below `first` that are not gone (all that are parked); returns how many. */

@@ -7,7 +7,7 @@
  *   ms        u32, above base_ms                         u64
  *   seq       u16, above base_seq                        u64
  *   time      u32, the low half                          u64
- *   count     u8, PELPAGE_COUNT_FATAL for the greatest        u64
+ *   count     u8, 255 for PEL_COUNT_FATAL                u64
  *   key       u32, in a page with keys only              u32
  *   slot      u16                                        u16
  *   marks     u16: 4 bits of marks, 12 of time           u16: 4 bits of marks
