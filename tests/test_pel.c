@@ -924,7 +924,7 @@ static void an_entry_takes_few_bytes(void **state)
     pel_free(p);
 }
 
-/* Below a full page, each one in front of the one before: every one could begin a page of its own. */
+/* Behind the last entry of the third page, which is full, each in front of the one before: all could begin pages of their own. */
 static void few_bytes_also_for_what_comes_in_between(void **state)
 {
     struct pel *p = filled(false);
@@ -932,7 +932,7 @@ static void few_bytes_also_for_what_comes_in_between(void **state)
 
     (void)state;
     for (uint64_t i = 40000; i-- > 0;) {
-        struct pel_entry x = { .id = { 1700000000000 + MILLION / 6, 10 + i }, .slot = 1 };
+        struct pel_entry x = { .id = { 1700000000000 + PEL_PAGE - 1, 3 + i }, .slot = 1 };
         assert_int_equal(pel_reserve(p, 1, &e), OK);
         pel_set(p, &x);
     }
