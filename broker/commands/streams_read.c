@@ -16,11 +16,11 @@
  * Whether a stream has anything behind an ID may itself have to be read. Then a worker finds out, and if there is nothing,
  * the command goes on, knowing that (range_seen): it blocks, or replies null.
  */
+#include "broker/commands/streams_read.h"
 #include <assert.h>
 #include <stdlib.h>
 #include "broker/commands/streams.h"
 #include "broker/commands/streams_range.h"
-#include "broker/commands/streams_read.h"
 #include "broker/engine/args.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cursor.h"

@@ -7,11 +7,11 @@
  *
  * A consumer is made when it is named for the first time, for those streams whose turn comes before the reply is full.
  */
+#include "broker/commands/xreadgroup.h"
 #include <assert.h>
 #include <stdlib.h>
 #include "broker/commands/streams.h"
 #include "broker/commands/xgroup.h"
-#include "broker/commands/xreadgroup.h"
 #include "broker/engine/args.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/reply.h"
