@@ -360,9 +360,9 @@ static void group_remove_below(struct group *g, struct id first, const struct pe
     }
 }
 
-int group_prepare(struct group *g, size_t n, struct err *e)
+int group_prepare(struct group *g, size_t n, struct id lowest, struct err *e)
 {
-    int rc = pel_reserve(g->pel, n, e);
+    int rc = pel_reserve(g->pel, n, lowest, e);
 
     if (rc == OK && g->order != NULL)
         rc = order_reserve(g->order, n + pel_n_dead(g->pel), e);

@@ -138,8 +138,8 @@ struct consumer **group_list_consumers(const struct group *g);
 
 /* ---- effects ---- */
 
-/* Room for effects on n IDs in all. Errors: ERR_NOMEM, nothing changed. */
-must_check int group_prepare(struct group *g, size_t n, struct err *e);
+/* Room for effects on n IDs in all, at or above `lowest`: see pel_reserve. Errors: ERR_NOMEM, nothing changed. */
+must_check int group_prepare(struct group *g, size_t n, struct id lowest, struct err *e);
 
 /* Where it has got to: XGROUP SETID. What is parked is forgotten. */
 void group_set_position(struct group *g, struct id last, int64_t entries_read, uint64_t n_behind);

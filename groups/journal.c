@@ -512,7 +512,7 @@ static int journal_deliver_chunks(struct group *g, struct journal_delivery *x, s
         more = journal_next_chunk(&x->parked, &parked) || more;
         x->d.n = ids.n;
         x->d.n_parked = parked.n;
-        rc = group_prepare(g, ids.n + parked.n, e);
+        rc = group_prepare(g, ids.n + parked.n, ID_MIN, e);
         if (rc == OK)
             group_deliver(g, &x->d);
     }
@@ -582,7 +582,7 @@ static int journal_apply_pending(struct groups *gs, struct journal_in *in)
     for (bool more = true; rc == OK && more;) { /* also if there is no ID: the consumer is active */
         more = journal_next_chunk(&s, &c);
         x.n = c.n;
-        rc = group_prepare(g, c.n, in->e);
+        rc = group_prepare(g, c.n, ID_MIN, in->e);
         if (rc == OK)
             group_change(g, &x);
     }
@@ -772,7 +772,7 @@ static int journal_load_entry(struct journal_in *in, uint64_t *time_ms, struct p
 /* Adds the entry, for which there may be no room yet. Keys that the group does not have are those of records to come. */
 static int journal_load_set(struct group *g, struct pel_entry *x, struct err *e)
 {
-    int rc = pel_reserve(g->pel, 1, e);
+    int rc = pel_reserve(g->pel, 1, x->id, e);
 
     if (!journal_has_keys(g))
         x->key = 0;

@@ -56,8 +56,9 @@ must_check int pel_new(bool ordered, struct pel **out, struct err *e);
 bool pel_free_some(struct pel *p, size_t budget);
 void pel_free(struct pel *p); /* at once */
 
-/* Makes room so that the next `n` pel_set, wherever they go, cannot fail. Errors: ERR_NOMEM, nothing changed. */
-must_check int pel_reserve(struct pel *p, size_t n, struct err *e);
+/* Makes room so that the next `n` pel_set of IDs at or above `lowest` cannot fail. Far less is set aside if that is above
+ * everything, and they come in order. Errors: ERR_NOMEM, nothing changed. */
+must_check int pel_reserve(struct pel *p, size_t n, struct id lowest, struct err *e);
 /* Adds the entry, or replaces the one with its ID; `gone` stays set once it is. x->dead is not looked at:
  * whether it is ready or dead is for the next pel_step to say. */
 void pel_set(struct pel *p, const struct pel_entry *x);

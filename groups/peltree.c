@@ -12,6 +12,8 @@ enum {
     PAGE_SMALL = PEL_PAGE / 3,
     PAGE_JOINED = PEL_PAGE * 7 / 8,
     PAGE_MIN = 8, /* places, and the step of their number */
+    PAGE_REMAKES =
+        12, /* times that a page is made until it has PEL_PAGE places and is wide, at most */
     TALLY_MIN = 4,
 };
 
@@ -857,8 +859,36 @@ static size_t pel_most_nodes(const struct pel *p, size_t n)
     return nodes < split * (p->height + 1) ? nodes : split * (p->height + 1);
 }
 
-int pel_reserve(struct pel *p, size_t n, struct err *e)
+/* The same, if all go behind everything, in order: each page begins with few places and gets more. */
+static size_t pel_most_pages_behind(size_t n)
 {
+    size_t pages = (n / PEL_PAGE + 2) * PAGE_REMAKES;
+    return pages < 2 * n ? pages : 2 * n;
+}
+
+static size_t pel_most_nodes_behind(const struct pel *p, size_t n)
+{
+    size_t split = n / PEL_PAGE + 2;
+    return split * (p->height + 1);
+}
+
+/* Whether everything is below `id`. */
+static bool pel_is_below(const struct pel *p, struct id id)
+{
+    const void *at = p->root;
+    const struct pelpage *pg;
+
+    if (at == NULL)
+        return true;
+    for (size_t d = 0; d < p->height; d++)
+        at = ((const struct node *)at)->child[((const struct node *)at)->n - 1];
+    pg = at;
+    return id_cmp(pelpage_id(pg, pg->n - 1u), id) < 0;
+}
+
+int pel_reserve(struct pel *p, size_t n, struct id lowest, struct err *e)
+{
+    bool behind = pel_is_below(p, lowest);
     size_t all = sum_n(&p->sum) + n, slots = p->tally.used + n;
     unsigned shape = PELPAGE_WIDE | (p->ordered ? PELPAGE_KEYED : 0u);
     size_t page = pelpage_bytes(shape, pel_places(pel_growth(all < PEL_PAGE ? all : PEL_PAGE)));
@@ -866,8 +896,9 @@ int pel_reserve(struct pel *p, size_t n, struct err *e)
 
     if (n > UINT32_MAX - (size_t)sum_n(&p->sum))
         return err_set(e, ERR_NOMEM, "%zu more pending entries", n);
-    bytes = pel_most_pages(p, n) * room_cost(page);
-    bytes += pel_most_nodes(p, n) * room_cost(sizeof(struct node));
+    bytes = (behind ? pel_most_pages_behind(n) : pel_most_pages(p, n)) * room_cost(page);
+    bytes += (behind ? pel_most_nodes_behind(p, n) : pel_most_nodes(p, n)) *
+             room_cost(sizeof(struct node));
     if (n > 0 && 4 * slots > 3 * p->tally.cap)
         bytes += 4 * room_cost(tally_cap(slots) * sizeof(struct cell));
     return room_reserve(&p->room, bytes, e);

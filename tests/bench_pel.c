@@ -46,7 +46,7 @@ static void fill(struct pel *p)
                                .time_ms = NOW_MS + i / BATCH,
                                .count = 1,
                                .slot = (uint16_t)(1 + i / BATCH % n_slots) };
-        if (i % BATCH == 0 && pel_reserve(p, BATCH, &e) != OK)
+        if (i % BATCH == 0 && pel_reserve(p, BATCH, ID_MIN, &e) != OK)
             exit(1);
         pel_set(p, &x);
     }
@@ -120,7 +120,7 @@ static void deliver_and_acknowledge(void)
         struct pel_entry x = { .id = id_of(next), .time_ms = NOW_MS, .count = 1, .slot = 1 };
         if (next >= FLIGHT)
             sink += pel_remove(p, ids[k], NULL);
-        if (pel_reserve(p, 1, &e) != OK)
+        if (pel_reserve(p, 1, ID_MIN, &e) != OK)
             exit(1);
         pel_set(p, &x);
         ids[k] = x.id;
@@ -192,7 +192,7 @@ static void claim(struct pel *p)
 
     for (int i = 0; i < TIMES; i++) {
         size_t n = pel_oldest(p, &all, BATCH, out);
-        if (pel_reserve(p, n, &e) != OK)
+        if (pel_reserve(p, n, ID_MIN, &e) != OK)
             exit(1);
         for (size_t k = 0; k < n; k++) {
             out[k].time_ms = NOW_MS + n_entries + (uint64_t)i;

@@ -203,7 +203,7 @@ static void model_deliver(struct model *m)
             };
     }
     d.n_behind = model_behind(m);
-    assert_int_equal(group_prepare(m->g, d.n + d.n_parked, NULL), OK);
+    assert_int_equal(group_prepare(m->g, d.n + d.n_parked, ID_MIN, NULL), OK);
     group_deliver(m->g, &d);
     if (d.slot != PEL_NOBODY)
         assert_int_equal(group_consumer_at(m->g, d.slot)->active_ms, m->now_ms);
@@ -242,7 +242,7 @@ static void model_change(struct model *m)
         return;
     x.nacked = x.slot == PEL_NOBODY || random_below(m->r, 3) == 0;
     x.keys = m->ordered && random_below(m->r, 2) == 0 ? &key : NULL;
-    assert_int_equal(group_prepare(m->g, 1, NULL), OK);
+    assert_int_equal(group_prepare(m->g, 1, ID_MIN, NULL), OK);
     group_change(m->g, &x);
     model_change_entry(m, i, &x);
 }
@@ -640,7 +640,7 @@ static void what_does_not_fit_together_is_repaired_and_counted(void **state)
 
     assert_int_equal(group_prepare_consumer(g, slice_str("c"), &c, NULL), OK);
     group_add_consumer(g, c, 1);
-    assert_int_equal(group_prepare(g, 4, NULL), OK);
+    assert_int_equal(group_prepare(g, 4, ID_MIN, NULL), OK);
     for (size_t i = 0; i < 4; i++)
         pel_set(g->pel, &x[i]);
     assert_int_equal(group_rebuild(g, &n, NULL), OK);

@@ -58,7 +58,7 @@ static void hold(struct group *g, struct id id)
 {
     struct group_change x = { .nacked = true, .count = 1, .ids = &id, .n = 1 };
 
-    assert_int_equal(group_prepare(g, 1, NULL), OK);
+    assert_int_equal(group_prepare(g, 1, ID_MIN, NULL), OK);
     group_change(g, &x);
 }
 

@@ -304,7 +304,7 @@ static void world_deliver(struct world *w, struct group *g)
     d.n_behind = world_count_behind(w, d.last);
     rec = world_record(w, RECORD_DELIVER, journal_deliver_size(world_to(g), &d));
     world_written(rec, journal_deliver_put(rec->p, world_to(g), &d));
-    assert_int_equal(group_prepare(g, d.n + d.n_parked, NULL), OK);
+    assert_int_equal(group_prepare(g, d.n + d.n_parked, ID_MIN, NULL), OK);
     group_deliver(g, &d);
 }
 
@@ -343,7 +343,7 @@ static void world_change(struct world *w, struct group *g)
     x.keys = g->order != NULL && random_below(w->r, 2) == 0 ? keys : NULL;
     rec = world_record(w, RECORD_PENDING, journal_change_size(world_to(g), &x));
     world_written(rec, journal_change_put(rec->p, world_to(g), &x));
-    assert_int_equal(group_prepare(g, x.n, NULL), OK);
+    assert_int_equal(group_prepare(g, x.n, ID_MIN, NULL), OK);
     group_change(g, &x);
 }
 
@@ -868,7 +868,7 @@ static struct groups *small_groups(bool ordered)
     group_apply_options(g, options, order);
     assert_int_equal(group_prepare_consumer(g, slice_str("c"), &c, NULL), OK);
     group_add_consumer(g, c, 8);
-    assert_int_equal(group_prepare(g, 1, NULL), OK);
+    assert_int_equal(group_prepare(g, 1, ID_MIN, NULL), OK);
     group_deliver(g, &d);
     groups_add(gs, g, 7);
     return gs;

@@ -416,7 +416,7 @@ static void world_compare(struct world *w)
 static void reserve(struct world *w, size_t n)
 {
     struct err e;
-    assert_int_equal(pel_reserve(w->p, n, &e), OK);
+    assert_int_equal(pel_reserve(w->p, n, ID_MIN, &e), OK);
 }
 
 static void do_set(struct world *w, const struct pel_entry *x)
@@ -846,10 +846,10 @@ static void so_many_pages_as_are_needed_are_reserved(void **state)
     if (!MALLOC_FAILS)
         skip();
     assert_int_equal(pel_new(false, &p, &e), OK);
-    assert_int_equal(pel_reserve(p, PAGES * PEL_PAGE, &e), OK);
+    assert_int_equal(pel_reserve(p, PAGES * PEL_PAGE, ID_MIN, &e), OK);
     for (uint64_t i = 0; i < PAGES * PEL_PAGE; i++)
         pel_set(p, &(struct pel_entry){ .id = { i, 0 }, .slot = 1 });
-    assert_int_equal(pel_reserve(p, PAGES, &e), OK);
+    assert_int_equal(pel_reserve(p, PAGES, ID_MIN, &e), OK);
     no_memory = true;
     for (uint16_t i = 0; i < PAGES; i++)
         pel_set(p, &(struct pel_entry){ .id = { (i * 256u) + 100, 1 }, .slot = i, .count = 1000 });
@@ -857,6 +857,37 @@ static void so_many_pages_as_are_needed_are_reserved(void **state)
     assert_null(pel_check(p));
     assert_int_equal(pel_n(p), PAGES * (PEL_PAGE + 1));
     pel_free(p);
+}
+
+/* Behind all others, wide from some on, from ever new consumers: first into a page that has few places. */
+static void what_goes_behind_needs_less(void **state)
+{
+    enum { N = 5 * PEL_PAGE };
+    struct random r = random_seeded("behind");
+    struct pel *p;
+    struct err e;
+
+    (void)state;
+    if (!MALLOC_FAILS)
+        skip();
+    for (size_t life = random_rounds(200); life > 0; life--) {
+        size_t had = random_below(&r, 3 * PEL_PAGE), n = 1 + random_below(&r, N);
+        uint64_t wide = random_below(&r, n + 1);
+        assert_int_equal(pel_new(random_below(&r, 2) == 0, &p, &e), OK);
+        assert_int_equal(pel_reserve(p, had, ID_MIN, &e), OK);
+        for (uint64_t i = 0; i < had; i++)
+            pel_set(p, &(struct pel_entry){ .id = { i, 0 }, .slot = 1 });
+        assert_int_equal(pel_reserve(p, n, (struct id){ had, 0 }, &e), OK);
+        no_memory = true;
+        for (uint64_t i = 0; i < n; i++)
+            pel_set(p, &(struct pel_entry){ .id = { had + i, i },
+                                            .slot = (uint16_t)(i % 60000),
+                                            .count = i < wide ? 1 : 1000 });
+        no_memory = false;
+        assert_null(pel_check(p));
+        assert_int_equal(pel_n(p), had + n);
+        pel_free(p);
+    }
 }
 
 static void without_memory_nothing_is_reserved(void **state)
@@ -870,7 +901,7 @@ static void without_memory_nothing_is_reserved(void **state)
         skip();
     assert_int_equal(pel_new(false, &p, &e), OK);
     no_memory = true;
-    rc = pel_reserve(p, 1000, &e);
+    rc = pel_reserve(p, 1000, ID_MIN, &e);
     no_memory = false;
     assert_int_equal(rc, ERR_NOMEM);
     assert_null(pel_check(p));
@@ -893,7 +924,7 @@ static struct pel *filled(bool ordered)
                                .count = 1,
                                .slot = (uint16_t)(1 + i % 50) };
         if (i % 100 == 0)
-            assert_int_equal(pel_reserve(p, 100, &e), OK);
+            assert_int_equal(pel_reserve(p, 100, ID_MIN, &e), OK);
         pel_set(p, &x);
     }
     assert_int_equal(pel_n(p), MILLION);
@@ -933,7 +964,7 @@ static void few_bytes_also_for_what_comes_in_between(void **state)
     (void)state;
     for (uint64_t i = 40000; i-- > 0;) {
         struct pel_entry x = { .id = { 1700000000000 + PEL_PAGE - 1, 3 + i }, .slot = 1 };
-        assert_int_equal(pel_reserve(p, 1, &e), OK);
+        assert_int_equal(pel_reserve(p, 1, ID_MIN, &e), OK);
         pel_set(p, &x);
     }
     assert_bytes(p, 17);
@@ -964,6 +995,7 @@ int main(void)
         cmocka_unit_test(numbers_of_any_size_are_kept),
         cmocka_unit_test(what_was_reserved_cannot_fail),
         cmocka_unit_test(so_many_pages_as_are_needed_are_reserved),
+        cmocka_unit_test(what_goes_behind_needs_less),
         cmocka_unit_test(without_memory_nothing_is_reserved),
         cmocka_unit_test(an_entry_takes_few_bytes),
         cmocka_unit_test(few_bytes_also_for_what_comes_in_between),

@@ -217,6 +217,12 @@ uint64_t grouplog_drop_consumer(struct engine *e, struct client *c, struct strea
 
 /* ---- pending entries ---- */
 
+/* New entries go behind all others, unless some are parked, which come after those that are delivered. */
+static struct id grouplog_lowest(const struct group_delivery *d)
+{
+    return d->n_parked > 0 || d->n == 0 ? ID_MIN : d->ids[0];
+}
+
 int grouplog_deliver(struct engine *e, struct client *c, struct stream *st, struct group *g,
                      const struct group_delivery *d, struct err *err)
 {
@@ -224,7 +230,7 @@ int grouplog_deliver(struct engine *e, struct client *c, struct stream *st, stru
     struct journal_to to = grouplog_to(&x);
     uint64_t lsn;
     uint8_t *p;
-    int rc = group_prepare(g, d->n + d->n_parked, err);
+    int rc = group_prepare(g, d->n + d->n_parked, grouplog_lowest(d), err);
 
     if (rc != OK)
         return rc;
@@ -257,7 +263,7 @@ int grouplog_change(struct engine *e, struct client *c, struct stream *st, struc
 {
     struct grouplog x = { e, c, st, g };
     struct group_change few = *change;
-    int rc = group_prepare(g, change->n, err);
+    int rc = group_prepare(g, change->n, ID_MIN, err);
 
     if (rc != OK)
         return rc;
