@@ -852,6 +852,7 @@ static void what_is_ready_comes_first(void **state)
     assert_int_equal(pending_of(r, 1).count, 2);
     assert_int_equal(pending_of(r, 1).slot, consumer_of(r, "b")->slot);
     assert_int_equal(pending_of(r, 3).count, 1);
+    assert_non_null(strstr(rig_say(r, "BECK GROUP s g"), "redelivered\r\n:2\r\n"));
     end(r);
 }
 

@@ -101,7 +101,11 @@ static int xreadgroup_hand_out(struct engine *e, struct client *c, struct xreadg
     x.ids = part->again.ids;
     x.counts = part->again.counts;
     x.n = part->again.n;
-    return rc == OK ? grouplog_change(e, c, part->st, part->g, &x, true, err) : rc;
+    if (rc == OK)
+        rc = grouplog_change(e, c, part->st, part->g, &x, true, err);
+    for (size_t i = 0; rc == OK && is_new && i < x.n; i++)
+        part->g->n_redelivered += x.counts[i] > 1;
+    return rc;
 }
 
 /* New entries are handed out, or parked. */
