@@ -13,7 +13,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -80,7 +79,6 @@ struct crowd {
     struct server server;
     struct random random;
     const char *program;
-    char preload[PATH_MAX];
     int poll;
     size_t n_conns, n_entries, n_appended;
     struct conn conns[CONNS];
@@ -530,8 +528,7 @@ static size_t crowd_conns(void)
 
 static void crowd_prepare(struct crowd *w)
 {
-    const char *build = getenv("BUILD"), *beckd = getenv("BECKD");
-    char path[PATH_MAX];
+    const char *beckd = getenv("BECKD");
     struct err e;
 
     w->random = random_seeded("groups_load");
@@ -548,9 +545,7 @@ static void crowd_prepare(struct crowd *w)
     w->poll = epoll_create1(EPOLL_CLOEXEC);
     assert_true(w->poll >= 0);
     w->program = beckd != NULL ? beckd : "build/beckd";
-    snprintf(path, sizeof path, "%s/tests/preload_syncs.so", build != NULL ? build : "build");
-    assert_non_null(realpath(path, w->preload));
-    if (server_start(&w->server, crowd_argv(w), "/tmp", w->preload, 0, &e) != OK)
+    if (server_start(&w->server, crowd_argv(w), "/tmp", NULL, 0, &e) != OK)
         fail_msg("%s", e.text);
 }
 

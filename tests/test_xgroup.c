@@ -388,7 +388,7 @@ static void model_step(struct model *m, struct rig *r, struct random *rnd)
 static void model_compare(const struct model *m, struct rig *r, uint64_t step)
 {
     for (int g = 0; g < GROUPS; g++) {
-        char want[200], lag[30] = "$-1", read[30] = "$-1", name[8];
+        char want[200], lag[30] = "$-1", read[30] = "$-1", name[16];
         int64_t n = model_lag(m, g);
 
         if (m->read[g] == -2)

@@ -252,7 +252,7 @@ static void a_delay_beats_backoff_each_entry_has_its_own(void **state)
     says(r, ":3\r\n", "XNACK s g FAIL IDS 3 3-1 2-1 1-1");
     restart(r);
     for (int i = 1; i <= 3; i++) {
-        char id[8];
+        char id[16];
 
         snprintf(id, sizeof id, "%d-1", i);
         rig_pass(r, 99);

@@ -69,7 +69,8 @@ static void server_exec(const char *const *argv, const struct server *s)
     fd = open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
-    setenv("LD_PRELOAD", s->preload, 1);
+    if (s->preload != NULL)
+        setenv("LD_PRELOAD", s->preload, 1);
     setenv("BECK_SYNCS", syncs, 1);
     if (s->memory_limit > 0)
         setrlimit(RLIMIT_DATA, &limit);

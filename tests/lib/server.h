@@ -26,7 +26,7 @@ struct server_cost {
 
 /* Starts argv[0] in a new directory under `base`. "%p", "%d" and "%s" as whole arguments stand for a free
  * port, the directory and a Unix socket in it. Returns when the server answers PING over TCP, or over the
- * socket if `unix_socket`. `preload` is the shared object of preload_syncs.c.
+ * socket if `unix_socket`. `preload` is the shared object of preload_syncs.c; NULL: nothing is counted.
  * Errors: ERR_IO (its output is in <dir>/output, which then stays). */
 must_check int server_start(struct server *s, const char *const *argv, const char *base,
                             const char *preload, int unix_socket, struct err *e);
