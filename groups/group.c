@@ -591,6 +591,7 @@ static void group_set_rule(struct group *g)
 
 static void group_replace_pel(struct group *g, struct pel *pel)
 {
+    pel_sum_move(g->pel, pel);
     pel_free(g->pel);
     g->pel = pel;
 }

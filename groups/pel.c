@@ -149,6 +149,16 @@ void pel_sum_end(struct pel *p)
     p->summing = NULL;
 }
 
+void pel_sum_move(struct pel *from, struct pel *to)
+{
+    if (from->summing == NULL)
+        return;
+    assert(from->root == NULL && to->root == NULL);
+    to->summing = from->summing;
+    to->summing_gone_below = from->summing_gone_below;
+    from->summing = NULL;
+}
+
 /* ---- one entry ---- */
 
 static unsigned pel_marks_of(const struct pel_entry *x)

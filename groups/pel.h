@@ -147,6 +147,8 @@ struct pel_sum {
 void pel_sum_begin(struct pel *p, struct pel_sum *s);
 bool pel_sum_step(struct pel *p, size_t budget); /* true: there is more */
 void pel_sum_end(struct pel *p);
+/* `to` takes the place of `from`: if there is a sum, which both must be empty for, it goes on there. */
+void pel_sum_move(struct pel *from, struct pel *to);
 
 /* NULL, or the name of the first invariant found broken. */
 const char *pel_check(const struct pel *p);

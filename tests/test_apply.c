@@ -282,6 +282,29 @@ static const char *const FORMS[] = {
     "XGROUP CREATE K g 0 MKSTREAM",
     "XGROUP CREATE K g 0 MAXDELIVER 3",
     "XGROUP CREATE K h I ENTRIESREAD N",
+    "XGROUP CREATE K o 0 MKSTREAM ORDERBY f MAXPENDING N",
+    "XGROUP DESTROY K g",
+    "XGROUP DESTROY K h",
+    "XGROUP SETID K h E",
+    "XGROUP SETID K g 0",
+    "XGROUP SETID K o E",
+    "XGROUP CREATECONSUMER K g N",
+    "XGROUP DELCONSUMER K g c",
+    "XGROUP DELCONSUMER K g d HANDBACK",
+    "XGROUP DELCONSUMER K o N",
+    "XGROUP CFGSET K g ACKWAIT N",
+    "XGROUP CFGSET K g MAXDELIVER N DLQ K",
+    "XGROUP CFGSET K h BACKOFF N N N",
+    "XGROUP CFGSET K h CONSUMERTTL N",
+    "XGROUP CFGSET K h ORDERBY f",
+    "XGROUP CFGSET K g ACKWAIT 0 MAXDELIVER 0 BACKOFF 0",
+    "XDLQ REDRIVE K K g COUNT N",
+    "XDLQ REDRIVE K K h ALLGROUPS",
+    "XREADGROUP GROUP o N COUNT N STREAMS K >",
+    "XREADGROUP GROUP o N COUNT N STREAMS K >",
+    "XREADGROUP GROUP g N COUNT N STREAMS K >",
+    "XACK K o E E E E E E",
+    "XNACK K o FAIL IDS 2 E E",
     "XREADGROUP GROUP g c COUNT N STREAMS K >",
     "XREADGROUP GROUP h c NOACK COUNT N STREAMS K >",
     "XREADGROUP GROUP g d CLAIM N STREAMS K >",
@@ -517,6 +540,7 @@ static uint64_t random_rounds_with_checkpoint(struct process *p, struct random *
         if (i == from) {
             taken->start_lsn = log_last_lsn(p->log);
             save_begin(&p->e.save, &p->e.state);
+            p->e.save.n_pending = 1 + random_below(rng, 3); /* else all would fit in one piece */
         }
         if (i >= from && more && random_below(rng, slow) == 0)
             taken_piece(taken, p, 1 + random_below(rng, 2), &more);
@@ -777,6 +801,70 @@ static void a_digest_made_by_workers_is_that_of_its_moment(void **state)
     free(r);
 }
 
+/* Some command of any kind, by a client that does not wait for another one. */
+static void any_command(struct process *p, struct random *rng, struct request *r)
+{
+    struct client *c = &p->clients[random_below(rng, N_CLIENTS - 1)];
+
+    request_make(r, rng, FORMS[random_below(rng, sizeof FORMS / sizeof FORMS[0])]);
+    if (random_below(rng, 300) == 0)
+        request_make(r, rng, "FLUSHALL");
+    if (c->cold == NULL && c->blocked == NULL)
+        engine_execute(&p->e, c, r->argv, r->argc);
+}
+
+static void any_round(struct process *p, struct random *rng, struct request *r)
+{
+    p->wall_ms += random_below(rng, 3);
+    engine_round_begin(&p->e);
+    for (size_t n = random_below(rng, 8); n > 0; n--)
+        any_command(p, rng, r);
+    engine_round_end(&p->e);
+    for (size_t n = random_below(rng, 12); n > 0; n--)
+        log_step_pick(p->log, random_u64(rng));
+    for (int i = 0; i < N_CLIENTS - 1; i++)
+        outputs_forget_of(&p->clients[i]);
+    requests_see(p, rng, r);
+}
+
+static void a_digest_in_slices_among_commands_is_that_of_its_moment(void **state)
+{
+    struct random rng = random_seeded("digest_in_slices");
+    struct request *r = calloc(1, sizeof *r);
+    struct slice command[2] = { slice_str("BECK"), slice_str("DIGEST") };
+    char dir[64];
+    struct process *p;
+
+    (void)state;
+    assert_non_null(r);
+    store_make(dir);
+    p = process_open_sealing(dir, 1000000, random_u64(&rng));
+    for (size_t round = random_rounds(300); round > 0; round--) {
+        struct digest_text want, told = { "" };
+
+        for (size_t n = random_below(&rng, 60); n > 0; n--)
+            any_round(p, &rng, r);
+        engine_round_begin(&p->e);
+        engine_execute(&p->e, &p->clients[N_CLIENTS - 1], command, 2);
+        want = process_digest(p, p->e.clock);
+        for (size_t k = random_below(&rng, 200); k > 0; k--) {
+            digest_step(&p->e, random_below(&rng, 8));
+            any_command(p, &rng, r);
+            log_step_pick(p->log, random_u64(&rng));
+        }
+        engine_round_end(&p->e);
+        for (int i = 0; i < 2000 && told.hex[0] == '\0'; i++) {
+            any_round(p, &rng, r);
+            told = digest_told(p);
+        }
+        assert_string_equal(told.hex, want.hex);
+        check_state(p);
+    }
+    process_close(p, true);
+    store_remove(dir);
+    free(r);
+}
+
 static void the_random_commands_are_all_that_write(void **state)
 {
     (void)state;
@@ -828,6 +916,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_checkpoint_taken_among_commands_and_the_log_after_it_give_the_state),
         cmocka_unit_test(where_entries_lie_makes_no_difference),
         cmocka_unit_test(a_digest_made_by_workers_is_that_of_its_moment),
+        cmocka_unit_test(a_digest_in_slices_among_commands_is_that_of_its_moment),
         cmocka_unit_test(a_digest_depends_on_the_clock_it_is_given),
     };
 

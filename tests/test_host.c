@@ -266,7 +266,7 @@ static void state_load(struct state *s, const struct chunk *c)
     uint8_t name[4];
 
     assert_int_equal(state_reserve_stream(s, name_of(from->name, name), &st, &e), OK);
-    assert_int_equal(state_prepare_remove(st, 1, &e), OK);
+    assert_int_equal(state_prepare_remove(s, st, 1, &e), OK);
     st->object.oid = from->oid;
     st->object.rev = from->rev;
     st->last_id = st->sealed_last = from->last;

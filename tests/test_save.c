@@ -250,7 +250,7 @@ static void many_deleted_ids_are_saved_a_part_at_a_time(void **state)
 
     (void)state;
     st->last_id = (struct id){ 200000, UINT64_MAX };
-    assert_int_equal(state_prepare_remove(st, 100000, NULL), OK);
+    assert_int_equal(state_prepare_remove(&w->s, st, 100000, NULL), OK);
     for (uint64_t i = 1; i <= 100000; i++)
         delset_add(&st->more->deletes, (struct id){ 2 * i, i % 5 == 0 ? UINT64_MAX : i });
     save_begin(&save, &w->s);

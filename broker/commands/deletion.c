@@ -167,7 +167,7 @@ void deletion_prefault(struct engine *e, struct client *c, struct slice key,
 
 /* ---- doing it ---- */
 
-int deletion_prepare(struct stream *st, struct deletion *d, struct err *err)
+int deletion_prepare(struct engine *e, struct stream *st, struct deletion *d, struct err *err)
 {
     if (d->n_found > st->n_entries)
         return err_set(err, ERR_CORRUPT,
@@ -176,7 +176,7 @@ int deletion_prepare(struct stream *st, struct deletion *d, struct err *err)
     d->ids = malloc(d->n * sizeof *d->ids);
     if (d->ids == NULL)
         return err_set(err, ERR_NOMEM, "no memory for %zu IDs", d->n);
-    return d->n_found == 0 ? OK : state_prepare_remove(st, d->n_found, err);
+    return d->n_found == 0 ? OK : state_prepare_remove(&e->state, st, d->n_found, err);
 }
 
 /* Takes the IDs that are found to d->ids; returns what is left. */

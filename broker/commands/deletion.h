@@ -57,7 +57,8 @@ must_check int deletion_look(struct engine *e, const struct stream *st, struct d
                              struct wants *wants, struct err *err);
 
 /* Makes room for what follows. Errors: ERR_NOMEM; ERR_CORRUPT, if more was found than the stream should have. */
-must_check int deletion_prepare(struct stream *st, struct deletion *d, struct err *err);
+must_check int deletion_prepare(struct engine *e, struct stream *st, struct deletion *d,
+                                struct err *err);
 
 /* Deletes those that are found, by a record. */
 void deletion_apply(struct engine *e, struct client *c, struct slice key, struct stream *st,

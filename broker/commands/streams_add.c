@@ -258,7 +258,7 @@ static int xadd_prepare(struct engine *e, const struct xadd *x, struct stream *s
     if (x->trim.by != TRIM_NONE)
         rc = xadd_plan(e, x, st, id, NULL, sieve, err);
     if (rc == OK && sieve_n(sieve) > 0)
-        rc = sieve_prepare(st, sieve, err);
+        rc = sieve_prepare(e, st, sieve, err);
     return rc == OK ? stream_index_reserve(&e->state.tails, &st->tail, 1, err) : rc;
 }
 

@@ -169,7 +169,7 @@ static void xtrim_run(struct engine *e, struct client *c, struct slice key, stru
     int rc = sieve_plan(e, st, trim, NULL, NULL, &sieve, &err);
 
     if (rc == OK && sieve_n(&sieve) > 0)
-        rc = sieve_prepare(st, &sieve, &err);
+        rc = sieve_prepare(e, st, &sieve, &err);
     if (rc != OK) {
         streams_reply_failure(c, rc, &err);
     } else if (sieve_n(&sieve) == 0) {
@@ -242,7 +242,7 @@ void streams_xdel(struct engine *e, struct client *c, const struct slice *argv, 
         deletion_sort(&d);
         rc = deletion_look(e, st, &d, NULL, &err);
         if (rc == OK)
-            rc = deletion_prepare(st, &d, &err);
+            rc = deletion_prepare(e, st, &d, &err);
         if (rc == OK) {
             deletion_apply(e, c, argv[1], st, &d);
             reply_u64(c, d.n_found);
@@ -292,7 +292,7 @@ static int xdelex_run(struct engine *e, struct client *c, struct slice key, stru
         xdelex_spare(st, d);
     rc = deletion_look(e, st, d, NULL, err);
     if (rc == OK)
-        rc = deletion_prepare(st, d, err);
+        rc = deletion_prepare(e, st, d, err);
     if (rc != OK)
         return rc;
     for (size_t i = 0; i < d->n; i++)
@@ -470,7 +470,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
     added = x.added >= 0 ? (uint64_t)x.added : st->entries_added;
     if (id_cmp(x.max_deleted, ID_MIN) == 0)
         x.max_deleted = stream_max_deleted(st);
-    if (state_prepare_remove(st, 0, &err) != OK) {
+    if (state_prepare_remove(&e->state, st, 0, &err) != OK) {
         reply_error(c, "OOM %s", err.text);
         return;
     }

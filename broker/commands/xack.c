@@ -93,7 +93,7 @@ static int xackdel_run(struct engine *e, struct client *c, struct slice key, str
     xackdel_choose(g, d);
     rc = deletion_look(e, st, d, NULL, err);
     if (rc == OK)
-        rc = deletion_prepare(st, d, err);
+        rc = deletion_prepare(e, st, d, err);
     if (rc != OK)
         return rc;
     n = xackdel_chosen(d);

@@ -286,7 +286,7 @@ static int redrive_prepare_deletion(struct redrive_batch *b, struct deletion *d,
         d->items[d->n] = (struct deletion_item){ .id = b->items[d->n].letter,
                                                  .bytes = b->items[d->n].bytes,
                                                  .found = true };
-    return deletion_prepare(b->dlq, d, err);
+    return deletion_prepare(b->engine, b->dlq, d, err);
 }
 
 static size_t redrive_bound(const struct redrive_batch *b)

@@ -557,7 +557,7 @@ static int replay_remove(struct state *s, struct replay_record *in, struct strea
     }
     if (left.n < stream_index_n(st->tail) - n_tail)
         return replay_corrupt(in, "more entries are there than are left");
-    rc = state_prepare_remove(st, n, in->e);
+    rc = state_prepare_remove(s, st, n, in->e);
     if (rc == OK && in->r->type == RECORD_SIFT)
         state_sift(s, st, ids, n, left, in->r->lsn);
     else if (rc == OK)
@@ -599,7 +599,7 @@ static int replay_cut(struct state *s, struct replay_record *in, struct stream *
         return replay_corrupt(in, "entries are left below the first one");
     if (left.n > 0 && left.n < stream_index_n(st->tail) - replay_tail_below(st, first).n)
         return replay_corrupt(in, "more entries are there than are left");
-    rc = state_prepare_remove(st, 0, in->e);
+    rc = state_prepare_remove(s, st, 0, in->e);
     if (rc == OK)
         state_cut(s, st, first, left, in->r->lsn);
     return rc;
@@ -643,7 +643,7 @@ static int replay_old_remove(struct state *s, struct replay_record *in, struct s
     int rc = entry != NULL ? OK : replay_measure(s, in, st, id, id, &gone);
 
     if (rc == OK && gone.n > 0)
-        rc = state_prepare_remove(st, 1, in->e);
+        rc = state_prepare_remove(s, st, 1, in->e);
     if (rc == OK && gone.n > 0)
         state_remove(s, st, &id, 1,
                      (struct state_left){ st->n_entries - 1, st->bytes - gone.bytes }, in->r->lsn);
@@ -691,7 +691,7 @@ static int replay_apply_trim(struct state *s, struct replay_record *in)
     if (rc == OK && sealed.n > stream_n_sealed(st))
         rc = replay_corrupt(in, "more entries are in segments than the stream has");
     if (rc == OK)
-        rc = state_prepare_remove(st, 0, in->e);
+        rc = state_prepare_remove(s, st, 0, in->e);
     if (rc != OK)
         return rc;
     below = replay_tail_below(st, first);
@@ -770,7 +770,7 @@ static int replay_apply_set_id(struct state *s, struct replay_record *in)
         replay_drop(s, &st->object); /* it was saved once more after that */
         return OK;
     }
-    rc = state_prepare_remove(st, 0, in->e);
+    rc = state_prepare_remove(s, st, 0, in->e);
     if (rc == OK)
         state_set_id(s, st, last, added, max_deleted, in->r->lsn);
     return rc;

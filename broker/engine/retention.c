@@ -525,7 +525,7 @@ static int retention_work(struct engine *e, struct stream *st, struct wants *wan
     if (rc == OK)
         st->held = held;
     if (rc == OK && cut.n > 0)
-        rc = trim_prepare(st, &err);
+        rc = trim_prepare(e, st, &err);
     if (rc == OK && cut.n > 0 && log_reserve(e->log, RETENTION_RECORD, &err) != OK) {
         e->retention->again_ms = e->now_ms + RETENTION_RETRY_MS;
         retention_schedule(e, st, retention_now_s(e));

@@ -203,8 +203,8 @@ static size_t save_pending(struct save *x, uint64_t oid, const struct group *g,
     uint64_t n = pel_n(g->pel) + pel_n_parked(g->pel);
     uint8_t *p;
 
-    if (n > SAVE_PENDING_N)
-        n = SAVE_PENDING_N;
+    if (n > x->n_pending)
+        n = x->n_pending;
     p = log_buffer_grow(out, 1 + VARINT_MAX + JOURNAL_RECORD_MAX + (size_t)n * JOURNAL_SAVED_MAX);
     if (p == NULL)
         return 1;
@@ -234,7 +234,7 @@ static size_t save_groups(struct save *x, const struct state *s, struct log_buff
 
 void save_begin(struct save *x, struct state *s)
 {
-    *x = (struct save){ .state = s };
+    *x = (struct save){ .state = s, .n_pending = SAVE_PENDING_N };
     s->save = x;
 }
 
@@ -368,14 +368,14 @@ static int save_load_deleted(struct save_reader *in, struct id *id)
     return OK;
 }
 
-static int save_load_deletes(struct save_reader *in, struct stream *st)
+static int save_load_deletes(struct save_reader *in, struct state *s, struct stream *st)
 {
     struct id id = ID_MIN;
     size_t n = 0;
     int rc = save_get_n(in, 2, &n);
 
     if (rc == OK)
-        rc = state_prepare_remove(st, n, in->e);
+        rc = state_prepare_remove(s, st, n, in->e);
     for (; n > 0 && rc == OK; n--) {
         rc = save_load_deleted(in, &id);
         if (rc == OK)
@@ -449,10 +449,10 @@ static int save_load_idmp(struct save_reader *in, struct state *s, struct stream
     return rc;
 }
 
-static int save_load_floor(struct save_reader *in, struct stream *st)
+static int save_load_floor(struct save_reader *in, struct state *s, struct stream *st)
 {
     struct id above = st->last_id;
-    int rc = state_prepare_remove(st, 0, in->e);
+    int rc = state_prepare_remove(s, st, 0, in->e);
 
     if (rc == OK)
         rc = save_get_id(in, &st->more->floor);
@@ -472,9 +472,9 @@ static int save_load_more(struct save_reader *in, struct state *s, struct stream
         return save_corrupt(in, "unknown flags");
     flags = *in->p++;
     if (flags & SAVE_HAS_FLOOR)
-        rc = save_load_floor(in, st);
+        rc = save_load_floor(in, s, st);
     if (rc == OK && flags & SAVE_HAS_DELETES)
-        rc = save_load_deletes(in, st);
+        rc = save_load_deletes(in, s, st);
     if (rc == OK && flags & SAVE_HAS_SETTINGS)
         rc = save_load_settings(in, s, st);
     if (rc == OK && flags & SAVE_HAS_IDMP)
@@ -561,12 +561,12 @@ static int save_load_more_of(struct save_reader *in, const struct state *s, stru
 }
 
 /* More deleted IDs. */
-static int save_load_rest(struct save_reader *in, const struct state *s)
+static int save_load_rest(struct save_reader *in, struct state *s)
 {
     struct stream *st;
     int rc = save_load_more_of(in, s, &st);
 
-    return rc == OK ? save_load_deletes(in, st) : rc;
+    return rc == OK ? save_load_deletes(in, s, st) : rc;
 }
 
 /* Says where, to what groups/journal.c has found. */

@@ -20,6 +20,7 @@ struct save {
     uint64_t gid;           /* the group saved last */
     bool in_pending;        /* of that one pending entries are still to be saved */
     struct id next_pending; /* from this one on */
+    size_t n_pending;       /* so many in one go */
 };
 
 void save_begin(struct save *x, struct state *s);

@@ -194,9 +194,9 @@ void sieve_fini(struct sieve *x)
 
 /* ---- doing it ---- */
 
-int sieve_prepare(struct stream *st, const struct sieve *x, struct err *err)
+int sieve_prepare(struct engine *e, struct stream *st, const struct sieve *x, struct err *err)
 {
-    return state_prepare_remove(st, x->n + 1, err); /* see trim_prepare */
+    return state_prepare_remove(&e->state, st, x->n + 1, err); /* see trim_prepare */
 }
 
 /* What is behind the cut's last entry. */
@@ -235,7 +235,7 @@ uint64_t sieve_apply(struct engine *e, struct client *c, struct stream *st, cons
 {
     if (x->n > 0) {
         sieve_sift(e, c, st, x);
-        if (x->cut.n == 0 || trim_prepare(st, NULL) != OK)
+        if (x->cut.n == 0 || trim_prepare(e, st, NULL) != OK)
             return x->n;
     }
     if (x->cut.n == 0)

@@ -34,7 +34,8 @@ static inline uint64_t sieve_n(const struct sieve *x)
 }
 
 /* Makes room in the state for sieve_apply. Errors: ERR_NOMEM. */
-must_check int sieve_prepare(struct stream *st, const struct sieve *x, struct err *err);
+must_check int sieve_prepare(struct engine *e, struct stream *st, const struct sieve *x,
+                             struct err *err);
 
 /* Does it by records, for which room has been made; returns how many entries have gone. What was about to be appended has been.
  * The caller calls engine_key_changed. */

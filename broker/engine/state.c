@@ -20,7 +20,8 @@
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
  *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
- *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it.
+ *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it: n_behind
+ *       of each is the number of entries that live at or below its last_id.
  *
  * A group leaves like a name: at once for every lookup, and its memory, which may be that of ten million pending entries, in
  * slices.
@@ -283,7 +284,7 @@ static int state_heap_reserve(struct state_db *d, struct err *e)
 
 static void state_before(struct state *s, struct object *o, enum digest_change change)
 {
-    if (s->digest != NULL)
+    if (s->digest != NULL && o->oid != 0)    /* it has been added */
         digest_before(s->digest, o, change); /* S5 */
 }
 
@@ -394,10 +395,12 @@ void state_folded(struct stream *st, const struct delset *folded, struct id from
 
 /* ---- effects: removing entries ---- */
 
-int state_prepare_remove(struct stream *st, size_t n, struct err *e)
+/* A digest hears of it here: it keeps the deleted IDs as they are, and room for more is in a set that nobody else has. */
+int state_prepare_remove(struct state *s, struct stream *st, size_t n, struct err *e)
 {
     int rc = stream_need_more(st, e);
 
+    state_before(s, &st->object, DIGEST_REMOVE);
     if (id_cmp(st->last_id, ID_MAX) == 0)
         n++; /* nothing is above it: a floor cannot say that it is gone */
     if (rc == OK && n > 0)
@@ -915,10 +918,39 @@ struct id state_tail_last(const struct stream *st)
     return id;
 }
 
+/* S7, as far as it can be told without reading what is sealed. */
+static const char *state_check_group(const struct stream *st, const struct group *g)
+{
+    struct stream_pos begin = stream_index_begin(st->tail), end = stream_index_end(st->tail);
+    struct id above = g->last_id;
+    uint64_t in_tail;
+
+    if (id_next(&above))
+        end = stream_index_seek(st->tail, above);
+    in_tail = stream_index_between(st->tail, begin, end);
+    if (g->n_behind < in_tail || g->n_behind - in_tail > stream_n_sealed(st))
+        return "S7: n_behind of a group cannot be";
+    if ((in_tail > 0 || id_cmp(g->last_id, st->last_id) >= 0) &&
+        g->n_behind - in_tail != stream_n_sealed(st))
+        return "S7: what is sealed is behind a group, and not in its n_behind";
+    return NULL;
+}
+
+static const char *state_check_groups(const struct stream *st)
+{
+    const struct groups *gs = stream_groups(st);
+    const char *broken = gs == NULL ? NULL : groups_check(gs);
+
+    for (size_t i = 0; i < groups_n(gs) && broken == NULL; i++)
+        broken = state_check_group(st, groups_at(gs, i));
+    return broken;
+}
+
 static const char *state_check_object(const struct state *s, const struct object *o, int db)
 {
     const struct stream *st = (const struct stream *)o;
     const struct state_db *d = &s->dbs[db];
+    const char *broken;
 
     if (o->db != db || o->generation != d->generation || state_find_oid(s, o->oid) != o)
         return "S1: an object is not where its name is";
@@ -934,7 +966,8 @@ static const char *state_check_object(const struct state *s, const struct object
         return "S6: more entries in the tail than live";
     if (stream_index_n(st->tail) > 0 && id_cmp(stream_tail_first(st), stream_floor(st)) < 0)
         return "S6: an entry below the floor";
-    return stream_index_check(st->tail);
+    broken = state_check_groups(st);
+    return broken != NULL ? broken : stream_index_check(st->tail);
 }
 
 struct state_checked {

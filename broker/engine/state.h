@@ -203,7 +203,7 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
                      size_t len, uint64_t lsn);
 
 /* Makes room for one state_remove of `n` IDs, state_cut, state_set_id. */
-must_check int state_prepare_remove(struct stream *st, size_t n, struct err *e);
+must_check int state_prepare_remove(struct state *s, struct stream *st, size_t n, struct err *e);
 /* Entries (ascending) that live, wherever they lie, are gone: RECORD_REMOVE. And the same by a trim: RECORD_SIFT. */
 void state_remove(struct state *s, struct stream *st, const struct id *ids, size_t n,
                   struct state_left left, uint64_t lsn);

@@ -341,10 +341,10 @@ int trim_plan(struct engine *e, const struct stream *st, const struct trim *trim
 
 /* ---- doing it ---- */
 
-int trim_prepare(struct stream *st, struct err *err)
+int trim_prepare(struct engine *e, struct stream *st, struct err *err)
 {
     return state_prepare_remove(
-        st, 1, err); /* one that is appended before may have the largest ID of all */
+        &e->state, st, 1, err); /* one that is appended before may have the largest ID of all */
 }
 
 void trim_apply(struct engine *e, struct client *c, struct stream *st, const struct trim_cut *cut)

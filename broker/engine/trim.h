@@ -43,7 +43,7 @@ must_check int trim_plan(struct engine *e, const struct stream *st, const struct
                          struct err *err);
 
 /* Makes room in the state, so that the trim_apply that follows cannot fail. Errors: ERR_NOMEM. */
-must_check int trim_prepare(struct stream *st, struct err *err);
+must_check int trim_prepare(struct engine *e, struct stream *st, struct err *err);
 
 /* Does it (cut->n > 0) by a record, for which room has been made; what was about to be appended has been. `c` NULL: the
  * server's own. The caller calls engine_key_changed. */
