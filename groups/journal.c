@@ -769,31 +769,27 @@ static int journal_load_entry(struct journal_in *in, uint64_t *time_ms, struct p
     return rc;
 }
 
-/* Adds the entry, for which there may be no room yet. Keys that the group does not have are those of records to come. */
-static int journal_load_set(struct group *g, struct pel_entry *x, struct err *e)
-{
-    int rc = pel_reserve(g->pel, 1, x->id, e);
-
-    if (!journal_has_keys(g))
-        x->key = 0;
-    if (rc == OK)
-        pel_set(g->pel, x);
-    return rc;
-}
-
-/* The entries of a set; into a group if there is one. */
+/* The entries of a set; into a group if there is one. Keys that it does not have are those of records to come. */
 static int journal_load_entries(struct journal_in *in, struct journal_set *s, struct group *g)
 {
     struct pel_entry x;
     struct id id;
-    uint64_t time_ms = 0;
+    uint64_t time_ms = 0, n_reserved = 0;
     int rc = OK;
 
     while (rc == OK && idset_next(&s->ids, &id)) {
         rc = journal_load_entry(in, &time_ms, &x);
+        if (rc != OK || g == NULL)
+            continue;
         x.id = id;
-        if (rc == OK && g != NULL)
-            rc = journal_load_set(g, &x, in->e);
+        if (!journal_has_keys(g))
+            x.key = 0;
+        if (n_reserved-- == 0) { /* a set may say that it has far more than it has */
+            n_reserved = s->ids.left < JOURNAL_CHUNK ? s->ids.left : JOURNAL_CHUNK;
+            rc = pel_reserve(g->pel, (size_t)n_reserved + 1, id, in->e);
+        }
+        if (rc == OK)
+            pel_set(g->pel, &x);
     }
     return rc;
 }

@@ -81,6 +81,16 @@ static int bench_start(struct bench *b, int server, struct server *s, struct err
     return server_start(s, server == 0 ? beckd : redis, b->base, b->preload, 0, e);
 }
 
+/* Kills beckd and starts it again. */
+static int bench_again(struct bench *b, struct server *s, double *seconds, struct err *e)
+{
+    const char *argv[] = { b->beckd,   "--port", "%p", "--dir", "%d", "--stream-durability",
+                           "interval", NULL };
+
+    server_kill(s);
+    return server_restart(s, argv, "PING", seconds, e);
+}
+
 static int bench_ask(const struct server *s, const char *request, struct err *e)
 {
     char reply[65536];
@@ -256,6 +266,18 @@ static int pending_asks(struct bench *b, const struct server *s, int server, str
     return rc;
 }
 
+static int pending_restart(struct bench *b, struct server *s, struct err *e)
+{
+    double seconds = 0;
+    int rc = bench_ask(s, "BECK SEAL", e); /* and a checkpoint */
+
+    if (rc == OK)
+        rc = bench_again(b, s, &seconds, e);
+    if (rc == OK)
+        bench_line(b, "beckd: from kill -9 to the first answer, with them", seconds, "s", 0);
+    return rc;
+}
+
 static int pending_server(struct bench *b, int server, size_t n, struct err *e)
 {
     struct consume q = { .key = "stream", .group = "warm", .connections = 10, .count = COUNT };
@@ -286,6 +308,8 @@ static int pending_server(struct bench *b, int server, size_t n, struct err *e)
                    server == 0 ? 20 : 0);
         rc = pending_asks(b, &s, server, e);
     }
+    if (rc == OK && server == 0)
+        rc = pending_restart(b, &s, e);
     server_stop(&s);
     return rc;
 }
