@@ -61,7 +61,7 @@ enum group_option { /* numbers in records: never changed or reused */
                     GROUP_OPTION_COUNT = 8
 };
 
-/* What engine/redelivery.c keeps of a group, besides its alarm and the list of consumers; zero at first. */
+/* What engine/redelivery.c and engine/roster.c keep of a group, besides its alarm and the list of consumers; zero at first. */
 struct group_chores {
     struct consumer *late;   /* ring of consumers whose time has passed while they hold something */
     uint32_t n_late, n_look; /* how many they are; of these, to be looked at again now */
@@ -93,11 +93,11 @@ struct group {
     uint64_t as_of; /* at a start: records up to this one are in it */
     uint64_t n_redelivered, n_dead_lettered; /* since the start */
     struct consumer *oldest, *newest;        /* see consumer.older */
-    struct group_chores chores;              /* engine/redelivery.c */
+    struct group_chores chores;
     uint64_t alarm_ms;      /* engine/redelivery.c: when it is to be looked at; UINT64_MAX: not */
     uint64_t claim_idle_ms; /* the least min-idle of connections that block with CLAIM */
     uint32_t n_claiming;    /* those connections */
-    uint64_t looked;        /* commands/xreadgroup.c: the last look that came to it */
+    uint64_t looked;        /* commands/xreadgroup_look.c: the last look that came to it */
     struct group *next;     /* of those that were dropped: engine/state.c */
 };
 

@@ -288,16 +288,6 @@ bool groups_have_acked(const struct groups *gs, struct id id)
     return true;
 }
 
-bool groups_hold(const struct groups *gs, struct id id)
-{
-    struct pel_entry x;
-
-    for (size_t i = 0; i < groups_n(gs); i++)
-        if (pel_get(gs->by_gid[i]->pel, id, &x))
-            return true;
-    return false;
-}
-
 /* What the group still needs: the first entry that is pending or parked and not gone, or the one behind its last. */
 static struct id groups_needs(const struct group *g, struct id from)
 {

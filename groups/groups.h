@@ -49,8 +49,6 @@ void groups_begin_anew(struct groups *gs, uint64_t lsn);
 
 /* Whether every group has delivered the entry, and in none it is pending or parked. True if there is no group. */
 bool groups_have_acked(const struct groups *gs, struct id id);
-/* Whether in some group it is pending (or parked). */
-bool groups_hold(const struct groups *gs, struct id id);
 /* What is below this, no group needs any more; ID_MAX if there is no group. `from`: the stream's first entry; ID_MIN is right
  * as well, and slower where much is pending that was trimmed. */
 struct id groups_acked_below(const struct groups *gs, struct id from);

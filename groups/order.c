@@ -404,12 +404,6 @@ uint64_t order_n_parked(const struct order *o)
     return o->n_parked;
 }
 
-size_t order_bytes(const struct order *o)
-{
-    return sizeof *o + o->cap_keys * (sizeof o->keys[0] + sizeof o->buckets[0]) +
-           o->cap_parked * sizeof o->parked[0];
-}
-
 /* ---- checking ---- */
 
 /* How many keys are in the tree, each in its place; UINT32_MAX if one is not. */

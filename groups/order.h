@@ -36,7 +36,6 @@ uint64_t order_n_parked(const struct order *o);
  * at or above `from`. */
 bool order_next(const struct order *o, struct id from, struct id *id, uint32_t *key);
 
-size_t order_bytes(const struct order *o);
 const char *order_check(const struct order *o);
 
 #endif

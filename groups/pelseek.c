@@ -88,8 +88,9 @@ bool pelpath_seek(const struct pel *p, struct path *path, struct id from, const 
     return true;
 }
 
-bool pelpath_seek_back(const struct pel *p, struct path *path, struct id from,
-                       const struct query *q)
+/* ... to the last one that may have an answer with ID <= from. */
+static bool pelpath_seek_back(const struct pel *p, struct path *path, struct id from,
+                              const struct query *q)
 {
     if (p->root == NULL || !query_may(q, &p->sum))
         return false;

@@ -10,10 +10,8 @@ struct query {
     uint64_t until; /* QUERY_DUE: has an event by then */
 };
 
-/* The path leads to the first page that may have an answer with ID >= from (the last one with ID <= from). */
+/* The path leads to the first page that may have an answer with ID >= from. */
 bool pelpath_seek(const struct pel *p, struct path *path, struct id from, const struct query *q);
-bool pelpath_seek_back(const struct pel *p, struct path *path, struct id from,
-                       const struct query *q);
 
 /* Neither gone from the stream nor dead. */
 static inline bool pel_is_living(const struct pel *p, const struct pelpage *pg, size_t i)

@@ -92,15 +92,13 @@ static bool model_needs(const struct model *m, size_t i)
 static void assert_model(const struct model *m)
 {
     size_t i = random_below(m->r, N_IDS), needed = 0;
-    bool held = false, acked = true;
+    bool acked = true;
 
     assert_null(groups_check(m->gs));
     for (size_t k = 0; k < N_GROUPS; k++) {
         assert_int_equal(m->g[k]->n_behind, model_behind(m, k));
-        held = held || m->held[k][i];
         acked = acked && i < m->n_last[k] && !m->held[k][i];
     }
-    assert_int_equal(groups_hold(m->gs, nth_id(i)), held);
     assert_int_equal(groups_have_acked(m->gs, nth_id(i)), acked);
     while (needed < N_IDS && !model_needs(m, needed))
         needed++;
@@ -259,7 +257,6 @@ static void a_stream_without_groups_needs_nothing(void **state)
     groups_entry_added(NULL, nth_id(1), 1);
     groups_entries_cut(NULL, nth_id(1), 1, true, 1);
     assert_true(groups_have_acked(NULL, nth_id(1)));
-    assert_false(groups_hold(NULL, nth_id(1)));
     assert_int_equal(id_cmp(groups_acked_below(NULL, ID_MIN), ID_MAX), 0);
     assert_null(groups_check(NULL));
     groups_free(NULL);

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include "broker/engine/reply.h"
 
-bool idlist_init(struct idlist *x, size_t n)
+/* Room for n, with none in it. False if memory ran out. */
+static bool idlist_init(struct idlist *x, size_t n)
 {
     x->n = 0;
     x->ids = n <= IDLIST_INLINE ? x->few : malloc(n * sizeof x->ids[0]);

@@ -1,4 +1,4 @@
-/* idlist.h - the IDs that a command names, as numbers: those of XACK, and what others sort out of theirs. */
+/* idlist.h - the IDs that a command names, as numbers. */
 #ifndef BROKER_COMMANDS_IDLIST_H
 #define BROKER_COMMANDS_IDLIST_H
 #include "broker/commands/streams.h"
@@ -11,22 +11,13 @@ struct idlist {
     struct id few[IDLIST_INLINE]; /* not set where it is not needed */
 };
 
-/* Room for n, with none in it. False if memory ran out. idlist_fini in any case. */
-must_check bool idlist_init(struct idlist *x, size_t n);
-void idlist_fini(struct idlist *x);
-
 /* Reads the n texts, all of them before anything can have happened; false if an error has been replied. idlist_fini in any
  * case. */
 must_check bool idlist_parse(struct client *c, const struct slice *argv, size_t n,
                              struct idlist *x);
+void idlist_fini(struct idlist *x);
 
 /* Brings them into strictly ascending order; of equal ones one stays. Costs next to nothing if they are. */
 void idlist_sort(struct idlist *x);
-
-/* Within the room that there is. */
-static inline void idlist_add(struct idlist *x, struct id id)
-{
-    x->ids[x->n++] = id;
-}
 
 #endif

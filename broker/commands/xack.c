@@ -17,7 +17,7 @@ enum { XACK_RECORD_IDS = 256 }; /* of a group with ORDERBY, in a record (engine/
 
 /* ---- XACK ---- */
 
-void xack_ack(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+static void xack_ack(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     struct idlist x;
     struct stream *st;
@@ -109,7 +109,7 @@ static int xackdel_run(struct engine *e, struct client *c, struct slice key, str
     return OK;
 }
 
-void xack_ackdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+static void xack_ackdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     struct deletion_request x;
     struct deletion d;

@@ -66,7 +66,8 @@ void xgroup_no_group(struct client *c, struct slice key, struct slice name)
                 (const char *)name.p, reply_echo_n(key), (const char *)key.p);
 }
 
-void xgroup_reply_failure(struct client *c, int rc, const struct err *err)
+/* What a command failed for: -OOM, -IOERR, or the limit that it ran into. */
+static void xgroup_reply_failure(struct client *c, int rc, const struct err *err)
 {
     if (rc == ERR_FULL)
         reply_error(c, "ERR %s", err->text);

@@ -22,16 +22,13 @@ void xgroup_no_group(struct client *c, struct slice key, struct slice name);
 /* A command names the consumer: its seen-time is now. */
 void xgroup_saw(struct engine *e, struct stream *st, struct group *g, struct consumer *consumer);
 
-/* What a command failed for: -OOM, -IOERR, or the limit that it ran into. */
-void xgroup_reply_failure(struct client *c, int rc, const struct err *err);
-
 /* What XINFO STREAM FULL says of the groups of a stream whose first entry is `first`: an array, of each list up to `count`. False:
  * memory ran out in the middle of it. */
 must_check bool xgroup_reply_full(struct engine *e, struct client *c, const struct stream *st,
                                   struct id first, uint64_t count);
 
 command_prefault xgroup_xinfo_groups_prefault;
-command_handler xgroup_xinfo_groups, xgroup_xinfo_consumers, xreadgroup_read, xpending_pending,
-    xack_ack, xack_ackdel, xclaim_claim, xclaim_autoclaim, xnack_nack;
+command_handler xgroup_xinfo_groups, xgroup_xinfo_consumers, xpending_pending, xclaim_claim,
+    xclaim_autoclaim, xnack_nack;
 
 #endif

@@ -273,7 +273,8 @@ static void xreadgroup_give(struct engine *e, const struct xreadgroup_memory *m,
     free(r->keys);
 }
 
-void xreadgroup_read(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+static void xreadgroup_read(struct engine *e, struct client *c, const struct slice *argv,
+                            size_t argc)
 {
     struct xreadgroup r = { .limits = STREAMS_LIMITS_NONE };
     struct xreadgroup_part *parts;
