@@ -13,46 +13,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static long memory_left = -1; /* allocations until one fails; -1: none does */
-static long memory_held;      /* blocks allocated and not released */
-
-static int memory_fails(void)
-{
-    return memory_left >= 0 && memory_left-- == 0;
-}
-
-static void *memory_realloc(void *p, size_t n)
-{
-    if (memory_fails())
-        return NULL;
-    memory_held += p == NULL;
-    return realloc(p, n);
-}
-
-static void *memory_malloc(size_t n)
-{
-    return memory_realloc(NULL, n);
-}
-
-static void *memory_calloc(size_t n, size_t size)
-{
-    void *p = memory_malloc(n * size);
-
-    return p == NULL ? NULL : memset(p, 0, n * size);
-}
+#include "tests/lib/memory.h"
 
 static char *memory_strdup(const char *s)
 {
     char *p = memory_malloc(strlen(s) + 1);
 
     return p == NULL ? NULL : memcpy(p, s, strlen(s) + 1);
-}
-
-static void memory_free(void *p)
-{
-    memory_held -= p != NULL;
-    free(p);
 }
 
 #undef strdup

@@ -10,29 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "tests/lib/memory.h"
 #include "tests/lib/random.h"
-
-static struct random *memory_random; /* if not NULL, one allocation in three fails */
-static long memory_held;             /* blocks allocated and not released */
-
-static void *memory_realloc(void *p, size_t n)
-{
-    if (memory_random != NULL && random_below(memory_random, 3) == 0)
-        return NULL;
-    memory_held += p == NULL;
-    return realloc(p, n);
-}
-
-static void *memory_malloc(size_t n)
-{
-    return memory_realloc(NULL, n);
-}
-
-static void memory_free(void *p)
-{
-    memory_held -= p != NULL;
-    free(p);
-}
 
 #define malloc  memory_malloc
 #define realloc memory_realloc

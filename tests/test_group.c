@@ -9,29 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "tests/lib/memory.h"
 #include "tests/lib/random.h"
-
-static long memory_left = -1; /* allocations until one fails; -1: none does */
-
-static bool memory_fails(void)
-{
-    return memory_left >= 0 && memory_left-- == 0;
-}
-
-static void *memory_malloc(size_t n)
-{
-    return memory_fails() ? NULL : malloc(n);
-}
-
-static void *memory_calloc(size_t n, size_t size)
-{
-    return memory_fails() ? NULL : calloc(n, size);
-}
-
-static void *memory_realloc(void *p, size_t n)
-{
-    return memory_fails() ? NULL : realloc(p, n);
-}
 
 #define malloc  memory_malloc
 #define calloc  memory_calloc

@@ -7,41 +7,10 @@
 #include <string.h>
 #include <cmocka.h>
 #include "groups/pel.h"
+#include "tests/lib/nomemory.h"
 #include "tests/lib/random.h"
 
 enum { MODEL_MAX = 12000, ANSWERS = 64, SLOTS = 12 };
-
-/* ---- malloc that has none ---- */
-
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void __libc_free(void *p);
-static bool no_memory;  /* all of malloc fails */
-static size_t n_pieces; /* of memory that are not free yet */
-
-/* They take the place of the library's for the whole program. The checkers' own are in the way of that. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { MALLOC_FAILS = 0 };
-#else
-enum { MALLOC_FAILS = 1 };
-void *malloc(size_t n)
-{
-    void *p = no_memory ? NULL : __libc_malloc(n);
-    n_pieces += p != NULL;
-    return p;
-}
-void *calloc(size_t n, size_t size)
-{
-    void *p = __libc_calloc(n, size);
-    n_pieces += p != NULL;
-    return p;
-}
-void free(void *p)
-{
-    n_pieces -= p != NULL;
-    __libc_free(p);
-}
-#endif
 
 /* ---- the model ---- */
 
