@@ -36,6 +36,14 @@ void rig_free(struct rig *r)
     free(r);
 }
 
+static void rig_complain(void *ctx, const char *text)
+{
+    struct rig *r = ctx;
+
+    r->n_complaints++;
+    snprintf(r->complaint, sizeof r->complaint, "%s", text);
+}
+
 void rig_start(struct rig *r)
 {
     struct log_options o = {
@@ -47,7 +55,7 @@ void rig_start(struct rig *r)
         .part_bytes = r->config.arena_bytes,
         .cache_bytes = r->config.cache_bytes,
     };
-    const struct engine_host host = { .ctx = r };
+    const struct engine_host host = { .ctx = r, .complain = rig_complain };
     struct err e = { 0 };
 
     assert_false(r->running);
@@ -68,6 +76,7 @@ void rig_stop(struct rig *r)
     assert_true(r->running);
     r->running = false;
     engine_client_fini(&r->e, &r->c);
+    engine_stop(&r->e);
     if (log_close(r->log, &e) != OK)
         fail_msg("the store cannot be closed: %s", e.text);
     engine_fini(&r->e);
@@ -79,6 +88,7 @@ void rig_kill(struct rig *r, enum simio_mode mode)
     assert_true(r->running);
     r->running = false;
     engine_client_fini(&r->e, &r->c);
+    engine_stop(&r->e);
     log_abandon(r->log);
     engine_fini(&r->e);
     simio_crash(r->disk, mode, 0);

@@ -22,7 +22,9 @@ struct rig {
     struct log_recovery info;
     struct client c;
     bool running;
-    bool lazy; /* rig_say and rig_pass leave the log's work alone */
+    bool lazy;             /* rig_say and rig_pass leave the log's work alone */
+    unsigned n_complaints; /* lines for the operator since it was made */
+    char complaint[256];   /* the last one */
     char text[RIG_TEXT];
 };
 
