@@ -160,7 +160,7 @@ static void errors_are_those_of_redis_and_come_in_its_order(void **state)
         { "XNACK s g FAIL IDS 1 1-1 2-0", "-ERR Unrecognized XNACK option '2-0'\r\n" },
         { "XNACK s g FAIL IDS 1 1-1 FATAL", "-ERR Unrecognized XNACK option 'FATAL'\r\n" },
         { "XNACK s g FAIL IDS 1 1-1 IDS", "-ERR Unrecognized XNACK option 'IDS'\r\n" },
-        { "XNACK s g FAIL IDS 1 1-1 DELAY", "-ERR Unrecognized XNACK option 'DELAY'\r\n" },
+        { "XNACK s g FAIL IDS 1 1-1 DELAY", "-ERR syntax error, DELAY needs a value\r\n" },
         { "XNACK s g FAIL IDS 1 1-1 RETRYCOUNT",
           "-ERR Unrecognized XNACK option 'RETRYCOUNT'\r\n" },
         { "XNACK s g FAIL FORCE FORCE FORCE", "-ERR syntax error, expected IDS keyword\r\n" },

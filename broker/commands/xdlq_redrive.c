@@ -450,17 +450,16 @@ static bool redrive_parse(struct client *c, const struct slice *argv, size_t arg
         if (args_word(argv[i], "allgroups")) {
             out->all_groups = true;
         } else if (args_word(argv[i], "count") && i + 1 < argc) {
-            if (!args_i64(argv[++i], &count)) {
-                reply_not_integer(c);
-                return false;
-            }
-            if (count <= 0) {
+            if (!args_i64_in(argv[++i], 1, INT64_MAX, &count)) {
                 reply_error(c, "ERR COUNT must be a positive integer");
                 return false;
             }
             out->count = (uint64_t)count;
         } else {
-            reply_syntax_error(c);
+            reply_error(c,
+                        "ERR syntax error at '%.*s': what follows the group must be COUNT count or "
+                        "ALLGROUPS",
+                        reply_echo_n(argv[i]), (const char *)argv[i].p);
             return false;
         }
     }
@@ -507,7 +506,8 @@ void xdlq_redrive(struct engine *e, struct client *c, const struct slice *argv, 
         return;
     }
     if (dlq == st) {
-        reply_error(c, "ERR the dead-letter stream is the stream itself");
+        reply_error(c,
+                    "ERR the dead-letter stream must be another stream than the one to redrive to");
         return;
     }
     r = redrive_new(dlq, st, g, &options);

@@ -303,7 +303,10 @@ static bool xgroup_parse_options(struct client *c, const struct slice *argv, siz
         int rc = xgroup_options_read(c, argv, argc, &i, o);
 
         if (rc == 0)
-            reply_subcommand_syntax(c, command_find(argv[0]), argv[1]);
+            reply_error(c,
+                        "ERR Unrecognized XGROUP CFGSET option '%.*s', must be ACKWAIT, "
+                        "MAXDELIVER, DLQ, BACKOFF, MAXPENDING, CONSUMERTTL or ORDERBY",
+                        reply_echo_n(argv[i]), (const char *)argv[i].p);
         if (rc <= 0)
             return false;
     }
@@ -369,7 +372,7 @@ static void xgroup_delconsumer(struct engine *e, struct client *c, const struct 
     struct group *g;
 
     if (argc > 5 && !hand_back && !discard) {
-        reply_subcommand_syntax(c, command_find(argv[0]), argv[1]);
+        reply_error(c, "ERR the last word of XGROUP DELCONSUMER must be HANDBACK or DISCARD");
         return;
     }
     if (!xgroup_get(e, c, argv, &st, &g))

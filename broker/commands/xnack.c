@@ -111,8 +111,11 @@ static bool xnack_parse_option(struct client *c, const struct slice *argv, size_
         return xnack_parse_retry(c, argv[++*i], x);
     if (more && args_word(word, "delay"))
         return xnack_parse_delay(c, argv[++*i], x);
-    reply_error(c, "ERR Unrecognized XNACK option '%.*s'", reply_echo_n(word),
-                (const char *)word.p);
+    if (!more && args_word(word, "delay"))
+        reply_error(c, "ERR syntax error, DELAY needs a value");
+    else
+        reply_error(c, "ERR Unrecognized XNACK option '%.*s'", reply_echo_n(word),
+                    (const char *)word.p);
     return false;
 }
 

@@ -104,9 +104,95 @@ async function scans(r) {
   equal('the entry moved with it', (await r.xrange('renamed', '-', '+')).length, 1);
 }
 
+const mapOf = (flat) => Object.fromEntries(flat.flatMap((v, i) => (i % 2 ? [] : [[v, flat[i + 1]]])));
+
+async function groupsAreMade(r) {
+  equal('XGROUP CREATE makes stream and group', await r.xgroup('CREATE', 'jobs', 'g', '0', 'MKSTREAM'), 'OK');
+  await fails('a second time it is there', r.xgroup('CREATE', 'jobs', 'g', '$'), /^BUSYGROUP/);
+  equal('XGROUP CREATECONSUMER', await r.xgroup('CREATECONSUMER', 'jobs', 'g', 'alice'), 1);
+  equal('XREADGROUP of nothing is null', await r.xreadgroup('GROUP', 'g', 'alice', 'STREAMS', 'jobs', '>'), null);
+  await fails('XREADGROUP of no group', r.xreadgroup('GROUP', 'none', 'alice', 'STREAMS', 'jobs', '>'), /^NOGROUP/);
+  for (let i = 1; i <= 9; i++) await r.xadd('jobs', `${i}-0`, 'n', i);
+  equal('XGROUP SETID', await r.xgroup('SETID', 'jobs', 'g', '1-0'), 'OK');
+  equal('XREADGROUP gives what is new', await r.xreadgroup('GROUP', 'g', 'alice', 'COUNT', 2, 'STREAMS', 'jobs', '>'), [
+    ['jobs', [['2-0', ['n', '2']], ['3-0', ['n', '3']]]],
+  ]);
+  equal('XREADGROUP gives the history', (await r.xreadgroup('GROUP', 'g', 'alice', 'STREAMS', 'jobs', '2-0'))[0][1], [
+    ['3-0', ['n', '3']],
+  ]);
+  await r.xgroup('CREATE', 'more', 'g', '0', 'MKSTREAM');
+  await r.xadd('more', '1-0', 'm', '1');
+  const both = await r.xreadgroup('GROUP', 'g', 'bob', 'COUNT', 1, 'NOACK', 'STREAMS', 'jobs', 'more', '>', '>');
+  equal('XREADGROUP of two streams', both, [['jobs', [['4-0', ['n', '4']]]], ['more', [['1-0', ['m', '1']]]]]);
+}
+
+async function groupsArePending(r) {
+  equal('XPENDING counts', await r.xpending('jobs', 'g'), [2, '2-0', '3-0', [['alice', '2']]]);
+  const rows = await r.xpending('jobs', 'g', 'IDLE', 0, '-', '+', 10, 'alice');
+  equal('XPENDING lists', rows.map(([id, who, idle, count]) => [id, who, idle >= 0, count]), [
+    ['2-0', 'alice', true, 1], ['3-0', 'alice', true, 2]]);
+  equal('XCLAIM', await r.xclaim('jobs', 'g', 'bob', 0, '2-0'), [['2-0', ['n', '2']]]);
+  equal('XCLAIM JUSTID', await r.xclaim('jobs', 'g', 'bob', 0, '2-0', 'JUSTID'), ['2-0']);
+  equal('XAUTOCLAIM', await r.xautoclaim('jobs', 'g', 'carol', 0, '0', 'COUNT', 1), ['3-0', [['2-0', ['n', '2']]], []]);
+  equal('XACK', await r.xack('jobs', 'g', '3-0', '3-0', '99-0'), 1);
+  equal('XACK of the last', await r.xack('jobs', 'g', '2-0'), 1);
+}
+
+async function groupsAreShown(r) {
+  const [group] = (await r.xinfo('GROUPS', 'jobs')).map(mapOf);
+  equal('XINFO GROUPS', [group.name, group.consumers, group.pending, group['last-delivered-id']], ['g', 3, 0, '4-0']);
+  const who = (await r.xinfo('CONSUMERS', 'jobs', 'g')).map((x) => mapOf(x).name);
+  equal('XINFO CONSUMERS', who, ['alice', 'bob', 'carol']);
+  const full = mapOf(await r.xinfo('STREAM', 'jobs', 'FULL', 'COUNT', 1));
+  equal('XINFO STREAM FULL', [full.length, full.entries.length, mapOf(full.groups[0])['pel-count']], [9, 1, 0]);
+  equal('XGROUP DELCONSUMER', await r.xgroup('DELCONSUMER', 'jobs', 'g', 'alice'), 0);
+}
+
+// What ioredis has no method for, as a call: Redis 8's commands, and Beck's.
+async function groupsOfNow(r) {
+  if (!/redis_version:[89]/.test(await r.info('server'))) return;
+  await r.xgroup('CREATE', 'now', 'g', '0', 'MKSTREAM');
+  for (let i = 1; i <= 3; i++) await r.xadd('now', `${i}-0`, 'n', i);
+  await r.xreadgroup('GROUP', 'g', 'alice', 'STREAMS', 'now', '>');
+  equal('XNACK', await r.call('XNACK', 'now', 'g', 'FAIL', 'IDS', 1, '2-0'), 1);
+  const claimed = await r.call('XREADGROUP', 'GROUP', 'g', 'bob', 'COUNT', 1, 'CLAIM', 0, 'STREAMS', 'now', '>');
+  const [[id, fields, idle, count]] = Array.isArray(claimed[0]) ? claimed[0][1] : claimed[1]; // RESP3's map is flat
+  equal('XREADGROUP CLAIM has idle time and count', [id, fields, typeof idle, count], ['2-0', ['n', '2'], 'number', 1]);
+  equal('XACKDEL', await r.call('XACKDEL', 'now', 'g', 'DELREF', 'IDS', 2, '2-0', '99-0'), [1, -1]);
+  equal('XDELEX', await r.call('XDELEX', 'now', 'KEEPREF', 'IDS', 2, '3-0', '99-0'), [1, -1]);
+  if (!/beck_version/.test(await r.info('server'))) return;
+  equal('XGROUP CFGSET', await r.call('XGROUP', 'CFGSET', 'now', 'g', 'ACKWAIT', 9, 'MAXDELIVER', 9, 'DLQ', 'dead'), 'OK');
+  const about = mapOf((await r.call('BECK', 'GROUP', 'now', 'g')).flat());
+  equal('BECK GROUP', [about.name, about.ackwait, about.dlq], ['g', 9, 'dead']);
+}
+
+// A reader waits before what `wake` does; returns what the reader got.
+async function whileBlocked(r, reader, waiting, wake) {
+  for (let blocked = false; !blocked; ) blocked = /cmd=xreadgroup/.test(await r.client('LIST'));
+  await wake();
+  return waiting;
+}
+
+async function groupsBlock(r) {
+  const reader = r.duplicate();
+  await reader.ping();
+  await r.xgroup('CREATE', 'late', 'g', '$', 'MKSTREAM');
+  const read = () => reader.xreadgroup('GROUP', 'g', 'c', 'BLOCK', 20000, 'STREAMS', 'late', '>');
+  const got = await whileBlocked(r, reader, read(), () => r.xadd('late', '1-0', 'k', 'v'));
+  equal('XREADGROUP BLOCK wakes with the entry', got, [['late', [['1-0', ['k', 'v']]]]]);
+  const gone = read();
+  const failed = fails('a group that goes away releases its readers', gone, /^NOGROUP/);
+  await whileBlocked(r, reader, failed, () => r.xgroup('DESTROY', 'late', 'g'));
+  await r.xgroup('CREATE', 'late', 'g', '$');
+  equal('XREADGROUP BLOCK gives up', await reader.xreadgroup('GROUP', 'g', 'c', 'BLOCK', 10, 'STREAMS', 'late', '>'), null);
+  await reader.quit();
+}
+
+const groups = [groupsAreMade, groupsArePending, groupsAreShown, groupsOfNow, groupsBlock];
+
 async function main() {
   const r = host ? new Redis(Number(port), host) : new Redis(Number(port));
-  for (const story of [appendsAndReads, trimsAndTells, transactions, pipelines, blocks, scans]) {
+  for (const story of [appendsAndReads, trimsAndTells, transactions, pipelines, blocks, scans, ...groups]) {
     await story(r);
   }
   equal('QUIT', await r.quit(), 'OK');

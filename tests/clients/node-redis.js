@@ -6,8 +6,14 @@ const { equal, ok, fails, finish } = require('./checks.js');
 
 const plain = (entry) => ({ id: entry.id, message: { ...entry.message } });
 
+// RESP3's map as it is, which is what redis 5 makes of it.
+const pairUp = (flat) => flat.flatMap((v, i) => (i % 2 ? [] : [[v, flat[i + 1]]]));
+const raw = (reply) => Object.entries(reply).map(([name, entries]) => ({
+  name, messages: entries.map(([id, fields]) => ({ id, message: Object.fromEntries(pairUp(fields)) })) }));
+
 // What xRead gives, in either protocol version, as [{ name, messages }] of plain objects.
-const streams = (reply) => reply && reply.map((s) => ({ name: s.name, messages: s.messages.map(plain) }));
+const streams = (reply) => reply && (Array.isArray(reply)
+  ? reply.map((s) => ({ name: s.name, messages: s.messages.map(plain) })) : raw(reply));
 
 async function appendsAndReads(c) {
   equal('PING is answered', await c.ping(), 'PONG');
@@ -108,12 +114,109 @@ async function scans(c) {
   equal('the entry moved with it', (await c.xRange('renamed', '-', '+')).length, 1);
 }
 
+async function groupsAreMade(c) {
+  equal('XGROUP CREATE makes stream and group', await c.xGroupCreate('jobs', 'g', '0', { MKSTREAM: true }), 'OK');
+  await fails('a second time it is there', c.xGroupCreate('jobs', 'g', '$'), /^BUSYGROUP/);
+  equal('XGROUP CREATECONSUMER', await c.xGroupCreateConsumer('jobs', 'g', 'alice'), 1);
+  const read = (streamsOf, options, who = 'alice') => c.xReadGroup('g', who, streamsOf, options).then(streams);
+  equal('XREADGROUP of nothing is null', await read({ key: 'jobs', id: '>' }), null);
+  await fails('XREADGROUP of no group', c.xReadGroup('none', 'alice', { key: 'jobs', id: '>' }), /^NOGROUP/);
+  for (let i = 1; i <= 9; i++) await c.xAdd('jobs', `${i}-0`, { n: String(i) });
+  equal('XGROUP SETID', await c.xGroupSetId('jobs', 'g', '1-0'), 'OK');
+  const [two, three, four] = ['2', '3', '4'].map((n) => ({ id: `${n}-0`, message: { n } }));
+  equal('XREADGROUP gives what is new', await read({ key: 'jobs', id: '>' }, { COUNT: 2 }), [{ name: 'jobs', messages: [two, three] }]);
+  equal('XREADGROUP gives the history', await read({ key: 'jobs', id: '2-0' }), [{ name: 'jobs', messages: [three] }]);
+  await c.xGroupCreate('more', 'g', '0', { MKSTREAM: true });
+  await c.xAdd('more', '1-0', { m: '1' });
+  const both = await read([{ key: 'jobs', id: '>' }, { key: 'more', id: '>' }], { COUNT: 1, NOACK: true }, 'bob');
+  equal('XREADGROUP of two streams', both, [
+    { name: 'jobs', messages: [four] }, { name: 'more', messages: [{ id: '1-0', message: { m: '1' } }] }]);
+}
+
+async function groupsArePending(c) {
+  const sum = await c.xPending('jobs', 'g');
+  equal('XPENDING counts', [sum.pending, sum.firstId, sum.lastId], [2, '2-0', '3-0']);
+  equal('XPENDING counts by consumer', sum.consumers.map((x) => ({ ...x })), [{ name: 'alice', deliveriesCounter: 2 }]);
+  const rows = await c.xPendingRange('jobs', 'g', '-', '+', 10, { IDLE: 0, consumer: 'alice' });
+  equal('XPENDING lists', rows.map((x) => [x.id, x.consumer, x.deliveriesCounter]), [['2-0', 'alice', 1], ['3-0', 'alice', 2]]);
+  equal('XCLAIM', (await c.xClaim('jobs', 'g', 'bob', 0, '2-0')).map(plain), [{ id: '2-0', message: { n: '2' } }]);
+  equal('XCLAIM JUSTID', await c.xClaimJustId('jobs', 'g', 'bob', 0, '2-0'), ['2-0']);
+  const claimed = await c.xAutoClaim('jobs', 'g', 'carol', 0, '0', { COUNT: 1 });
+  equal('XAUTOCLAIM', [claimed.nextId, claimed.messages.map(plain)], ['3-0', [{ id: '2-0', message: { n: '2' } }]]);
+  const ids = await c.xAutoClaimJustId('jobs', 'g', 'carol', 0, '0');
+  equal('XAUTOCLAIM JUSTID', [ids.nextId, ids.messages], ['0-0', ['2-0', '3-0']]);
+  equal('XACK', await c.xAck('jobs', 'g', ['3-0', '99-0']), 1);
+}
+
+async function groupsAreShown(c) {
+  const [group] = await c.xInfoGroups('jobs');
+  equal('XINFO GROUPS', [group.name, group.consumers, group.pending, group['last-delivered-id']], ['g', 3, 1, '4-0']);
+  const who = await c.xInfoConsumers('jobs', 'g');
+  equal('XINFO CONSUMERS', who.map((x) => [x.name, x.pending, typeof x.idle]), [
+    ['alice', 0, 'number'], ['bob', 0, 'number'], ['carol', 1, 'number']]);
+  const full = await c.sendCommand(['XINFO', 'STREAM', 'jobs', 'FULL']);
+  equal('XINFO STREAM FULL has all', (Array.isArray(full) ? full : Object.keys(full)).includes('groups'), true);
+  equal('XGROUP DELCONSUMER', await c.xGroupDelConsumer('jobs', 'g', 'carol'), 1);
+}
+
+async function groupsOfNow(c) {
+  if (!/redis_version:[89]/.test(await c.info('server'))) return;
+  await c.xGroupCreate('now', 'g', '0', { MKSTREAM: true });
+  for (let i = 1; i <= 4; i++) await c.xAdd('now', `${i}-0`, { n: String(i) });
+  await c.xReadGroup('g', 'alice', { key: 'now', id: '>' });
+  equal('XNACK', await c.sendCommand(['XNACK', 'now', 'g', 'FAIL', 'IDS', '1', '2-0']), 1);
+  equal('XACKDEL', await c.xAckDel('now', 'g', ['2-0', '99-0'], 'DELREF'), [1, -1]);
+  equal('XDELEX', await c.xDelEx('now', ['3-0', '99-0'], 'KEEPREF'), [1, -1]);
+  equal('XTRIM ACKED keeps what is pending', await c.xTrim('now', 'MAXLEN', 0, { policy: 'ACKED' }), 0);
+  const policy = { TRIM: { strategy: 'MAXLEN', threshold: 1, policy: 'DELREF' } };
+  equal('XADD DELREF', await c.xAdd('now', '5-0', { n: '5' }, policy), '5-0');
+  const claimed = await c.sendCommand(['XREADGROUP', 'GROUP', 'g', 'bob', 'CLAIM', '0', 'STREAMS', 'now', '>']);
+  const [, entries] = Array.isArray(claimed) ? claimed.flat() : Object.entries(claimed)[0];
+  equal('XREADGROUP CLAIM has idle time and count', entries.map((x) => [x[0], x.length]), [['5-0', 4]]);
+  if (!/beck_version/.test(await c.info('server'))) return;
+  equal('XGROUP CFGSET', await c.sendCommand(['XGROUP', 'CFGSET', 'now', 'g', 'ACKWAIT', '9', 'DLQ', 'dead']), 'OK');
+  equal('XDLQ REDRIVE', Object.values(await c.sendCommand(['XDLQ', 'REDRIVE', 'dead', 'now', 'g'])).filter(Number.isInteger), [0, 0, 0]);
+}
+
+async function groupsBlock(c) {
+  const reader = await c.duplicate().connect();
+  const blocked = async () => {
+    while (!/cmd=xreadgroup/.test(await c.sendCommand(['CLIENT', 'LIST']))) ;
+  };
+  const read = (ms) => reader.xReadGroup('g', 'c', { key: 'late', id: '>' }, { BLOCK: ms }).then(streams);
+  await c.xGroupCreate('late', 'g', '$', { MKSTREAM: true });
+  const waiting = read(20000);
+  await blocked();
+  await c.xAdd('late', '1-0', { k: 'v' });
+  equal('XREADGROUP BLOCK wakes with the entry', await waiting, [{ name: 'late', messages: [{ id: '1-0', message: { k: 'v' } }] }]);
+  equal('XREADGROUP BLOCK gives up', await read(10), null);
+  await reader.close();
+  const other = await c.duplicate().connect();
+  const failed = fails('a group that goes away releases its readers',
+    other.xReadGroup('g', 'c', { key: 'late', id: '>' }, { BLOCK: 20000 }), /^NOGROUP/);
+  await blocked();
+  equal('XGROUP DESTROY', await c.xGroupDestroy('late', 'g'), 1);
+  await failed;
+  await other.close();
+}
+
+const groups = [groupsAreMade, groupsArePending, groupsAreShown, groupsOfNow, groupsBlock];
+
+// Run for each version of the protocol, in a database of its own.
+async function runs(protocol) {
+  const c = await createClient({ url: `redis://127.0.0.1:${port}`, RESP: protocol, unstableResp3: true, database: protocol }).connect();
+  for (const story of groups) await story(c);
+  await c.close();
+}
+
 async function main() {
   const c = await createClient({ url: `redis://127.0.0.1:${port}` }).connect();
   for (const story of [appendsAndReads, trimsAndTells, transactions, pipelines, blocks, scans]) {
     await story(c);
   }
   await c.close();
+  await runs(2);
+  await runs(3);
   finish();
 }
 

@@ -536,15 +536,15 @@ def options(c):
                                          "the MKSTREAM option to create an empty stream automatically."),
         (["s", "nope", "ACKWAIT", "1"], "NOGROUP No such consumer group 'nope' for key name 's'"),
         (["s", "g"], "ERR At least one option must be specified"),
-        (["s", "g", "NOSUCH", "1"], "ERR unknown subcommand or wrong number of arguments for 'CFGSET'. Try XGROUP HELP."),
-        (["s", "g", "MKSTREAM"], "ERR unknown subcommand or wrong number of arguments for 'CFGSET'. Try XGROUP HELP."),
+        (["s", "g", "NOSUCH", "1"], "ERR Unrecognized XGROUP CFGSET option 'NOSUCH', must be ACKWAIT, MAXDELIVER, DLQ, BACKOFF, MAXPENDING, CONSUMERTTL or ORDERBY"),
+        (["s", "g", "MKSTREAM"], "ERR Unrecognized XGROUP CFGSET option 'MKSTREAM', must be ACKWAIT, MAXDELIVER, DLQ, BACKOFF, MAXPENDING, CONSUMERTTL or ORDERBY"),
     ):
         checks.equal("XGROUP CFGSET " + " ".join(args), c.call("XGROUP", "CFGSET", *args), Error(text))
     checks.equal("DELCONSUMER takes one word", c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "HANDBACK"), 0)
     checks.equal("... of two", str(c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "KEEP"))[:50],
-                 "ERR unknown subcommand or wrong number of argument")
+                 "ERR the last word of XGROUP DELCONSUMER must be HA")
     checks.equal("... and no more", str(c.call("XGROUP", "DELCONSUMER", "s", "g", "c", "DISCARD", "DISCARD"))[:50],
-                 "ERR unknown subcommand or wrong number of argument")
+                 "ERR the last word of XGROUP DELCONSUMER must be HA")
 
 
 FIGURES = [b"name", b"last-delivered-id", b"entries-read", b"lag", b"lag-ms", b"pending", b"parked", b"due", b"dead", b"nacked",
