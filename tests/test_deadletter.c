@@ -7,54 +7,13 @@
 #include <string.h>
 #include <cmocka.h>
 #include "broker/engine/deadletter.h"
-#include "broker/engine/redelivery.h"
 #include "log/entry.h"
 #include "tests/lib/random.h"
 #include "tests/lib/rig.h"
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define OKAY               "+OK\r\n"
-#define NOTHING            "*-1\r\n"
-
-static struct rig *started(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
-/* A stream "s" with n entries 1-1, 2-1, ... and a group "g" with these options. */
-static struct rig *grouped(unsigned n, const char *options)
-{
-    struct rig *r = started();
-
-    for (unsigned i = 1; i <= n; i++)
-        rig_say(r, "XADD s %u-1 f v%u", i, i);
-    says(r, OKAY, "XGROUP CREATE s g 0 %s", options);
-    return r;
-}
-
 static void read_all(struct rig *r)
 {
     assert_int_equal(rig_say(r, "XREADGROUP GROUP g alice STREAMS s >")[1], '1');
-}
-
-static uint64_t pending(struct rig *r)
-{
-    const char *reply = rig_say(r, "XPENDING s g");
-
-    assert_int_equal(strncmp(reply, "*4\r\n:", 5), 0);
-    return strtoull(reply + 5, NULL, 10);
-}
-
-static struct redelivery_stats stats(struct rig *r)
-{
-    struct redelivery_stats s;
-
-    redelivery_get_stats(&r->e, &s);
-    assert_null(redelivery_check(&r->e));
-    return s;
 }
 
 /* What the dead letters say, from the first on: a line of "field=value ..." for each. */
@@ -90,7 +49,7 @@ static const char *letters(struct rig *r, const char *key)
 
 static void a_dead_letter_has_its_own_fields_and_then_where_it_is_from(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, "$3\r\n7-3\r\n", "XADD s 7-3 color red size 4");
@@ -103,15 +62,15 @@ static void a_dead_letter_has_its_own_fields_and_then_where_it_is_from(void **st
     assert_string_equal(letters(r, "d"), "color=red size=4 beck-origin-stream=s beck-origin-id=7-3 "
                                          "beck-origin-group=g beck-consumer=bob beck-deliveries=2 "
                                          "beck-reason=timeout\n");
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     assert_int_equal(rig_len(r, "s"), 1); /* other groups may need it */
-    assert_int_equal(stats(r).n_dead_lettered, 1);
+    assert_int_equal(rig_redelivery(r).n_dead_lettered, 1);
     rig_free(r);
 }
 
 static void the_reason_tells_how_it_failed(void **state)
 {
-    struct rig *r = grouped(4, "ACKWAIT 100000 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(4, "ACKWAIT 100000 MAXDELIVER 1 DLQ d");
 
     (void)state;
     read_all(r);
@@ -127,14 +86,14 @@ static void the_reason_tells_how_it_failed(void **state)
                        "3-1") "alice beck-deliveries=1 beck-reason=gone\n"
                               "f=v4 " ORIGIN(
                                   "4-1") "alice beck-deliveries=1 beck-reason=timeout\n");
-    assert_int_equal(pending(r), 0);
-    assert_int_equal(stats(r).n_gone, 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
+    assert_int_equal(rig_redelivery(r).n_gone, 1);
     rig_free(r);
 }
 
 static void fatal_means_dead_at_once_however_often_it_may_be_delivered(void **state)
 {
-    struct rig *r = grouped(1, "ACKWAIT 100 DLQ d");
+    struct rig *r = rig_grouped(1, "ACKWAIT 100 DLQ d");
 
     (void)state;
     read_all(r);
@@ -147,7 +106,7 @@ static void fatal_means_dead_at_once_however_often_it_may_be_delivered(void **st
 
 static void an_entry_that_was_trimmed_moves_with_its_origin_alone(void **state)
 {
-    struct rig *r = grouped(3, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(3, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
     read_all(r);
@@ -222,7 +181,7 @@ static void what_is_no_dead_letter_is_told_from_one(void **state)
 
 static void the_stream_is_made_in_the_database_and_its_readers_wake(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     struct client waiting;
 
     (void)state;
@@ -245,7 +204,7 @@ static void the_stream_is_made_in_the_database_and_its_readers_wake(void **state
 
 static void a_stream_of_dead_letters_that_has_expired_is_made_anew(void **state)
 {
-    struct rig *r = grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
     rig_say(r, "XADD d 5-5 a b");
@@ -261,7 +220,7 @@ static void a_stream_of_dead_letters_that_has_expired_is_made_anew(void **state)
 
 static void many_move_in_batches_and_ids_go_on_where_they_are_ahead_of_the_clock(void **state)
 {
-    struct rig *r = grouped(200, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(200, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
     rig_say(r, "XADD d 99999999999999-18446744073709551600 a b");
@@ -269,7 +228,7 @@ static void many_move_in_batches_and_ids_go_on_where_they_are_ahead_of_the_clock
         rig_say(r, "XREADGROUP GROUP g alice COUNT 100 STREAMS s >");
     rig_pass(r, 100);
     assert_int_equal(rig_len(r, "d"), 201);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     assert_non_null(strstr(rig_say(r, "XREVRANGE d + - COUNT 1"), "100000000000000-"));
     assert_non_null(strstr(rig_say(r, "XREVRANGE d + - COUNT 1"), "\r\n200-1\r\n"));
     rig_free(r);
@@ -279,23 +238,23 @@ static void many_move_in_batches_and_ids_go_on_where_they_are_ahead_of_the_clock
 
 static void the_stream_itself_takes_no_dead_letters_until_it_has_another_name(void **state)
 {
-    struct rig *r = grouped(1, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(1, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
     read_all(r);
     says(r, OKAY, "RENAME s d");
     rig_pass(r, 100);
     for (uint64_t n = 1; n <= 5; n++) { /* a try each second */
-        assert_int_equal(stats(r).n_failed, n);
+        assert_int_equal(rig_redelivery(r).n_failed, n);
         rig_pass(r, 999);
-        assert_int_equal(stats(r).n_failed, n);
+        assert_int_equal(rig_redelivery(r).n_failed, n);
         rig_pass(r, 1);
     }
     assert_int_equal(rig_len(r, "d"), 1);
     says(r, OKAY, "RENAME d s");
     rig_pass(r, 1000);
     assert_int_equal(rig_len(r, "d"), 1);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 
@@ -320,7 +279,7 @@ static void pass_seconds(struct rig *r, int n)
 
 static void the_operator_is_told_once_until_it_works_again(void **state)
 {
-    struct rig *r = grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
     struct told told = { 0 };
 
     (void)state;
@@ -333,7 +292,7 @@ static void the_operator_is_told_once_until_it_works_again(void **state)
     assert_non_null(strstr(told.last, "group g of stream d"));
     says(r, OKAY, "RENAME d s");
     rig_pass(r, 1000);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     says(r, ":1\r\n", "DEL d");
     says(r, OKAY, "RENAME s d");
     rig_say(r, "XREADGROUP GROUP g alice COUNT 1 STREAMS d >");
@@ -344,14 +303,14 @@ static void the_operator_is_told_once_until_it_works_again(void **state)
 
 static void a_stream_without_ids_takes_no_more(void **state)
 {
-    struct rig *r = grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(2, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
     rig_say(r, "XADD d 18446744073709551615-18446744073709551614 a b");
     read_all(r);
     rig_pass(r, 3000);
     assert_int_equal(rig_len(r, "d"), 1); /* there is one ID, for two */
-    assert_int_equal(pending(r), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     says(r, ":1\r\n", "DEL d");
     rig_pass(r, 1000);
     assert_int_equal(rig_len(r, "d"), 2);
@@ -374,7 +333,7 @@ static void fill(struct rig *r)
 
 static void on_a_full_disk_it_stays_and_moves_when_there_is_room(void **state)
 {
-    struct rig *r = grouped(3, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(3, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
     uint64_t n_failed;
 
     (void)state;
@@ -383,33 +342,28 @@ static void on_a_full_disk_it_stays_and_moves_when_there_is_room(void **state)
     rig_say(r, "XRANGE s - +"); /* they are in memory again */
     r->lazy = true;             /* nothing is sealed, which would make room */
     pass_seconds(r, 5);
-    n_failed = stats(r).n_failed;
+    n_failed = rig_redelivery(r).n_failed;
     assert_true(n_failed >= 4);
-    assert_int_equal(pending(r), 3);
+    assert_int_equal(rig_pending(r, "s", "g"), 3);
     says(r, ":0\r\n", "EXISTS d");
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 2-1"); /* which cannot move it either */
-    assert_int_equal(pending(r), 3);
+    assert_int_equal(rig_pending(r, "s", "g"), 3);
     simio_set_capacity(r->disk, 0, true);
     r->lazy = false;
     pass_seconds(r, 5);
     assert_int_equal(rig_len(r, "d"), 3);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 
 /* ---- entries that are not in memory ---- */
 
-static void seal(struct rig *r)
-{
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
-}
-
 static void what_is_not_in_memory_is_read_by_workers_and_moves(void **state)
 {
-    struct rig *r = grouped(500, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(500, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
     (void)state;
-    seal(r);
+    rig_seal(r);
     for (int i = 0; i < 5; i++)
         rig_say(r, "XREADGROUP GROUP g alice COUNT 100 STREAMS s >");
     rig_stop(r); /* the cache is empty after it */
@@ -427,9 +381,9 @@ static void groups_that_go_while_entries_are_read_are_left_alone(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        struct rig *r = grouped(10, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+        struct rig *r = rig_grouped(10, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
 
-        seal(r);
+        rig_seal(r);
         read_all(r);
         rig_stop(r);
         rig_start(r);
@@ -441,7 +395,7 @@ static void groups_that_go_while_entries_are_read_are_left_alone(void **state)
         r->lazy = false;
         rig_settle(r);
         assert_int_equal(rig_len(r, "d"), 0);
-        stats(r);
+        rig_redelivery(r);
         rig_free(r);
     }
 }
@@ -475,7 +429,7 @@ static void damage(struct rig *r)
 
 static void an_entry_that_cannot_be_read_does_not_keep_others(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     struct random rnd = { 1 };
     char noise[1001] = "";
     struct told told = { 0 };
@@ -488,7 +442,7 @@ static void an_entry_that_cannot_be_read_does_not_keep_others(void **state)
         rig_say(r, "XADD s %u-1 f %s", i, noise);
     }
     says(r, OKAY, "XGROUP CREATE s g 0 ACKWAIT 100 MAXDELIVER 1 DLQ d");
-    seal(r);
+    rig_seal(r);
     for (int i = 0; i < 4; i++)
         rig_say(r, "XREADGROUP GROUP g alice COUNT 100 STREAMS s >");
     rig_stop(r);
@@ -499,12 +453,12 @@ static void an_entry_that_cannot_be_read_does_not_keep_others(void **state)
     pass_seconds(r, 10);
     for (unsigned i = 1; i <= 400; i++)
         n_readable += rig_say(r, "XRANGE s %u-1 %u-1", i, i)[0] == '*';
-    left = pending(r);
+    left = rig_pending(r, "s", "g");
     assert_in_range(n_readable, 1, 399);
     assert_int_equal(rig_len(r, "d"), n_readable);
     assert_int_equal(left, 400 - n_readable);
     assert_int_equal(told.n, 1);
-    assert_true(stats(r).n_failed > left);
+    assert_true(rig_redelivery(r).n_failed > left);
     rig_free(r);
 }
 
@@ -512,8 +466,7 @@ static void an_entry_that_cannot_be_read_does_not_keep_others(void **state)
 
 static uint64_t behind(struct rig *r) /* entries of "s" that were not delivered */
 {
-    struct object *o = state_find(&r->e.state, 0, slice_str("s"));
-    struct stream *st = (struct stream *)(void *)o;
+    struct stream *st = rig_stream(r, "s");
 
     return st->n_entries - groups_at(stream_groups(st), 0)->n_behind;
 }
@@ -521,7 +474,7 @@ static uint64_t behind(struct rig *r) /* entries of "s" that were not delivered 
 /* A move under way, then the end at operation number k after its beginning; false if it was over before. */
 static bool crash_at(uint64_t k, enum simio_mode mode, bool always)
 {
-    struct rig *r = grouped(5, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
+    struct rig *r = rig_grouped(5, "ACKWAIT 100 MAXDELIVER 1 DLQ d");
     uint64_t n_letters, n;
     bool down;
 
@@ -542,12 +495,12 @@ static bool crash_at(uint64_t k, enum simio_mode mode, bool always)
     rig_settle(r); /* time has passed: all that were delivered are dead */
     if (mode == SIMIO_KILL || always || rig_say(r, "XPENDING s g")[0] == '*') {
         n_letters = rig_len(r, "d");
-        n = n_letters + pending(r) + behind(r);
+        n = n_letters + rig_pending(r, "s", "g") + behind(r);
         assert_int_equal(n, 5);
         assert_true(n_letters == 5 || mode != SIMIO_KILL);
         assert_true(n_letters >= 1 || !always);
     }
-    stats(r);
+    rig_redelivery(r);
     rig_free(r);
     return down;
 }

@@ -24,29 +24,6 @@
 #undef calloc
 #undef realloc
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define OKAY               "+OK\r\n"
-
-static struct rig *started(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
-static struct stream *stream_s(struct rig *r)
-{
-    return (struct stream *)(void *)state_find(&r->e.state, 0, slice_str("s"));
-}
-
-static struct group *group_of(struct rig *r, const char *name)
-{
-    struct stream *st = stream_s(r);
-
-    return st == NULL ? NULL : groups_find(stream_groups(st), slice_str(name));
-}
-
 /* ---- what a reply waits for ---- */
 
 struct needs {
@@ -94,7 +71,7 @@ static struct needs ask(struct rig *r, const char *text)
 /* A stream of that class with two groups and 8 entries, of which alice has 1 .. 4 in g. */
 static struct rig *classed(const char *durability)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     for (int i = 1; i <= 8; i++)
         rig_say(r, "XADD s %d-0 f v", i);
@@ -149,7 +126,7 @@ static void a_reader_waits_neither_for_its_delivery_nor_for_acknowledgements_of_
     assert_true(needs.durable < before);
     /* Who shows the state of the group does wait for the acknowledgement. */
     needs = ask(r, "XPENDING s g");
-    assert_int_equal(needs.durable, group_of(r, "g")->always_lsn);
+    assert_int_equal(needs.durable, rig_group(r, "s", "g")->always_lsn);
     assert_int_equal(needs.durable, before);
     needs = ask(r, "XREADGROUP GROUP g alice STREAMS s 0");
     assert_int_equal(needs.durable, before);
@@ -185,7 +162,7 @@ static void in_exec_the_strongest_class_wins(void **state)
     before = needs.last;
     needs = transact(r, true);
     assert_true(needs.durable > before);
-    assert_int_equal(needs.durable, group_of(r, "g")->always_lsn);
+    assert_int_equal(needs.durable, rig_group(r, "s", "g")->always_lsn);
     rig_free(r);
 }
 
@@ -236,8 +213,8 @@ static void without_memory_nothing_happens_and_it_is_said(void **state)
             fails = memory_left < 0; /* it has come to the allocation that fails */
             memory_left = -1;
             n_refused += strcmp(rig_say(r, "BECK DIGEST SYNC") + 4, before) == 0;
-            for (size_t k = 0; k < groups_n(stream_groups(stream_s(r))); k++)
-                assert_null(group_check(groups_at(stream_groups(stream_s(r)), k)));
+            for (size_t k = 0; k < groups_n(stream_groups(rig_stream(r, "s"))); k++)
+                assert_null(group_check(groups_at(stream_groups(rig_stream(r, "s")), k)));
             if (!fails)
                 assert_string_not_equal(rig_say(r, "BECK DIGEST SYNC") + 4, before);
             rig_free(r);
@@ -253,7 +230,7 @@ enum { MANY = 3000 };
 /* 3,000 entries, all pending in g; some skipped in o, where they are ordered; none read in e. */
 static struct rig *crowded(void)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     for (int i = 1; i <= MANY; i++)
         rig_say(r, "XADD s %d-0 k v%d", i, i % 7);
@@ -344,7 +321,7 @@ static void what_does_not_fit_is_put_right_at_a_start(void **state)
 {
     const struct pel_entry held = { .id = { 20, 0 }, .time_ms = 5, .count = 3, .slot = 9 };
     struct rig *r = classed("os");
-    struct group *g = group_of(r, "g");
+    struct group *g = rig_group(r, "s", "g");
     struct pel_entry x;
     struct err e;
 
@@ -354,17 +331,17 @@ static void what_does_not_fit_is_put_right_at_a_start(void **state)
     pel_set(g->pel, &held);
     says(r, OKAY, "XGROUP CREATE s o 0 ORDERBY f");
     rig_say(r, "XREADGROUP GROUP o carol STREAMS s >");
-    assert_int_equal(pel_n_parked(group_of(r, "o")->pel), 7);
-    group_of(r, "o")->options->order_by.n = 0;
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*'); /* makes a checkpoint */
+    assert_int_equal(pel_n_parked(rig_group(r, "s", "o")->pel), 7);
+    rig_group(r, "s", "o")->options->order_by.n = 0;
+    rig_seal(r); /* makes a checkpoint */
     rig_stop(r);
     rig_start(r);
     assert_int_equal(r->n_complaints, 2);
-    g = group_of(r, "o");
+    g = rig_group(r, "s", "o");
     assert_int_equal(pel_n_parked(g->pel), 0);
     assert_int_equal(pel_n(g->pel), 1);
     assert_null(group_check(g));
-    g = group_of(r, "g");
+    g = rig_group(r, "s", "g");
     assert_int_equal(pel_n(g->pel), 5);
     assert_true(pel_get(g->pel, held.id, &x));
     assert_true(x.nacked && x.count == 3);
@@ -373,7 +350,7 @@ static void what_does_not_fit_is_put_right_at_a_start(void **state)
     says(r, ":1\r\n", "XACK s g 20-0");
     rig_kill(r, SIMIO_KILL);
     rig_start(r);
-    assert_false(pel_get(group_of(r, "g")->pel, held.id, &x));
+    assert_false(pel_get(rig_group(r, "s", "g")->pel, held.id, &x));
     rig_free(r);
 }
 
@@ -459,7 +436,7 @@ static void life_say(struct life *l, const char *text)
 
 static void life_ack(struct life *l, enum life_group group)
 {
-    struct group *g = group_of(l->r, life_names[group]);
+    struct group *g = rig_group(l->r, "s", life_names[group]);
     const struct pel_filter any = { .kinds = PEL_HELD | PEL_NACKED,
                                     .held_until = UINT64_MAX,
                                     .nacked_until = UINT64_MAX };
@@ -578,13 +555,13 @@ static void life_check(struct life *l)
 {
     life_find_dead(l);
     life_find_living(l);
-    assert_int_equal(life_count(l, ID_MAX), stream_s(l->r)->n_entries);
+    assert_int_equal(life_count(l, ID_MAX), rig_stream(l->r, "s")->n_entries);
     for (int i = 0; i < LIFE_GROUPS; i++) {
-        struct group *g = group_of(l->r, life_names[i]);
+        struct group *g = rig_group(l->r, "s", life_names[i]);
 
         assert_non_null(g);
         assert_null(group_check(g));
-        for (uint64_t id = 1; id <= stream_s(l->r)->last_id.ms; id++)
+        for (uint64_t id = 1; id <= rig_stream(l->r, "s")->last_id.ms; id++)
             if (id <= l->last_id)
                 life_check_entry(l, (enum life_group)i, g, id);
         assert_int_equal(g->n_behind, life_count(l, g->last_id));
@@ -609,7 +586,7 @@ static void life_crash(struct life *l, enum simio_mode mode)
     rig_start(r);
     rig_settle(r);
     /* What came later was not told to be there; its IDs are given again. */
-    for (; l->last_id > stream_s(r)->last_id.ms; l->last_id--)
+    for (; l->last_id > rig_stream(r, "s")->last_id.ms; l->last_id--)
         for (int i = 0; i < LIFE_GROUPS; i++) {
             assert_false(l->pairs[i][l->last_id].told);
             l->pairs[i][l->last_id] = (struct life_pair){ false };

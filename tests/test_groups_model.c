@@ -1102,12 +1102,7 @@ static void op_restart(struct world *w, const struct place *p)
 
     (void)p;
     say(w, "(restart, %s)", kill ? "killed" : "in good order");
-    if (kill)
-        rig_kill(w->rig, SIMIO_KILL);
-    else
-        rig_stop(w->rig);
-    rig_start(w->rig);
-    rig_settle(w->rig);
+    rig_restart(w->rig, kill);
     for (size_t s = 0; s < STREAMS; s++)
         w->flows[s].is_cold = true;
 }
@@ -1118,7 +1113,7 @@ static const struct stream *world_stream(const struct world *w, char letter, siz
 {
     char name[3] = { letter, (char)('0' + s), '\0' };
 
-    return (const struct stream *)(const void *)state_find(&w->rig->e.state, 0, slice_str(name));
+    return rig_stream(w->rig, name);
 }
 
 static struct group *world_group(const struct world *w, size_t s, size_t g)

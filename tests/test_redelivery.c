@@ -12,18 +12,6 @@
 #include "tests/lib/random.h"
 #include "tests/lib/rig.h"
 
-static struct rig *started(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define hears(r, c, want)  assert_string_equal(rig_hear(r, c), want)
-#define OKAY               "+OK\r\n"
-#define NOTHING            "*-1\r\n"
 /* a reply of XREADGROUP with the entry n-1 of "s" */
 #define ENTRY(n) "*2\r\n$3\r\n" n "-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n"
 #define READ(n)  "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n" ENTRY(n)
@@ -39,44 +27,11 @@ static void add(struct rig *r, unsigned n)
 /* A stream "s" with the entry 1-1 and a group "g" with these options. */
 static struct rig *grouped(const char *options)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     add(r, 1);
     says(r, OKAY, "XGROUP CREATE s g 0 %s", options);
     return r;
-}
-
-static struct stream *stream_of(struct rig *r, const char *key)
-{
-    struct object *o = state_find(&r->e.state, 0, slice_str(key));
-
-    return (struct stream *)(void *)o;
-}
-
-static struct group *group_of(struct rig *r)
-{
-    struct stream *st = stream_of(r, "s");
-
-    return st == NULL ? NULL : groups_find(stream_groups(st), slice_str("g"));
-}
-
-static struct redelivery_stats stats(struct rig *r)
-{
-    struct redelivery_stats s;
-
-    redelivery_get_stats(&r->e, &s);
-    assert_null(redelivery_check(&r->e));
-    return s;
-}
-
-static void restart(struct rig *r, bool killed)
-{
-    if (killed)
-        rig_kill(r, SIMIO_KILL);
-    else
-        rig_stop(r);
-    rig_start(r);
-    rig_settle(r);
 }
 
 static const char *read_one(struct rig *r, const char *consumer)
@@ -103,7 +58,7 @@ static void what_is_not_acknowledged_in_time_is_handed_out_again_by_itself(void 
     says(r, ":1\r\n", "XACK s g 1-1");
     rig_pass(r, 10000);
     reads(r, "a", NOTHING);
-    stats(r);
+    rig_redelivery(r);
     rig_free(r);
 }
 
@@ -245,9 +200,9 @@ static void what_was_delivered_too_often_is_dead_and_stays_without_a_stream_for_
     reads(r, "a", READ("1"));
     rig_pass(r, 100);
     reads(r, "a", NOTHING);
-    assert_int_equal(pel_n_dead(group_of(r)->pel), 1);
+    assert_int_equal(pel_n_dead(rig_group(r, "s", "g")->pel), 1);
     says(r, "*1\r\n*4\r\n$3\r\n1-1\r\n$1\r\na\r\n:100\r\n:2\r\n", "XPENDING s g - + 10");
-    assert_int_equal(stats(r).n_dead_lettered, 0);
+    assert_int_equal(rig_redelivery(r).n_dead_lettered, 0);
     says(r, ":1\r\n", "XACK s g 1-1");
     rig_free(r);
 }
@@ -260,8 +215,8 @@ static void times_hold_across_a_restart(void **state)
 
         reads(r, "a", READ("1"));
         rig_pass(r, 400);
-        restart(r, killed);
-        assert_int_equal(stats(r).n_scheduled, 1);
+        rig_restart(r, killed);
+        assert_int_equal(rig_redelivery(r).n_scheduled, 1);
         rig_pass(r, 599);
         reads(r, "b", NOTHING);
         rig_pass(r, 1);
@@ -300,7 +255,7 @@ static void groups_and_streams_that_go_leave_nothing_that_is_looked_at(void **st
         rig_pass(r, 5000);
         assert_int_equal(rig_len(r, "d"), strncmp(ends[i], "RENAME", 6) == 0);
         assert_int_equal(redelivery_next_ms(&r->e), UINT64_MAX);
-        assert_int_equal(stats(r).n_scheduled, 0);
+        assert_int_equal(rig_redelivery(r).n_scheduled, 0);
         rig_free(r);
     }
 }
@@ -314,9 +269,9 @@ static void a_stream_that_begins_anew_keeps_its_groups_times(void **state)
     says(r, ":1\r\n", "XACK s g 1-1");
     says(r, ":1\r\n", "XTRIM s MAXLEN 0");
     says(r, OKAY, "XSETID s 0-0");
-    stats(r);
+    rig_redelivery(r);
     rig_pass(r, 3000);
-    assert_int_equal(stats(r).n_consumers_expired, 1);
+    assert_int_equal(rig_redelivery(r).n_consumers_expired, 1);
     rig_free(r);
 }
 
@@ -346,7 +301,7 @@ static void plain_groups_have_no_time(void **state)
         add(r, n);
     rig_say(r, "XREADGROUP GROUP g a STREAMS s >");
     says(r, ":2\r\n", "XACK s g 1-1 3-1");
-    assert_int_equal(stats(r).n_scheduled, 0);
+    assert_int_equal(rig_redelivery(r).n_scheduled, 0);
     assert_int_equal(redelivery_next_ms(&r->e), UINT64_MAX);
     rig_free(r);
 }
@@ -356,7 +311,7 @@ static void plain_groups_have_no_time(void **state)
 static void many_groups_that_are_due_together_are_done_by_and_by(void **state)
 {
     enum { GROUPS = 3000 };
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     int rounds = 0;
 
     (void)state;
@@ -377,7 +332,7 @@ static void many_groups_that_are_due_together_are_done_by_and_by(void **state)
         struct group *g;
 
         snprintf(name, sizeof name, "g%d", i);
-        g = groups_find(stream_groups(stream_of(r, "s")), slice_str(name));
+        g = groups_find(stream_groups(rig_stream(r, "s")), slice_str(name));
         assert_int_equal(pel_n_ready(g->pel), 1);
     }
     r->lazy = false;
@@ -392,7 +347,7 @@ static void entries_of_the_heap_that_are_void_do_not_gather(void **state)
     reads(r, "a", READ("1"));
     for (int i = 0; i < 1000; i++) { /* each time is earlier than the one before */
         says(r, OKAY, "XGROUP CFGSET s g ACKWAIT %d", 999999 - i);
-        assert_true(stats(r).n_scheduled <= 4);
+        assert_true(rig_redelivery(r).n_scheduled <= 4);
     }
     rig_free(r);
 }
@@ -401,7 +356,7 @@ static void entries_of_the_heap_that_are_void_do_not_gather(void **state)
 
 static bool has_consumer(struct rig *r, const char *name)
 {
-    return group_find_consumer(group_of(r), slice_str(name)) != NULL;
+    return group_find_consumer(rig_group(r, "s", "g"), slice_str(name)) != NULL;
 }
 
 static void a_consumer_without_pending_entries_vanishes_when_its_time_has_passed(void **state)
@@ -419,9 +374,9 @@ static void a_consumer_without_pending_entries_vanishes_when_its_time_has_passed
     assert_true(has_consumer(r, "later"));
     rig_pass(r, 500);
     assert_false(has_consumer(r, "later"));
-    assert_int_equal(stats(r).n_consumers_expired, 2);
+    assert_int_equal(rig_redelivery(r).n_consumers_expired, 2);
     assert_int_equal(redelivery_next_ms(&r->e), UINT64_MAX);
-    restart(r, true);
+    rig_restart(r, true);
     assert_false(has_consumer(r, "idle")); /* it is a record */
     rig_free(r);
 }
@@ -453,7 +408,7 @@ static void a_consumer_that_holds_entries_stays_until_it_does_not(void **state)
     says(r, ":1\r\n", "XACK s g 1-1");
     rig_settle(r);
     assert_false(has_consumer(r, "a"));
-    assert_int_equal(stats(r).n_consumers_expired, 1);
+    assert_int_equal(rig_redelivery(r).n_consumers_expired, 1);
     rig_free(r);
 }
 
@@ -472,7 +427,7 @@ static void a_consumer_with_a_connection_that_waits_is_never_idle(void **state)
     rig_pass(r, 2000);
     assert_false(has_consumer(r, "a"));
     assert_true(has_consumer(r, "other"));
-    stats(r);
+    rig_redelivery(r);
     rig_free(r);
 }
 
@@ -484,12 +439,12 @@ static void after_a_restart_the_time_begins_anew(void **state)
 
         says(r, ":1\r\n", "XGROUP CREATECONSUMER s g a");
         rig_pass(r, 900);
-        restart(r, killed);
+        rig_restart(r, killed);
         rig_pass(r, 990);
         assert_true(has_consumer(r, "a"));
         rig_pass(r, 20);
         assert_false(has_consumer(r, "a"));
-        stats(r);
+        rig_redelivery(r);
         rig_free(r);
     }
 }
@@ -522,12 +477,12 @@ static void a_consumer_that_is_dropped_leaves_the_lists(void **state)
     says(r, ":1\r\n", "XGROUP CREATECONSUMER s g a");
     says(r, ":1\r\n", "XGROUP CREATECONSUMER s g b");
     says(r, ":0\r\n", "XGROUP DELCONSUMER s g a");
-    stats(r);
+    rig_redelivery(r);
     rig_pass(r, 5000); /* "busy" is late now */
     says(r, ":1\r\n", "XGROUP DELCONSUMER s g busy DISCARD");
-    stats(r);
+    rig_redelivery(r);
     rig_pass(r, 5000);
-    assert_int_equal(group_n_consumers(group_of(r)), 0);
+    assert_int_equal(group_n_consumers(rig_group(r, "s", "g")), 0);
     rig_free(r);
 }
 
@@ -541,13 +496,13 @@ static void thousands_of_consumers_go_a_slice_a_round(void **state)
     for (int i = 0; i < CONSUMERS; i++)
         says(r, ":1\r\n", "XGROUP CREATECONSUMER s g c%d", i);
     simio_advance_ms(r->disk, 2000);
-    while (group_n_consumers(group_of(r)) > 0) {
-        size_t n = group_n_consumers(group_of(r));
+    while (group_n_consumers(rig_group(r, "s", "g")) > 0) {
+        size_t n = group_n_consumers(rig_group(r, "s", "g"));
 
         rig_round(r);
-        assert_true(n - group_n_consumers(group_of(r)) <= SLICE);
+        assert_true(n - group_n_consumers(rig_group(r, "s", "g")) <= SLICE);
         assert_true(redelivery_next_ms(&r->e) <= r->e.now_ms ||
-                    group_n_consumers(group_of(r)) == 0);
+                    group_n_consumers(rig_group(r, "s", "g")) == 0);
     }
     r->lazy = false;
     rig_free(r);
@@ -573,15 +528,15 @@ static void random_groups_follow_their_clock(void **state)
         default: rig_say(r, "XCLAIM s g c%u 0 %u-1", c, id); break;
         }
         if (random_below(&rnd, 200) == 0)
-            restart(r, random_below(&rnd, 2) == 0);
-        stats(r);
+            rig_restart(r, random_below(&rnd, 2) == 0);
+        rig_redelivery(r);
         assert_true(redelivery_next_ms(&r->e) > r->e.now_ms);
-        assert_true(pel_next_ms(group_of(r)->pel) > r->e.now_ms);
+        assert_true(pel_next_ms(rig_group(r, "s", "g")->pel) > r->e.now_ms);
     }
     rig_pass(r, 50 + 10);
-    assert_int_equal(pel_n_ready(group_of(r)->pel), pel_n(group_of(r)->pel));
+    assert_int_equal(pel_n_ready(rig_group(r, "s", "g")->pel), pel_n(rig_group(r, "s", "g")->pel));
     rig_pass(r, 1000);
-    for (const struct consumer *c = group_of(r)->oldest; c != NULL; c = c->newer)
+    for (const struct consumer *c = rig_group(r, "s", "g")->oldest; c != NULL; c = c->newer)
         assert_true(c->seen_ms + 300 > r->e.now_ms);
     rig_free(r);
 }

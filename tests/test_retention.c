@@ -13,18 +13,6 @@
 
 enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 
-static struct rig *started(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define has(r, part, ...)  assert_non_null(strstr(rig_say(r, __VA_ARGS__), part))
-#define OKAY               "+OK\r\n"
-
 static void add(struct rig *r, const char *key, int n)
 {
     while (n-- > 0)
@@ -40,21 +28,11 @@ static struct retention_stats stats(struct rig *r)
     return s;
 }
 
-static void restart(struct rig *r, bool killed)
-{
-    if (killed)
-        rig_kill(r, SIMIO_KILL);
-    else
-        rig_stop(r);
-    rig_start(r);
-    rig_settle(r);
-}
-
 /* ---- age ---- */
 
 static void entries_leave_when_they_are_too_old_and_the_stream_stays(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "s", 3);
@@ -75,7 +53,7 @@ static void entries_leave_when_they_are_too_old_and_the_stream_stays(void **stat
 
 static void a_short_age_is_kept_to_the_second(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, "$3\r\n1-1\r\n", "XADD s 1-1 f v"); /* older than anything when it comes */
@@ -91,7 +69,7 @@ static void a_short_age_is_kept_to_the_second(void **state)
 
 static void an_entry_of_exactly_the_age_stays(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     uint64_t first_ms = r->e.now_ms;
     unsigned long ms, seq;
 
@@ -108,7 +86,7 @@ static void an_entry_of_exactly_the_age_stays(void **state)
 
 static void ids_of_the_future_stay_until_their_time(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, OKAY, "CONFIG SET retention-age-ms 1000");
@@ -122,7 +100,7 @@ static void ids_of_the_future_stay_until_their_time(void **state)
 
 static void a_stream_is_cut_to_its_length_within_a_second(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "s", 10);
@@ -138,7 +116,7 @@ static void a_stream_is_cut_to_its_length_within_a_second(void **state)
 
 static void what_goes_far_beyond_a_limit_is_cut_in_the_same_round(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "s", 1);
@@ -154,7 +132,7 @@ static void what_goes_far_beyond_a_limit_is_cut_in_the_same_round(void **state)
 
 static void a_stream_is_cut_to_its_bytes(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     const struct slice strings[2] = { slice_str("f"), slice_str("v") };
     size_t size = entry_size((struct id){ 1700000000000, 1 }, strings, 2);
 
@@ -174,7 +152,7 @@ static void a_stream_is_cut_to_its_bytes(void **state)
 
 static void defaults_hold_for_streams_that_are_already_there(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "a", 5);
@@ -192,7 +170,7 @@ static void defaults_hold_for_streams_that_are_already_there(void **state)
 
 static void the_first_pattern_that_matches_holds_also_after_a_rename(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "a:1", 9);
@@ -216,21 +194,21 @@ static void limits_hold_after_a_restart_and_what_was_cut_stays_cut(void **state)
 {
     (void)state;
     for (int killed = 0; killed < 2; killed++) {
-        struct rig *r = started();
+        struct rig *r = rig_begin();
 
         add(r, "s", 20);
         add(r, "t", 20);
         says(r, OKAY, "XCFGSET s RETENTION-LEN 12 RETENTION-AGE %d", HOUR_MS);
         rig_pass(r, 1000);
-        restart(r, killed != 0);
+        rig_restart(r, killed != 0);
         assert_int_equal(rig_len(r, "s"), 12);
         rig_pass(r, 2 * HOUR_MS);
         assert_int_equal(rig_len(r, "s"), 0);
         add(r, "s", 3);
-        restart(r, killed != 0);
+        rig_restart(r, killed != 0);
         assert_int_equal(rig_len(r, "s"), 3);
         r->config.retention_len = 7; /* as another configuration file would say */
-        restart(r, killed != 0);
+        rig_restart(r, killed != 0);
         rig_pass(r, 1000);
         assert_int_equal(rig_len(r, "t"), 7);
         rig_free(r);
@@ -239,7 +217,7 @@ static void limits_hold_after_a_restart_and_what_was_cut_stays_cut(void **state)
 
 static void other_settings_and_idempotence_are_left_alone(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     char first[64];
 
     (void)state;
@@ -270,7 +248,7 @@ static void bad_settings_are_refused_with_what_would_be_right(void **state)
         { "RETENTION-LEN", "-ERR syntax error, RETENTION-LEN needs a value\r\n" },
         { "RETENTION 1", "-ERR syntax error\r\n" },
     };
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "s", 1);
@@ -286,13 +264,13 @@ static void bad_settings_are_refused_with_what_would_be_right(void **state)
 
 static void streams_without_a_limit_cost_nothing(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     for (int i = 0; i < 2000; i++)
         rig_say(r, "XADD s%d * f v", i);
     assert_int_equal(stats(r).n_scheduled, 0);
-    restart(r, true);
+    rig_restart(r, true);
     assert_int_equal(stats(r).n_scheduled, 0);
     assert_false(stats(r).walking);
     rig_free(r);
@@ -300,7 +278,7 @@ static void streams_without_a_limit_cost_nothing(void **state)
 
 static void a_round_looks_at_a_thousand_streams_at_most(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     uint64_t cuts = 0, most = 0;
 
     (void)state;
@@ -322,7 +300,7 @@ static void a_round_looks_at_a_thousand_streams_at_most(void **state)
 
 static void streams_that_are_gone_leave_the_heap(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, OKAY, "CONFIG SET retention-age-ms %d", DAY_MS);
@@ -340,7 +318,7 @@ static void streams_that_are_gone_leave_the_heap(void **state)
 
 static void a_stream_that_begins_anew_is_looked_at_again(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, OKAY, "CONFIG SET retention-age-ms 5000");
@@ -365,11 +343,11 @@ static void add_large(struct rig *r, const char *key, int n, int bytes)
 
 static void whole_blocks_go_where_entries_are_sealed(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add_large(r, "s", 3000, 2000); /* some 16 in a block */
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
+    rig_seal(r);
     says(r, OKAY, "XCFGSET s RETENTION-LEN 2490");
     rig_pass(r, 1000);
     assert_in_range(rig_len(r, "s"), 2491,
@@ -389,7 +367,7 @@ static void keep_segment(void *ctx, const char *path)
 
 static void a_damaged_block_holds_up_nobody_else_and_goes_when_it_is_old(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     char path[256] = "";
 
     (void)state;
@@ -416,7 +394,7 @@ static void a_damaged_block_holds_up_nobody_else_and_goes_when_it_is_old(void **
 
 static void a_full_disk_does_not_keep_entries(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, OKAY, "CONFIG SET retention-age-ms 1000");
@@ -520,7 +498,7 @@ static void limits_are_kept_and_nothing_inside_them_goes_whatever_comes(void **s
 {
     struct random random = random_seeded("limits_are_kept");
     size_t n_steps = random_rounds(300);
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     struct model m = { 0 };
 
     (void)state;
@@ -528,8 +506,8 @@ static void limits_are_kept_and_nothing_inside_them_goes_whatever_comes(void **s
     for (size_t step = 0; step < n_steps; step++) {
         switch (random_below(&random, 20)) {
         case 0: model_configure(&m, r, &random); break;
-        case 1: restart(r, random_below(&random, 2) == 0); break;
-        case 2: assert_int_equal(rig_say(r, "BECK SEAL")[0], '*'); break;
+        case 1: rig_restart(r, random_below(&random, 2) == 0); break;
+        case 2: rig_seal(r); break;
         case 3: rig_pass(r, random_below(&random, 100000)); break;
         default:
             for (size_t n = random_below(&random, 40); n > 0; n--)
@@ -559,7 +537,7 @@ static void add_delivered(struct rig *r, int n, int n_acked)
 
 static void without_another_limit_what_is_acknowledged_goes(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     uint64_t at_ms = r->e.now_ms;
 
     (void)state;
@@ -573,7 +551,7 @@ static void without_another_limit_what_is_acknowledged_goes(void **state)
     says(r, ":1\r\n", "XACK s g %llu-5", (unsigned long long)at_ms);
     rig_pass(r, 2000);
     assert_int_equal(rig_len(r, "s"), 4);
-    restart(r, true);
+    rig_restart(r, true);
     assert_int_equal(rig_len(r, "s"), 4);
     for (int i = 7; i <= 10; i++)
         says(r, ":1\r\n", "XACK s g %llu-%d", (unsigned long long)at_ms, i);
@@ -584,7 +562,7 @@ static void without_another_limit_what_is_acknowledged_goes(void **state)
 
 static void every_group_has_to_have_acknowledged(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add_delivered(r, 10, 10);
@@ -603,7 +581,7 @@ static void every_group_has_to_have_acknowledged(void **state)
 
 static void without_groups_nothing_goes_by_acknowledgements_alone(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add(r, "s", 10);
@@ -618,7 +596,7 @@ static void without_groups_nothing_goes_by_acknowledgements_alone(void **state)
 
 static void a_limit_waits_for_the_groups(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     uint64_t at_ms = r->e.now_ms;
 
     (void)state;
@@ -643,7 +621,7 @@ static void a_limit_waits_for_the_groups(void **state)
 
 static void what_is_inside_a_limit_stays_though_it_is_acknowledged(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add_delivered(r, 10, 10);
@@ -657,7 +635,7 @@ static void what_is_inside_a_limit_stays_though_it_is_acknowledged(void **state)
 
 static void groups_are_waited_for_only_so_long(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     add_delivered(r, 10, 0);
@@ -675,7 +653,7 @@ static void groups_are_waited_for_only_so_long(void **state)
 
 static void patterns_hold_acknowledgements_too(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     uint64_t at_ms = r->e.now_ms;
     const char *reply;
 
@@ -730,7 +708,7 @@ static size_t consume(struct rig *r)
 
 static void consuming_frees_a_full_disk(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, OKAY, "XGROUP CREATE s g 0 MKSTREAM");

@@ -7,67 +7,36 @@
 #include <cmocka.h>
 #include "tests/lib/rig.h"
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define OKAY               "+OK\r\n"
-
-/* Entries 1-1 to n-1 in "s", a group "g" that consumer "c" has read all of, and a group "h" that has read nothing. */
-static struct rig *delivered(int n)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    for (int i = 1; i <= n; i++)
-        assert_int_equal(rig_say(r, "XADD s %d-1 f v%d", i, i)[0], '$');
-    says(r, OKAY, "XGROUP CREATE s g 0");
-    assert_int_equal(rig_say(r, "XREADGROUP GROUP g c STREAMS s >")[0], '*');
-    return r;
-}
-
-static unsigned long pending(struct rig *r, const char *group)
-{
-    unsigned long n = 0;
-
-    assert_int_equal(sscanf(rig_say(r, "XPENDING s %s", group), "*4\r\n:%lu", &n), 1);
-    return n;
-}
-
-static void restart(struct rig *r)
-{
-    rig_kill(r, SIMIO_KILL);
-    rig_start(r);
-    rig_settle(r);
-}
-
 /* ---- XACK ---- */
 
 static void what_was_pending_is_counted_once_in_any_order(void **state)
 {
-    struct rig *r = delivered(6);
+    struct rig *r = rig_delivered(6, "");
 
     (void)state;
     says(r, ":2\r\n", "XACK s g 1-1 2-1");
     says(r, ":0\r\n", "XACK s g 1-1 2-1");
     says(r, ":2\r\n", "XACK s g 5-1 99-1 3-1 5-1 1");
-    assert_int_equal(pending(r, "g"), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     says(r, ":2\r\n", "XACK s g 6-1 4-1");
-    assert_int_equal(pending(r, "g"), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 
 static void nothing_is_acknowledged_if_one_id_is_none(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     says(r, "-ERR Invalid stream ID specified as stream command argument\r\n",
          "XACK s g 1-1 2-1 x 3-1");
-    assert_int_equal(pending(r, "g"), 3);
+    assert_int_equal(rig_pending(r, "s", "g"), 3);
     rig_free(r);
 }
 
 static void without_key_or_group_nothing_is_pending(void **state)
 {
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     says(r, ":0\r\n", "XACK none g 1-1");
@@ -79,7 +48,7 @@ static void without_key_or_group_nothing_is_pending(void **state)
 
 static void more_ids_than_lie_on_the_stack_are_taken(void **state)
 {
-    struct rig *r = delivered(1000);
+    struct rig *r = rig_delivered(1000, "");
     char *words = malloc(1000 * 16);
     size_t n = 0;
 
@@ -97,12 +66,12 @@ static void more_ids_than_lie_on_the_stack_are_taken(void **state)
 
 static void an_acknowledgement_never_comes_back(void **state)
 {
-    struct rig *r = delivered(5);
+    struct rig *r = rig_delivered(5, "");
 
     (void)state;
     says(r, ":3\r\n", "XACK s g 1-1 3-1 5-1");
-    restart(r);
-    assert_int_equal(pending(r, "g"), 2);
+    rig_restart(r, true);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     says(r, ":0\r\n", "XACK s g 1-1 3-1 5-1");
     says(r, ":2\r\n", "XACK s g 2-1 4-1");
     rig_free(r);
@@ -118,7 +87,7 @@ static void what_was_skipped_for_its_key_is_not_pending(void **state)
         rig_say(r, "XADD s %d-1 key a", i);
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY key");
     assert_int_equal(rig_say(r, "XREADGROUP GROUP g c STREAMS s >")[0], '*');
-    assert_int_equal(pending(r, "g"), 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
     says(r, ":0\r\n", "XACK s g 2-1 3-1");
     says(r, "*2\r\n:-1\r\n:-1\r\n", "XACKDEL s g IDS 2 2-1 3-1");
     says(r, ":1\r\n", "XACK s g 1-1 2-1");
@@ -136,27 +105,27 @@ static void both_groups_read(struct rig *r)
 
 static void acknowledged_and_deleted_other_groups_keep_their_reference(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     both_groups_read(r);
     says(r, "*3\r\n:1\r\n:-1\r\n:-1\r\n", "XACKDEL s g IDS 3 1-1 1-1 9-9");
     assert_int_equal(rig_len(r, "s"), 2);
-    assert_int_equal(pending(r, "g"), 2);
-    assert_int_equal(pending(r, "h"), 3);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
+    assert_int_equal(rig_pending(r, "s", "h"), 3);
     says(r, "*1\r\n:1\r\n", "XACKDEL s h KEEPREF IDS 1 1-1"); /* though it is gone */
-    assert_int_equal(pending(r, "h"), 2);
+    assert_int_equal(rig_pending(r, "s", "h"), 2);
     rig_free(r);
 }
 
 static void delref_takes_the_references_of_all_groups(void **state)
 {
-    struct rig *r = delivered(2);
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     both_groups_read(r);
     says(r, "*2\r\n:1\r\n:1\r\n", "XACKDEL s g DELREF IDS 2 1-1 2-1");
-    assert_int_equal(pending(r, "g") + pending(r, "h"), 0);
+    assert_int_equal(rig_pending(r, "s", "g") + rig_pending(r, "s", "h"), 0);
     says(r, "*2\r\n:-1\r\n:-1\r\n", "XACKDEL s h DELREF IDS 2 1-1 2-1");
     assert_int_equal(rig_len(r, "s"), 0);
     rig_free(r);
@@ -164,24 +133,24 @@ static void delref_takes_the_references_of_all_groups(void **state)
 
 static void acked_deletes_when_the_last_group_has_acknowledged(void **state)
 {
-    struct rig *r = delivered(2);
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     both_groups_read(r);
     says(r, "*2\r\n:2\r\n:2\r\n", "XACKDEL s g ACKED IDS 2 2-1 1-1");
-    assert_int_equal(pending(r, "g"), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     assert_int_equal(rig_len(r, "s"), 2);
     says(r, "*2\r\n:1\r\n:1\r\n", "XACKDEL s h IDS 2 1-1 2-1 ACKED");
     assert_int_equal(rig_len(r, "s"), 0);
-    restart(r);
+    rig_restart(r, true);
     assert_int_equal(rig_len(r, "s"), 0);
-    assert_int_equal(pending(r, "g") + pending(r, "h"), 0);
+    assert_int_equal(rig_pending(r, "s", "g") + rig_pending(r, "s", "h"), 0);
     rig_free(r);
 }
 
 static void a_group_that_has_not_read_it_keeps_an_entry(void **state)
 {
-    struct rig *r = delivered(2);
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, OKAY, "XGROUP CREATE s h 1-1");
@@ -192,14 +161,14 @@ static void a_group_that_has_not_read_it_keeps_an_entry(void **state)
 
 static void without_key_or_group_every_id_is_unknown(void **state)
 {
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     says(r, "*2\r\n:-1\r\n:-1\r\n", "XACKDEL none g IDS 2 1-1 x");
     says(r, "*1\r\n:-1\r\n", "XACKDEL s none IDS 1 1-1");
     says(r, "-ERR Invalid stream ID specified as stream command argument\r\n",
          "XACKDEL s g IDS 2 1-1 x");
-    assert_int_equal(pending(r, "g"), 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
     rig_free(r);
 }
 
@@ -221,7 +190,7 @@ static void the_arguments_of_ids_are_bounded_by_what_was_sent(void **state)
         { "IDS 1 1-1 IDS", "-ERR syntax error\r\n" },
         { "IDS 1 7-7 IDS 1 8-8", "*1\r\n:-1\r\n" },
     };
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -229,18 +198,18 @@ static void the_arguments_of_ids_are_bounded_by_what_was_sent(void **state)
         says(r, cases[i].want, "XACKDEL s g %s", cases[i].words);
         says(r, cases[i].want, "XDELEX s %s", cases[i].words);
     }
-    assert_int_equal(pending(r, "g"), 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
     rig_free(r);
 }
 
 static void a_second_batch_of_ids_takes_the_place_of_the_first(void **state)
 {
-    struct rig *r = delivered(2);
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, "*1\r\n:1\r\n", "XACKDEL s g IDS 1 1-1 IDS 1 2-1");
     says(r, "*1\r\n:1\r\n", "XDELEX s IDS 1 9-9 IDS 1 1-1");
-    assert_int_equal(pending(r, "g"), 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
     rig_free(r);
 }
 
@@ -248,7 +217,7 @@ static void a_second_batch_of_ids_takes_the_place_of_the_first(void **state)
 
 static void xdelex_keeps_what_is_referred_to(void **state)
 {
-    struct rig *r = delivered(4);
+    struct rig *r = rig_delivered(4, "");
 
     (void)state;
     says(r, ":2\r\n", "XACK s g 1-1 3-1");
@@ -258,21 +227,21 @@ static void xdelex_keeps_what_is_referred_to(void **state)
          "XDELEX s ACKED IDS 2 99-1 0-7"); /* beyond what was read; before */
     says(r, "*2\r\n:1\r\n:-1\r\n", "XDELEX s KEEPREF IDS 2 2-1 2-1");
     says(r, "*1\r\n:2\r\n", "XDELEX s ACKED IDS 1 2-1"); /* pending still, though it is gone */
-    assert_int_equal(pending(r, "g"), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     rig_free(r);
 }
 
 static void xdelex_drops_references_even_of_what_is_gone(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     says(r, ":1\r\n", "XDEL s 1-1");
-    assert_int_equal(pending(r, "g"), 3);
+    assert_int_equal(rig_pending(r, "s", "g"), 3);
     says(r, "*2\r\n:-1\r\n:1\r\n", "XDELEX s DELREF IDS 2 1-1 2-1");
-    assert_int_equal(pending(r, "g"), 1);
-    restart(r);
-    assert_int_equal(pending(r, "g"), 1);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
+    rig_restart(r, true);
+    assert_int_equal(rig_pending(r, "s", "g"), 1);
     assert_int_equal(rig_len(r, "s"), 1);
     rig_free(r);
 }
@@ -291,14 +260,14 @@ static void without_groups_everything_is_acknowledged(void **state)
 
 static void sealed_entries_are_deleted_and_acknowledged_together(void **state)
 {
-    struct rig *r = delivered(100);
+    struct rig *r = rig_delivered(100, "");
 
     (void)state;
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
-    restart(r); /* nothing is in memory */
+    rig_seal(r);
+    rig_restart(r, true); /* nothing is in memory */
     says(r, "*3\r\n:1\r\n:1\r\n:-1\r\n", "XACKDEL s g IDS 3 50-1 7-1 700-1");
     assert_int_equal(rig_len(r, "s"), 98);
-    assert_int_equal(pending(r, "g"), 98);
+    assert_int_equal(rig_pending(r, "s", "g"), 98);
     assert_int_equal(rig_figure(r, "sync_reads"), 0);
     rig_free(r);
 }

@@ -7,30 +7,7 @@
 #include <cmocka.h>
 #include "tests/lib/rig.h"
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define has(r, part, ...)  assert_non_null(strstr(rig_say(r, __VA_ARGS__), part))
-#define OKAY               "+OK\r\n"
-#define EMPTY              "*0\r\n"
-
-/* Entries 1-1 to n-1 in "s", and a group "g" that consumer "c" has read all of. */
-static struct rig *delivered(int n)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    for (int i = 1; i <= n; i++)
-        assert_int_equal(rig_say(r, "XADD s %d-1 f v%d", i, i)[0], '$');
-    says(r, OKAY, "XGROUP CREATE s g 0");
-    assert_int_equal(rig_say(r, "XREADGROUP GROUP g c STREAMS s >")[0], '*');
-    return r;
-}
-
-static void restart(struct rig *r)
-{
-    rig_kill(r, SIMIO_KILL);
-    rig_start(r);
-    rig_settle(r);
-}
+#define EMPTY "*0\r\n"
 
 /* The row of XPENDING: who has the entry, for how long, how often delivered. */
 static void pends(struct rig *r, const char *id, const char *owner, unsigned long idle,
@@ -47,7 +24,7 @@ static void pends(struct rig *r, const char *id, const char *owner, unsigned lon
 
 static void a_claim_takes_what_is_idle_enough_and_counts_a_delivery(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     rig_pass(r, 1000);
@@ -57,14 +34,14 @@ static void a_claim_takes_what_is_idle_enough_and_counts_a_delivery(void **state
     pends(r, "2-1", "c", 1000, 1);
     says(r, "*1\r\n$3\r\n2-1\r\n", "XCLAIM s g d 0 2-1 JUSTID");
     pends(r, "2-1", "d", 0, 1);
-    restart(r);
+    rig_restart(r, true);
     pends(r, "1-1", "d", 0, 2);
     rig_free(r);
 }
 
 static void the_reply_has_the_order_of_the_request(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     says(r, "*3\r\n$3\r\n3-1\r\n$3\r\n1-1\r\n$3\r\n2-1\r\n",
@@ -74,7 +51,7 @@ static void the_reply_has_the_order_of_the_request(void **state)
 
 static void an_id_that_comes_twice_is_claimed_twice_if_it_may(void **state)
 {
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     rig_pass(r, 5000);
@@ -88,7 +65,7 @@ static void an_id_that_comes_twice_is_claimed_twice_if_it_may(void **state)
 
 static void idle_time_and_count_can_be_given(void **state)
 {
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
     unsigned long now;
 
     (void)state;
@@ -128,7 +105,7 @@ static void force_makes_pending_what_the_stream_has(void **state)
 
 static void what_is_deleted_leaves_the_group_when_it_is_claimed(void **state)
 {
-    struct rig *r = delivered(3);
+    struct rig *r = rig_delivered(3, "");
 
     (void)state;
     says(r, ":1\r\n", "XDEL s 2-1");
@@ -138,7 +115,7 @@ static void what_is_deleted_leaves_the_group_when_it_is_claimed(void **state)
     says(r, "*1\r\n$3\r\n3-1\r\n", "XCLAIM s g d 0 1-1 3-1 JUSTID");
     says(r, "*4\r\n:1\r\n$3\r\n3-1\r\n$3\r\n3-1\r\n*1\r\n*2\r\n$1\r\nd\r\n$1\r\n1\r\n",
          "XPENDING s g");
-    restart(r);
+    rig_restart(r, true);
     says(r, "*4\r\n:1\r\n$3\r\n3-1\r\n$3\r\n3-1\r\n*1\r\n*2\r\n$1\r\nd\r\n$1\r\n1\r\n",
          "XPENDING s g");
     rig_free(r);
@@ -146,7 +123,7 @@ static void what_is_deleted_leaves_the_group_when_it_is_claimed(void **state)
 
 static void a_consumer_is_made_even_if_it_gets_nothing(void **state)
 {
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     says(r, EMPTY, "XCLAIM s g new 0 9-9");
@@ -169,7 +146,7 @@ static void lastid_only_goes_on(void **state)
     has(r, "$3\r\n4-1\r\n", "XINFO GROUPS s");
     says(r, EMPTY, "XCLAIM s g c 0 1-1 LASTID 7-1");
     has(r, "$3\r\n7-1\r\n", "XINFO GROUPS s");
-    restart(r);
+    rig_restart(r, true);
     has(r, "*1\r\n*2\r\n$3\r\n8-1\r\n", "XREADGROUP GROUP g c COUNT 1 STREAMS s >");
     has(r, "lag\r\n:1\r\n", "BECK GROUP s g");
     rig_free(r);
@@ -244,7 +221,7 @@ static void errors_are_those_of_redis_and_come_in_its_order(void **state)
         { "XAUTOCLAIM none g c 0 0", "-NOGROUP No such key 'none' or consumer group 'g'\r\n" },
         { "XAUTOCLAIM s none c 0 0", "-NOGROUP No such key 's' or consumer group 'none'\r\n" },
     };
-    struct rig *r = delivered(1);
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -258,7 +235,7 @@ static void errors_are_those_of_redis_and_come_in_its_order(void **state)
 
 static void autoclaim_takes_in_order_and_says_where_to_go_on(void **state)
 {
-    struct rig *r = delivered(5);
+    struct rig *r = rig_delivered(5, "");
 
     (void)state;
     rig_pass(r, 1000);
@@ -275,7 +252,7 @@ static void autoclaim_takes_in_order_and_says_where_to_go_on(void **state)
 
 static void autoclaim_drops_and_lists_what_is_deleted_however_idle(void **state)
 {
-    struct rig *r = delivered(5);
+    struct rig *r = rig_delivered(5, "");
 
     (void)state;
     says(r, ":2\r\n", "XDEL s 2-1 4-1");
@@ -287,7 +264,7 @@ static void autoclaim_drops_and_lists_what_is_deleted_however_idle(void **state)
 
 static void deleted_entries_use_up_the_count(void **state)
 {
-    struct rig *r = delivered(5);
+    struct rig *r = rig_delivered(5, "");
 
     (void)state;
     says(r, ":2\r\n", "XDEL s 2-1 4-1");
@@ -302,7 +279,7 @@ static void deleted_entries_use_up_the_count(void **state)
 
 static void autoclaim_looks_at_ten_times_its_count(void **state)
 {
-    struct rig *r = delivered(25);
+    struct rig *r = rig_delivered(25, "");
 
     (void)state;
     says(r, "*3\r\n$4\r\n11-1\r\n*0\r\n*0\r\n", "XAUTOCLAIM s g d 1000 0 COUNT 1");
@@ -314,7 +291,7 @@ static void autoclaim_looks_at_ten_times_its_count(void **state)
 
 static void delayed_entries_are_passed_over_and_taken_by_id(void **state)
 {
-    struct rig *r = delivered(2);
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1 DELAY 5000");
@@ -345,7 +322,7 @@ static size_t sweep(struct rig *r, const char *options, size_t *calls)
 
 static void following_the_cursor_finds_everything(void **state)
 {
-    struct rig *r = delivered(1000);
+    struct rig *r = rig_delivered(1000, "");
     size_t calls;
 
     (void)state;
@@ -361,12 +338,12 @@ static void following_the_cursor_finds_everything(void **state)
 
 static void cold_entries_are_claimed_without_holding_up_the_engine(void **state)
 {
-    struct rig *r = delivered(500);
+    struct rig *r = rig_delivered(500, "");
     size_t calls;
 
     (void)state;
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
-    restart(r);
+    rig_seal(r);
+    rig_restart(r, true);
     rig_pass(r, 1000);
     has(r, "v77\r\n", "XCLAIM s g d 0 77-1 3-1");
     assert_int_equal(sweep(r, "COUNT 50", &calls), 498);
@@ -376,13 +353,13 @@ static void cold_entries_are_claimed_without_holding_up_the_engine(void **state)
 
 static void justid_reads_nothing(void **state)
 {
-    struct rig *r = delivered(500);
+    struct rig *r = rig_delivered(500, "");
     uint64_t before;
 
     (void)state;
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
+    rig_seal(r);
     says(r, ":1\r\n", "XDEL s 5-1");
-    restart(r);
+    rig_restart(r, true);
     before = rig_figure(r, "cache_misses");
     says(r, "*1\r\n$3\r\n4-1\r\n", "XCLAIM s g d 0 4-1 5-1 JUSTID");
     has(r, "*499\r\n", "XAUTOCLAIM s g d 0 0 COUNT 1000 JUSTID");

@@ -10,34 +10,16 @@
 #include "broker/engine/cold.h"
 #include "tests/lib/rig.h"
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define OKAY               "+OK\r\n"
-#define NOTHING            "*-1\r\n"
 #define REDRIVEN(n, appended, left)                                                             \
     "*6\r\n$8\r\nredriven\r\n:" n "\r\n$8\r\nappended\r\n:" appended "\r\n$4\r\nleft\r\n:" left \
     "\r\n"
 #define OPTIONS "ACKWAIT 1000000 MAXDELIVER 1 DLQ d"
 
-static struct rig *started(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
-static void seal(struct rig *r)
-{
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
-}
-
 /* What is in memory only is forgotten. */
 static void cool(struct rig *r)
 {
-    seal(r);
-    rig_stop(r);
-    rig_start(r);
-    rig_settle(r);
+    rig_seal(r);
+    rig_restart(r, false);
 }
 
 /* Everything that the group of stream "s" has read fails for good. */
@@ -54,22 +36,11 @@ static void kill_all(struct rig *r, const char *group)
 /* A stream "s" with n entries, all of which are dead letters of the group "g" in "d". */
 static struct rig *dead(unsigned n)
 {
-    struct rig *r = started();
+    struct rig *r = rig_grouped(n, OPTIONS);
 
-    for (unsigned i = 1; i <= n; i++)
-        rig_say(r, "XADD s %u-1 f v%u", i, i);
-    says(r, OKAY, "XGROUP CREATE s g 0 " OPTIONS);
     kill_all(r, "g");
     assert_int_equal(rig_len(r, "d"), n);
     return r;
-}
-
-static uint64_t pending(struct rig *r, const char *group)
-{
-    const char *reply = rig_say(r, "XPENDING s %s", group);
-
-    assert_int_equal(strncmp(reply, "*4\r\n:", 5), 0);
-    return strtoull(reply + 5, NULL, 10);
 }
 
 /* ---- what a redrive does ---- */
@@ -87,7 +58,7 @@ static void a_dead_letter_becomes_pending_again_as_if_it_had_never_been_delivere
          "*2\r\n*4\r\n$3\r\n1-1\r\n$0\r\n\r\n:-1\r\n:0\r\n*4\r\n$3\r\n2-1\r\n$0\r\n\r\n:-1\r\n:"
          "0\r\n",
          "XPENDING s g - + 10");
-    assert_int_equal(pending(r, "other"), 0);
+    assert_int_equal(rig_pending(r, "s", "other"), 0);
     says(r, "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$2\r\nv1\r\n",
          "XREADGROUP GROUP g bob COUNT 1 STREAMS s >");
     says(r, ":2\r\n", "XACK s g 1-1 2-1");
@@ -116,7 +87,7 @@ static void count_bounds_what_goes_and_the_oldest_go_first(void **state)
     (void)state;
     says(r, ":1\r\n", "XDEL s 1-1");
     says(r, REDRIVEN("2", "0", "1"), "XDLQ REDRIVE d s g COUNT 2"); /* past what is left */
-    assert_int_equal(pending(r, "g"), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     assert_non_null(strstr(rig_say(r, "XPENDING s g"), "\r\n$3\r\n2-1\r\n$3\r\n3-1\r\n"));
     assert_int_equal(rig_len(r, "d"), 3);
     says(r, REDRIVEN("2", "0", "1"), "XDLQ REDRIVE d s g COUNT 100");
@@ -144,7 +115,7 @@ static void what_is_gone_from_the_stream_is_left_or_appended_for_all_groups(void
 
 static void a_dead_letter_without_fields_of_its_own_is_always_left(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     rig_say(r, "XADD s 1-1 f v");
@@ -168,8 +139,8 @@ static void other_groups_letters_and_other_entries_are_not_touched(void **state)
     assert_int_equal(rig_len(r, "d"), 5);
     says(r, REDRIVEN("2", "0", "0"), "XDLQ REDRIVE d s h");
     assert_int_equal(rig_len(r, "d"), 3);
-    assert_int_equal(pending(r, "h"), 2);
-    assert_int_equal(pending(r, "g"), 0);
+    assert_int_equal(rig_pending(r, "s", "h"), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 
@@ -194,13 +165,13 @@ static void an_entry_that_died_twice_is_redriven_once(void **state)
     rig_pass(r, 1000000);
     assert_int_equal(rig_len(r, "d"), 3);
     says(r, REDRIVEN("3", "0", "0"), "XDLQ REDRIVE d s g");
-    assert_int_equal(pending(r, "g"), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     rig_free(r);
 }
 
 static void the_key_of_an_ordered_group_is_taken_again(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     rig_say(r, "XADD s 1-1 user u n 1");
@@ -255,7 +226,7 @@ static void bad_requests_are_refused(void **state)
 
 static void both_streams_are_keys_of_the_command(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     says(r, "*2\r\n$1\r\nd\r\n$1\r\ns\r\n", "COMMAND GETKEYS XDLQ REDRIVE d s g");
@@ -297,14 +268,14 @@ static void what_is_not_in_memory_is_read_by_workers(void **state)
     cool(r);
     says(r, REDRIVEN("2971", "0", "29"), "XDLQ REDRIVE d s g");
     assert_int_equal(rig_len(r, "d"), 29);
-    assert_int_equal(pending(r, "g"), 2971);
+    assert_int_equal(rig_pending(r, "s", "g"), 2971);
     assert_int_equal(rig_figure(r, "sync_reads"), 0);
     rig_free(r);
 }
 
 static void what_has_to_be_read_first_does_not_make_others_count_twice(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     rig_say(r, "XADD s 1-1 f %050000d", 1); /* each in a block of its own */
@@ -420,14 +391,14 @@ static void a_client_that_goes_away_ends_it_between_two_slices(void **state)
     rig_settle(r);
     left = rig_len(r, "d");
     assert_in_range(left, 1, 999);
-    assert_int_equal(left + pending(r, "g"), 1000);
+    assert_int_equal(left + rig_pending(r, "s", "g"), 1000);
     rig_free(r);
 }
 
 /* The end at operation number k of the redrive; false if it was over before. */
 static bool crash_at(uint64_t k, enum simio_mode mode)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     struct client c;
     bool down;
 
@@ -450,7 +421,7 @@ static bool crash_at(uint64_t k, enum simio_mode mode)
     simio_fault_at(r->disk, 0, 0, SIMIO_NO_FAULT);
     rig_kill(r, mode);
     rig_start(r);
-    assert_int_equal(rig_len(r, "d") + pending(r, "g") + (rig_len(r, "s") == 400), 400);
+    assert_int_equal(rig_len(r, "d") + rig_pending(r, "s", "g") + (rig_len(r, "s") == 400), 400);
     rig_free(r);
     return down;
 }
@@ -492,7 +463,7 @@ static void info_counts_by_stream_group_and_reason(void **state)
 
 static void info_of_an_empty_stream_has_nothing(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
 
     (void)state;
     rig_say(r, "XADD d 1-1 a b");
@@ -507,7 +478,7 @@ static void info_of_an_empty_stream_has_nothing(void **state)
 
 static void info_names_ten_thousand_origins_and_sums_up_the_rest(void **state)
 {
-    struct rig *r = started();
+    struct rig *r = rig_begin();
     const char *reply;
 
     (void)state;

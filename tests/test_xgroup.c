@@ -14,9 +14,6 @@
 
 enum { IDS_MAX = 400, GROUPS = 4 };
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define OKAY               "+OK\r\n"
-
 static struct rig *started(void)
 {
     struct rig *r = rig_new(1);
@@ -36,16 +33,6 @@ static struct rig *with_entries(int n)
     return r;
 }
 
-static struct stream *stream_of(struct rig *r, const char *key)
-{
-    return (struct stream *)(void *)state_find(&r->e.state, 0, slice_str(key));
-}
-
-static struct group *group_of(struct rig *r, const char *key, const char *name)
-{
-    return groups_find(stream_groups(stream_of(r, key)), slice_str(name));
-}
-
 /* ---- what is pending ---- */
 
 static struct consumer *consumer_of(struct rig *r, struct group *g, const char *name)
@@ -60,7 +47,7 @@ static struct consumer *consumer_of(struct rig *r, struct group *g, const char *
 /* Entries from-1 up to to-1 are delivered to the consumer, now. */
 static void deliver(struct rig *r, const char *consumer, uint64_t from, uint64_t to)
 {
-    struct group *g = group_of(r, "s", "g");
+    struct group *g = rig_group(r, "s", "g");
     struct id ids[IDS_MAX];
     struct group_delivery d = { .slot = consumer_of(r, g, consumer)->slot,
                                 .entries_read = g->entries_read,
@@ -73,7 +60,7 @@ static void deliver(struct rig *r, const char *consumer, uint64_t from, uint64_t
     d.time_ms = r->e.now_ms;
     d.last = ids[d.n - 1];
     d.n_behind = to;
-    assert_int_equal(grouplog_deliver(&r->e, NULL, stream_of(r, "s"), g, &d, NULL), OK);
+    assert_int_equal(grouplog_deliver(&r->e, NULL, rig_stream(r, "s"), g, &d, NULL), OK);
     engine_round_end(&r->e);
 }
 
@@ -89,7 +76,7 @@ static void nack(struct rig *r, uint64_t n, uint64_t count)
     assert_true(engine_reserve(&r->e, &r->c, grouplog_bound(2, 1)));
     x.time_ms = r->e.now_ms;
     assert_int_equal(
-        grouplog_change(&r->e, NULL, stream_of(r, "s"), group_of(r, "s", "g"), &x, false, NULL),
+        grouplog_change(&r->e, NULL, rig_stream(r, "s"), rig_group(r, "s", "g"), &x, false, NULL),
         OK);
     engine_round_end(&r->e);
 }
@@ -133,7 +120,7 @@ static void impossible_options_are_refused_by_name(void **state)
         says(r, want, "XGROUP CFGSET s g %s", cases[i].words);
     }
     says(r, ":0\r\n", "XGROUP DESTROY s h"); /* nothing was made on the way */
-    assert_true(group_is_plain(group_of(r, "s", "g")));
+    assert_true(group_is_plain(rig_group(r, "s", "g")));
     rig_free(r);
 }
 
@@ -159,7 +146,7 @@ static void options_that_are_not_named_stay(void **state)
     says(r, OKAY, "XGROUP CREATE s g 0 ACKWAIT 10 MAXDELIVER 3 ENTRIESREAD 1 BACKOFF 2 5 6 DLQ d");
     says(r, OKAY, "XGROUP CFGSET s g MAXPENDING 7 ACKWAIT 0");
     for (int again = 0; again < 2; again++) {
-        x = group_options(group_of(r, "s", "g"));
+        x = group_options(rig_group(r, "s", "g"));
         assert_int_equal(x->ack_wait_ms, 0);
         assert_int_equal(x->max_deliver, 3);
         assert_int_equal(x->max_pending, 7);
@@ -170,7 +157,7 @@ static void options_that_are_not_named_stay(void **state)
         rig_start(r);
     }
     says(r, OKAY, "XGROUP CFGSET s g MAXPENDING 0 MAXDELIVER 0 BACKOFF 0 DLQ \"\"");
-    assert_true(group_is_plain(group_of(r, "s", "g")));
+    assert_true(group_is_plain(rig_group(r, "s", "g")));
     rig_free(r);
 }
 
@@ -183,17 +170,17 @@ static void orderby_changes_only_while_nothing_is_pending(void **state)
 
     (void)state;
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");
-    seed = group_options(group_of(r, "s", "g"))->order_seed;
+    seed = group_options(rig_group(r, "s", "g"))->order_seed;
     deliver(r, "c", 1, 2);
     says(r, refused, "XGROUP CFGSET s g ORDERBY other");
     says(r, refused, "XGROUP CFGSET s g ACKWAIT 5 ORDERBY \"\"");
-    assert_int_equal(group_options(group_of(r, "s", "g"))->ack_wait_ms, 0);
+    assert_int_equal(group_options(rig_group(r, "s", "g"))->ack_wait_ms, 0);
     says(r, OKAY, "XGROUP CFGSET s g ORDERBY k"); /* which it is */
-    assert_true(group_options(group_of(r, "s", "g"))->order_seed == seed);
+    assert_true(group_options(rig_group(r, "s", "g"))->order_seed == seed);
     says(r, ":2\r\n", "XGROUP DELCONSUMER s g c DISCARD");
     says(r, OKAY, "XGROUP CFGSET s g ORDERBY other");
     says(r, OKAY, "XGROUP CFGSET s g ORDERBY \"\"");
-    assert_true(group_is_plain(group_of(r, "s", "g")));
+    assert_true(group_is_plain(rig_group(r, "s", "g")));
     rig_free(r);
 }
 
@@ -217,8 +204,8 @@ static void a_consumer_that_leaves_hands_back_in_a_group_with_options(void **sta
         says(r, OKAY, "XGROUP CREATE s g 0 %s", cases[i].options);
         deliver(r, "c", 1, 3);
         says(r, ":3\r\n", "XGROUP DELCONSUMER s g c %s", cases[i].word);
-        assert_int_equal(pel_n(group_of(r, "s", "g")->pel), cases[i].pending);
-        assert_int_equal(pel_n_nacked(group_of(r, "s", "g")->pel), cases[i].pending);
+        assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), cases[i].pending);
+        assert_int_equal(pel_n_nacked(rig_group(r, "s", "g")->pel), cases[i].pending);
         says(r, ":0\r\n", "XGROUP DELCONSUMER s g c %s", cases[i].word);
         rig_free(r);
     }
@@ -234,7 +221,7 @@ static void xgroup_in_exec_sees_what_was_before_it(void **state)
     says(r, "+QUEUED\r\n", "XADD s 1-1 f v");
     says(r, "+QUEUED\r\n", "XGROUP SETID s g 1-1");
     says(r, "*3\r\n+OK\r\n$3\r\n1-1\r\n+OK\r\n", "EXEC");
-    assert_int_equal(group_of(r, "s", "g")->n_behind, 1);
+    assert_int_equal(rig_group(r, "s", "g")->n_behind, 1);
     rig_free(r);
 }
 
@@ -374,12 +361,8 @@ static void model_step(struct model *m, struct rig *r, struct random *rnd)
     case 5: model_deletes(m, r, rnd); break;
     case 6: model_trims(m, r, rnd); break;
     case 7: model_sets_id(m, r, rnd); break;
-    case 8: assert_int_not_equal(rig_say(r, "BECK SEAL")[0], '-'); break;
-    case 9:
-        rig_kill(r, SIMIO_KILL);
-        rig_start(r);
-        rig_settle(r);
-        break;
+    case 8: rig_seal(r); break;
+    case 9: rig_restart(r, true); break;
     default: model_moves_a_group(m, r, rnd); break;
     }
 }
@@ -394,9 +377,9 @@ static void model_compare(const struct model *m, struct rig *r, uint64_t step)
         if (m->read[g] == -2)
             continue;
         snprintf(name, sizeof name, "g%d", g);
-        if (group_of(r, "s", name)->n_behind != model_n(m, 0, m->at[g]))
+        if (rig_group(r, "s", name)->n_behind != model_n(m, 0, m->at[g]))
             fail_msg("step %" PRIu64 ": %s has %" PRIu64 " entries behind it, not %" PRIu64, step,
-                     name, group_of(r, "s", name)->n_behind, model_n(m, 0, m->at[g]));
+                     name, rig_group(r, "s", name)->n_behind, model_n(m, 0, m->at[g]));
         if (n != INT64_MIN)
             snprintf(lag, sizeof lag, ":%" PRIi64, n);
         if (m->read[g] >= 0)
@@ -442,7 +425,7 @@ static void a_range_is_counted_wherever_it_lies(void **state)
     (void)state;
     for (uint64_t i = 4; i <= 30; i++)
         m.lives[i] = i != 7 && i != 20 && i != 25;
-    assert_int_not_equal(rig_say(r, "BECK SEAL")[0], '-');
+    rig_seal(r);
     says(r, ":3\r\n", "XDEL s 7-1 20-1 25-1");
     says(r, ":3\r\n", "XTRIM s MINID 4-1");
     for (uint64_t i = 31; i <= 40; i++)
@@ -455,8 +438,8 @@ static void a_range_is_counted_wherever_it_lies(void **state)
             struct id first = { from, 0 }, last = { to, 5 };
             uint64_t n;
 
-            assert_int_equal(cursor_count(&r->e, stream_of(r, "s"), first, last, CURSOR_ON_THE_SPOT,
-                                          NULL, &n, NULL),
+            assert_int_equal(cursor_count(&r->e, rig_stream(r, "s"), first, last,
+                                          CURSOR_ON_THE_SPOT, NULL, &n, NULL),
                              OK);
             assert_int_equal(n, model_n(&m, from, to));
         }
@@ -612,7 +595,7 @@ static void lag_ms_is_the_age_of_the_oldest_undelivered_entry_wherever_it_lies(v
         figure_is(r, "mid", "lag", 3);
         figure_is(r, "old", "lag-ms", 0);
         figure_is(r, "old", "lag", 0);
-        assert_int_not_equal(rig_say(r, "BECK SEAL")[0], '-');
+        rig_seal(r);
     }
     rig_say(r, "XADD s %" PRIu64 "-0 f v", t + 7000);
     figure_is(r, "old", "lag-ms", r->e.now_ms - t - 7000);
@@ -634,7 +617,7 @@ static void a_stream_with_very_many_groups_tells_of_all(void **state)
     (void)state;
     for (int i = 0; i < 200; i++)
         says(r, OKAY, "XGROUP CREATE s g%d %d-1", i, i % 20);
-    assert_int_not_equal(rig_say(r, "BECK SEAL")[0], '-');
+    rig_seal(r);
     assert_memory_equal(rig_say(r, "BECK GROUP s"), "*200\r\n", 6);
     for (const char *at = r->text; (at = strstr(at, "$3\r\nlag\r\n:")) != NULL; at += 10)
         assert_int_not_equal(strtol(at + 10, NULL, 10), 0);

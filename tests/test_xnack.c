@@ -7,31 +7,7 @@
 #include <cmocka.h>
 #include "tests/lib/rig.h"
 
-#define says(r, want, ...) assert_string_equal(rig_say(r, __VA_ARGS__), want)
-#define has(r, part, ...)  assert_non_null(strstr(rig_say(r, __VA_ARGS__), part))
-#define OKAY               "+OK\r\n"
-#define NIL                "*-1\r\n"
-#define READ               "XREADGROUP GROUP g c STREAMS s >"
-
-/* Entries 1-1 to n-1 in "s", and a group "g" with those options that consumer "c" has read all of. */
-static struct rig *delivered(int n, const char *options)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    for (int i = 1; i <= n; i++)
-        assert_int_equal(rig_say(r, "XADD s %d-1 f v%d", i, i)[0], '$');
-    says(r, OKAY, "XGROUP CREATE s g 0 %s", options);
-    assert_int_equal(rig_say(r, READ)[0], '*');
-    return r;
-}
-
-static void restart(struct rig *r)
-{
-    rig_kill(r, SIMIO_KILL);
-    rig_start(r);
-    rig_settle(r);
-}
+#define READ "XREADGROUP GROUP g c STREAMS s >"
 
 /* XPENDING shows the entry as nobody's, with that count. */
 static void nacked(struct rig *r, const char *id, const char *count)
@@ -43,19 +19,11 @@ static void nacked(struct rig *r, const char *id, const char *count)
     says(r, want, "XPENDING s g %s %s 1", id, id);
 }
 
-static unsigned long pending(struct rig *r)
-{
-    unsigned long n = 0;
-
-    assert_int_equal(sscanf(rig_say(r, "XPENDING s g"), "*4\r\n:%lu", &n), 1);
-    return n;
-}
-
 /* ---- as in Redis ---- */
 
 static void each_mode_counts_in_its_own_way(void **state)
 {
-    struct rig *r = delivered(4, "");
+    struct rig *r = rig_delivered(4, "");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g SILENT IDS 1 1-1");
@@ -69,15 +37,15 @@ static void each_mode_counts_in_its_own_way(void **state)
     says(r, ":2\r\n", "XNACK s g FATAL IDS 2 3-1 4-1 RETRYCOUNT 7");
     nacked(r, "3-1", "7");
     nacked(r, "4-1", "7");
-    restart(r);
+    rig_restart(r, true);
     nacked(r, "4-1", "7");
-    assert_int_equal(pending(r), 4);
+    assert_int_equal(rig_pending(r, "s", "g"), 4);
     rig_free(r);
 }
 
 static void only_pending_ids_count_each_as_often_as_it_is_named(void **state)
 {
-    struct rig *r = delivered(2, "");
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, ":2\r\n", "XNACK s g FAIL IDS 3 1-1 9-9 1-1");
@@ -90,7 +58,7 @@ static void only_pending_ids_count_each_as_often_as_it_is_named(void **state)
 
 static void options_come_in_any_order(void **state)
 {
-    struct rig *r = delivered(2, "");
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL FORCE RETRYCOUNT 42 IDS 1 1-1");
@@ -124,7 +92,7 @@ static void force_makes_pending_what_the_stream_has(void **state)
 
 static void a_deleted_entry_can_still_be_given_back(void **state)
 {
-    struct rig *r = delivered(2, "");
+    struct rig *r = rig_delivered(2, "");
 
     (void)state;
     says(r, ":1\r\n", "XDEL s 1-1");
@@ -135,11 +103,11 @@ static void a_deleted_entry_can_still_be_given_back(void **state)
 
 static void without_options_it_does_not_come_back_by_reading(void **state)
 {
-    struct rig *r = delivered(1, "");
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1");
-    says(r, NIL, READ);
+    says(r, NOTHING, READ);
     has(r, "1-1", "XREADGROUP GROUP g c CLAIM 99999 STREAMS s >");
     rig_free(r);
 }
@@ -177,7 +145,7 @@ static void errors_are_those_of_redis_and_come_in_its_order(void **state)
         { "XNACK s g FAIL IDS 1 1-1 DELAY soon",
           "-ERR DELAY must be a number of milliseconds from 0 to 1099511627776\r\n" },
     };
-    struct rig *r = delivered(1, "");
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -192,15 +160,15 @@ static void errors_are_those_of_redis_and_come_in_its_order(void **state)
 
 static void a_delay_holds_in_a_plain_group_too(void **state)
 {
-    struct rig *r = delivered(1, "");
+    struct rig *r = rig_delivered(1, "");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1 DELAY 1000");
     nacked(r, "1-1", "1");
     rig_pass(r, 999);
-    says(r, NIL, "XREADGROUP GROUP g c CLAIM 0 STREAMS s >");
-    restart(r);
-    says(r, NIL, "XREADGROUP GROUP g c CLAIM 0 STREAMS s >");
+    says(r, NOTHING, "XREADGROUP GROUP g c CLAIM 0 STREAMS s >");
+    rig_restart(r, true);
+    says(r, NOTHING, "XREADGROUP GROUP g c CLAIM 0 STREAMS s >");
     rig_pass(r, 1);
     has(r, "1-1", "XREADGROUP GROUP g c CLAIM 0 STREAMS s >");
     rig_free(r);
@@ -208,18 +176,18 @@ static void a_delay_holds_in_a_plain_group_too(void **state)
 
 static void backoff_waits_by_how_often_it_was_delivered(void **state)
 {
-    struct rig *r = delivered(1, "BACKOFF 2 100 1000");
+    struct rig *r = rig_delivered(1, "BACKOFF 2 100 1000");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1"); /* the first delivery has failed */
     rig_pass(r, 99);
-    says(r, NIL, READ);
+    says(r, NOTHING, READ);
     rig_pass(r, 1);
     has(r, "1-1", READ);
     for (int i = 0; i < 2; i++) { /* the last delay repeats */
         says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1");
         rig_pass(r, 999);
-        says(r, NIL, READ);
+        says(r, NOTHING, READ);
         rig_pass(r, 1);
         has(r, "1-1", READ);
     }
@@ -228,14 +196,14 @@ static void backoff_waits_by_how_often_it_was_delivered(void **state)
 
 static void silent_waits_as_the_delivery_that_it_takes_back(void **state)
 {
-    struct rig *r = delivered(1, "BACKOFF 2 100 1000");
+    struct rig *r = rig_delivered(1, "BACKOFF 2 100 1000");
 
     (void)state;
     for (int i = 0; i < 3; i++) {
         says(r, ":1\r\n", "XNACK s g SILENT IDS 1 1-1");
         nacked(r, "1-1", "0");
         rig_pass(r, 99);
-        says(r, NIL, READ);
+        says(r, NOTHING, READ);
         rig_pass(r, 1);
         has(r, "1-1", READ);
     }
@@ -244,19 +212,19 @@ static void silent_waits_as_the_delivery_that_it_takes_back(void **state)
 
 static void a_delay_beats_backoff_each_entry_has_its_own(void **state)
 {
-    struct rig *r = delivered(3, "BACKOFF 3 100 200 300");
+    struct rig *r = rig_delivered(3, "BACKOFF 3 100 200 300");
 
     (void)state;
     says(r, "*1\r\n$3\r\n2-1\r\n", "XCLAIM s g c 0 2-1 JUSTID RETRYCOUNT 2");
     says(r, "*1\r\n$3\r\n3-1\r\n", "XCLAIM s g c 0 3-1 JUSTID RETRYCOUNT 3");
     says(r, ":3\r\n", "XNACK s g FAIL IDS 3 3-1 2-1 1-1");
-    restart(r);
+    rig_restart(r, true);
     for (int i = 1; i <= 3; i++) {
         char id[16];
 
         snprintf(id, sizeof id, "%d-1", i);
         rig_pass(r, 99);
-        says(r, NIL, READ);
+        says(r, NOTHING, READ);
         rig_pass(r, 1);
         has(r, id, READ);
     }
@@ -264,7 +232,7 @@ static void a_delay_beats_backoff_each_entry_has_its_own(void **state)
     has(r, "2-1", READ);
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 2-1 DELAY 5000");
     rig_pass(r, 4999);
-    says(r, NIL, READ);
+    says(r, NOTHING, READ);
     rig_pass(r, 1);
     has(r, "2-1", READ);
     rig_free(r);
@@ -274,7 +242,7 @@ static void a_delay_beats_backoff_each_entry_has_its_own(void **state)
 
 static void what_fails_for_the_last_time_moves_at_once(void **state)
 {
-    struct rig *r = delivered(3, "MAXDELIVER 2 BACKOFF 1 10 DLQ dead");
+    struct rig *r = rig_delivered(3, "MAXDELIVER 2 BACKOFF 1 10 DLQ dead");
     const char *reply;
 
     (void)state;
@@ -283,37 +251,37 @@ static void what_fails_for_the_last_time_moves_at_once(void **state)
     rig_pass(r, 10);
     has(r, "1-1", READ);
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1");
-    assert_int_equal(pending(r), 2);
+    assert_int_equal(rig_pending(r, "s", "g"), 2);
     reply = rig_say(r, "XRANGE dead - +");
     assert_non_null(strstr(reply, "beck-reason\r\n$4\r\nnack\r\n"));
     assert_non_null(strstr(reply, "beck-consumer\r\n$1\r\nc\r\n"));
     assert_non_null(strstr(reply, "beck-deliveries\r\n$1\r\n2\r\n"));
     assert_non_null(strstr(reply, "beck-origin-id\r\n$3\r\n1-1\r\n"));
     says(r, ":2\r\n", "XNACK s g FATAL IDS 3 3-1 2-1 1-1");
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     has(r, "beck-reason\r\n$5\r\nfatal\r\n", "XREVRANGE dead + - COUNT 1");
     assert_int_equal(rig_len(r, "dead"), 3);
-    restart(r);
+    rig_restart(r, true);
     assert_int_equal(rig_len(r, "dead"), 3);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 
 static void without_a_dead_letter_stream_the_dead_stay(void **state)
 {
-    struct rig *r = delivered(1, "MAXDELIVER 1 BACKOFF 1 10");
+    struct rig *r = rig_delivered(1, "MAXDELIVER 1 BACKOFF 1 10");
 
     (void)state;
     says(r, ":1\r\n", "XNACK s g FAIL IDS 1 1-1");
     rig_pass(r, 100000);
-    says(r, NIL, READ);
+    says(r, NOTHING, READ);
     nacked(r, "1-1", "1");
     rig_free(r);
 }
 
 static void many_die_in_one_command(void **state)
 {
-    struct rig *r = delivered(200, "MAXDELIVER 1 DLQ dead");
+    struct rig *r = rig_delivered(200, "MAXDELIVER 1 DLQ dead");
     char *words = malloc(200 * 16);
     size_t n = 0;
 
@@ -322,18 +290,18 @@ static void many_die_in_one_command(void **state)
         n += (size_t)snprintf(words + n, 16, " %d-1", i);
     says(r, ":200\r\n", "XNACK s g FAIL IDS 200%s", words);
     assert_int_equal(rig_len(r, "dead"), 200);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     free(words);
     rig_free(r);
 }
 
 static void cold_entries_are_loaded_before_they_move(void **state)
 {
-    struct rig *r = delivered(200, "MAXDELIVER 1 DLQ dead");
+    struct rig *r = rig_delivered(200, "MAXDELIVER 1 DLQ dead");
 
     (void)state;
-    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
-    restart(r);
+    rig_seal(r);
+    rig_restart(r, true);
     says(r, ":2\r\n", "XNACK s g FAIL IDS 2 17-1 190-1");
     assert_int_equal(rig_len(r, "dead"), 2);
     has(r, "v190\r\n", "XREVRANGE dead + - COUNT 1");
@@ -343,7 +311,7 @@ static void cold_entries_are_loaded_before_they_move(void **state)
 
 static void inside_exec_the_dead_move_soon_after(void **state)
 {
-    struct rig *r = delivered(1, "MAXDELIVER 1 DLQ dead");
+    struct rig *r = rig_delivered(1, "MAXDELIVER 1 DLQ dead");
 
     (void)state;
     says(r, OKAY, "MULTI");
@@ -353,7 +321,7 @@ static void inside_exec_the_dead_move_soon_after(void **state)
     rig_settle(r);
     rig_pass(r, 1);
     assert_int_equal(rig_len(r, "dead"), 1);
-    assert_int_equal(pending(r), 0);
+    assert_int_equal(rig_pending(r, "s", "g"), 0);
     rig_free(r);
 }
 

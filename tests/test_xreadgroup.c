@@ -83,35 +83,23 @@ static void expect_reply(const char *reply, const char *want, int line)
 
 /* ---- the state ---- */
 
-static struct stream *stream_of(struct rig *r, const char *key)
-{
-    return (struct stream *)(void *)state_find(&r->e.state, 0, slice_str(key));
-}
-
-static struct group *group_of(struct rig *r, const char *key, const char *name)
-{
-    struct stream *st = stream_of(r, key);
-
-    return st == NULL ? NULL : groups_find(stream_groups(st), slice_str(name));
-}
-
 static struct consumer *consumer_of(struct rig *r, const char *name)
 {
-    return group_find_consumer(group_of(r, "s", "g"), slice_str(name));
+    return group_find_consumer(rig_group(r, "s", "g"), slice_str(name));
 }
 
 static struct pel_entry pending_of(struct rig *r, uint64_t ms)
 {
     struct pel_entry x = { .count = 0 };
 
-    pel_get(group_of(r, "s", "g")->pel, (struct id){ ms, 0 }, &x);
+    pel_get(rig_group(r, "s", "g")->pel, (struct id){ ms, 0 }, &x);
     return x;
 }
 
 /* Nothing is broken, whatever the test has done. */
 static void check(struct rig *r)
 {
-    const struct stream *st = stream_of(r, "s");
+    const struct stream *st = rig_stream(r, "s");
     const char *broken = redelivery_check(&r->e);
 
     assert_null(broken);
@@ -121,18 +109,10 @@ static void check(struct rig *r)
         fail_msg("%s", broken);
 }
 
-static struct rig *begin(void)
-{
-    struct rig *r = rig_new(1);
-
-    rig_start(r);
-    return r;
-}
-
 /* A stream `s` with entries 1-0 .. n-0, whose field k has the given values in turn (NULL: "v"), and a group `g`. */
 static struct rig *begin_with(unsigned n, const char *values, const char *options)
 {
-    struct rig *r = begin();
+    struct rig *r = rig_begin();
 
     for (unsigned i = 1; i <= n; i++)
         rig_say(r, "XADD s %u-0 k %c", i, values == NULL ? 'v' : values[(i - 1) % strlen(values)]);
@@ -164,8 +144,8 @@ static void a_new_entry_goes_to_one_consumer(void **state)
     expect(r, "[[s [[1-0 [k v]] [2-0 [k v]]]]]", "XREADGROUP GROUP g a COUNT 2 STREAMS s >");
     expect(r, "[[s [[3-0 [k v]] [4-0 [k v]] [5-0 [k v]]]]]", "XREADGROUP GROUP g b STREAMS s >");
     expect(r, "~", "XREADGROUP GROUP g b STREAMS s >");
-    assert_int_equal(pel_n_of(group_of(r, "s", "g")->pel, consumer_of(r, "a")->slot), 2);
-    assert_int_equal(pel_n_of(group_of(r, "s", "g")->pel, consumer_of(r, "b")->slot), 3);
+    assert_int_equal(pel_n_of(rig_group(r, "s", "g")->pel, consumer_of(r, "a")->slot), 2);
+    assert_int_equal(pel_n_of(rig_group(r, "s", "g")->pel, consumer_of(r, "b")->slot), 3);
     assert_int_equal(pending_of(r, 4).count, 1);
     assert_int_equal(pending_of(r, 4).time_ms, r->e.now_ms);
     rig_say(r, "HELLO 3");
@@ -189,7 +169,7 @@ static void a_restart_gives_back_who_has_what(void **state)
     assert_int_equal(pending_of(r, 3).time_ms, x.time_ms);
     assert_int_equal(pending_of(r, 3).slot, consumer_of(r, "b")->slot);
     expect(r, "[[s [[5-0 [k v]] [6-0 [k v]]]]]", "XREADGROUP GROUP g c STREAMS s >");
-    assert_int_equal(group_of(r, "s", "g")->entries_read, 6);
+    assert_int_equal(rig_group(r, "s", "g")->entries_read, 6);
     end(r);
 }
 
@@ -199,9 +179,9 @@ static void noack_hands_out_and_keeps_nothing(void **state)
 
     (void)state;
     expect(r, "[[s [[1-0 [k v]] [2-0 [k v]]]]]", "XREADGROUP GROUP g a COUNT 2 NOACK STREAMS s >");
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 0);
-    assert_int_equal(group_of(r, "s", "g")->n_behind, 2);
-    assert_int_equal(group_of(r, "s", "g")->entries_read, 2);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 0);
+    assert_int_equal(rig_group(r, "s", "g")->n_behind, 2);
+    assert_int_equal(rig_group(r, "s", "g")->entries_read, 2);
     assert_int_equal(consumer_of(r, "a")->active_ms, 0);
     end(r);
 }
@@ -229,7 +209,7 @@ static void limits_hold_for_all_streams_of_a_request(void **state)
         rig_say(r, "XGROUP CREATE t g 0");
         expect(r, cases[i].want, "XREADGROUP GROUP g a %s STREAMS s t > >", cases[i].limits);
         if (strstr(cases[i].want, "[t") == NULL)
-            assert_null(group_find_consumer(group_of(r, "t", "g"), slice_str("a")));
+            assert_null(group_find_consumer(rig_group(r, "t", "g"), slice_str("a")));
         end(r);
     }
 }
@@ -466,7 +446,7 @@ static void a_stream_that_begins_anew_keeps_its_readers(void **state)
     assert_int_equal(consumer_of(r, "a")->n_waiting, 1);
     rig_leave(r, &c);
     assert_int_equal(consumer_of(r, "a")->n_waiting, 0);
-    assert_int_equal(group_of(r, "s", "g")->n_claiming, 0);
+    assert_int_equal(rig_group(r, "s", "g")->n_claiming, 0);
     end(r);
 }
 
@@ -483,7 +463,7 @@ static void new_entries_do_not_wait_for_others_acknowledgements(void **state)
     rig_say(r, "XGROUP CREATE s g 0");
     rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
     rig_say(r, "XACK s g 1-0");
-    lsn = group_of(r, "s", "g")->always_lsn;
+    lsn = rig_group(r, "s", "g")->always_lsn;
     assert_int_equal(lsn, log_last_lsn(r->log));
     r->lazy = true;
     rig_say(r, "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
@@ -504,18 +484,18 @@ static void a_reader_with_claim_wakes_when_something_is_idle_enough(void **state
     rig_join(r, &d);
     rig_tell(r, &d, "XREADGROUP GROUP g d BLOCK 0 CLAIM 300 STREAMS s >");
     rig_tell(r, &c, "XREADGROUP GROUP g a BLOCK 0 CLAIM 100 STREAMS s >");
-    assert_int_equal(group_of(r, "s", "g")->claim_idle_ms, 100);
+    assert_int_equal(rig_group(r, "s", "g")->claim_idle_ms, 100);
     rig_pass(r, 90);
     expect_heard(r, &c, "");
     rig_pass(r, 10);
     expect_heard(r, &c, "[[s [[1-0 [k v] :100 :1]]]]");
-    assert_int_equal(group_of(r, "s", "g")->claim_idle_ms, 300);
-    assert_int_equal(group_of(r, "s", "g")->n_claiming, 1);
+    assert_int_equal(rig_group(r, "s", "g")->claim_idle_ms, 300);
+    assert_int_equal(rig_group(r, "s", "g")->n_claiming, 1);
     rig_pass(r, 299);
     expect_heard(r, &d, "");
     rig_pass(r, 1);
     expect_heard(r, &d, "[[s [[1-0 [k v] :300 :2]]]]");
-    assert_int_equal(group_of(r, "s", "g")->n_claiming, 0);
+    assert_int_equal(rig_group(r, "s", "g")->n_claiming, 0);
     end(r);
 }
 
@@ -565,7 +545,7 @@ static struct rig *begin_cold(unsigned n, const char *options)
     for (unsigned i = 1; i <= n; i++)
         rig_say(r, "XADD s %u-0 k %s", i, value);
     expect(r, "OK", "XGROUP CREATE s g 0%s%s", options[0] != '\0' ? " " : "", options);
-    rig_say(r, "BECK SEAL");
+    rig_seal(r);
     return r;
 }
 
@@ -598,7 +578,7 @@ static void what_is_cold_is_read_by_workers(void **state)
         assert_int_equal(n, 100);
     }
     expect(r, "~", "XREADGROUP GROUP g a STREAMS s >");
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 3000);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 3000);
     assert_int_equal(rig_figure(r, "sync_reads"), 0);
     end(r);
 }
@@ -613,7 +593,7 @@ static void a_stream_in_many_segments_is_read_from_where_the_group_is(void **sta
         rig_say(r, "XADD s %u-0 k %s", i, "0123456789012345678901234567890123456789");
         rig_say(r, "XADD t %u-0 k %s", i, "0123456789012345678901234567890123456789");
         if (i % 100 == 0)
-            rig_say(r, "BECK SEAL");
+            rig_seal(r);
     }
     for (; first <= 4000; first += n) {
         n = count_from(rig_say(r, "XREADGROUP GROUP g a COUNT 50 STREAMS s >"), first);
@@ -776,7 +756,7 @@ static void what_cannot_be_read_is_told_to_each_who_needs_it(void **state)
     assert_non_null(strstr(heard, ".seg"));
     assert_int_equal(strncmp(rig_hear(r, &d), "-IOERR ", 7), 0);
     assert_int_equal(rig_figure(r, "sync_reads"), 0);
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 0);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 0);
     end(r);
 }
 
@@ -898,11 +878,11 @@ static void what_is_ready_and_gone_is_pending_no_longer(void **state)
     rig_say(r, "XDEL s 2-0");
     rig_pass(r, 2000);
     expect(r, "[[s [[3-0 [k v]]]]]", "XREADGROUP GROUP g b COUNT 1 STREAMS s >");
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 1);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 1);
     rig_say(r, "XDEL s 3-0");
     rig_pass(r, 2000);
     expect(r, "~", "XREADGROUP GROUP g b STREAMS s >");
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 0);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 0);
     end(r);
 }
 
@@ -915,7 +895,7 @@ static void what_is_ready_and_gone_moves_to_the_dead_letters(void **state)
     rig_say(r, "XDEL s 1-0");
     rig_pass(r, 2000);
     expect(r, "[[s [[2-0 [k v]] [3-0 [k v]]]]]", "XREADGROUP GROUP g b STREAMS s >");
-    assert_int_equal(pel_n(group_of(r, "s", "g")->pel), 2);
+    assert_int_equal(pel_n(rig_group(r, "s", "g")->pel), 2);
     assert_int_equal(rig_len(r, "dead"), 1);
     assert_non_null(strstr(rig_say(r, "XRANGE dead - +"), "gone"));
     end(r);
@@ -948,7 +928,7 @@ static void one_entry_of_a_key_is_in_flight(void **state)
     /* 1 a, 2 a, 3 b, 4 a, 5 c, 6 b, 7 a */
     expect(r, "[[s [[1-0 [k a]] [3-0 [k b]]]]]", "XREADGROUP GROUP g a COUNT 2 STREAMS s >");
     expect(r, "[[s [[5-0 [k c]]]]]", "XREADGROUP GROUP g b STREAMS s >");
-    assert_int_equal(pel_n_parked(group_of(r, "s", "g")->pel), 4);
+    assert_int_equal(pel_n_parked(rig_group(r, "s", "g")->pel), 4);
     expect(r, "~", "XREADGROUP GROUP g b STREAMS s >");
     rig_say(r, "XADD s 8-0 x y");
     expect(r, "[[s [[8-0 [x y]]]]]", "XREADGROUP GROUP g b STREAMS s >");
@@ -960,7 +940,7 @@ static void one_entry_of_a_key_is_in_flight(void **state)
     rig_say(r, "XACK s g 2-0");
     expect(r, "[[s [[4-0 [k a]]]]]", "XREADGROUP GROUP g b NOACK STREAMS s >");
     expect(r, "[[s [[7-0 [k a]]]]]", "XREADGROUP GROUP g b STREAMS s >");
-    assert_int_equal(pel_n_parked(group_of(r, "s", "g")->pel), 0);
+    assert_int_equal(pel_n_parked(rig_group(r, "s", "g")->pel), 0);
     end(r);
 }
 
@@ -1002,11 +982,11 @@ static void the_look_ahead_is_bounded_and_goes_on(void **state)
     rig_say(r, "XADD s 3001-0 k b");
     expect(r, "[[s [[1-0 [k a]]]]]", "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
     expect(r, "[[s [[3001-0 [k b]]]]]", "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
-    assert_int_equal(pel_n_parked(group_of(r, "s", "g")->pel), 2999);
+    assert_int_equal(pel_n_parked(rig_group(r, "s", "g")->pel), 2999);
     for (int i = 0; i < 20000; i++)
         rig_say(r, "XADD s %d-0 k %c", 4000 + i, i < 12000 ? 'a' : 'c');
     expect(r, "~", "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
-    assert_int_equal(pel_n_parked(group_of(r, "s", "g")->pel), GROUP_PARKED_MAX);
+    assert_int_equal(pel_n_parked(rig_group(r, "s", "g")->pel), GROUP_PARKED_MAX);
     expect(r, "~", "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
     rig_say(r, "XACK s g 1-0");
     expect(r, "[[s [[2-0 [k a]]]]]", "XREADGROUP GROUP g a COUNT 1 STREAMS s >");
@@ -1106,9 +1086,9 @@ static void entries_read_is_what_redis_counts(void **state)
             rig_say(r, "XREADGROUP GROUP g a COUNT %u NOACK STREAMS s >", (unsigned)n);
             naive_deliver(&x, n);
         }
-        if (group_of(r, "s", "g")->entries_read != x.read)
+        if (rig_group(r, "s", "g")->entries_read != x.read)
             fail_msg("step %u: %lld and not %lld", step,
-                     (long long)group_of(r, "s", "g")->entries_read, (long long)x.read);
+                     (long long)rig_group(r, "s", "g")->entries_read, (long long)x.read);
     }
     end(r);
 }

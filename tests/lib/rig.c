@@ -36,6 +36,14 @@ void rig_free(struct rig *r)
     free(r);
 }
 
+struct rig *rig_begin(void)
+{
+    struct rig *r = rig_new(1);
+
+    rig_start(r);
+    return r;
+}
+
 static void rig_complain(void *ctx, const char *text)
 {
     struct rig *r = ctx;
@@ -118,6 +126,16 @@ void rig_settle(struct rig *r)
         if (!rig_step(r))
             return;
     fail_msg("there is always something left to do");
+}
+
+void rig_restart(struct rig *r, bool killed)
+{
+    if (killed)
+        rig_kill(r, SIMIO_KILL);
+    else
+        rig_stop(r);
+    rig_start(r);
+    rig_settle(r);
 }
 
 void rig_pass(struct rig *r, uint64_t ms)
@@ -221,6 +239,14 @@ uint64_t rig_len(struct rig *r, const char *key)
     return strtoull(reply + 1, NULL, 10);
 }
 
+uint64_t rig_pending(struct rig *r, const char *key, const char *group)
+{
+    const char *reply = rig_say(r, "XPENDING %s %s", key, group);
+
+    assert_int_equal(strncmp(reply, "*4\r\n:", 5), 0);
+    return strtoull(reply + 5, NULL, 10);
+}
+
 uint64_t rig_figure(struct rig *r, const char *name)
 {
     char wanted[64];
@@ -230,4 +256,55 @@ uint64_t rig_figure(struct rig *r, const char *name)
     at = strstr(rig_say(r, "BECK LOG"), wanted);
     assert_non_null(at);
     return strtoull(at + strlen(wanted), NULL, 10);
+}
+
+/* ---- streams and groups ---- */
+
+void rig_seal(struct rig *r)
+{
+    assert_int_equal(rig_say(r, "BECK SEAL")[0], '*');
+}
+
+void rig_add(struct rig *r, const char *key, unsigned n)
+{
+    for (unsigned i = 1; i <= n; i++)
+        assert_int_equal(rig_say(r, "XADD %s %u-1 f v%u", key, i, i)[0], '$');
+}
+
+struct rig *rig_grouped(unsigned n, const char *options)
+{
+    struct rig *r = rig_begin();
+
+    rig_add(r, "s", n);
+    says(r, OKAY, "XGROUP CREATE s g 0 %s", options);
+    return r;
+}
+
+struct rig *rig_delivered(unsigned n, const char *options)
+{
+    struct rig *r = rig_grouped(n, options);
+
+    assert_int_equal(rig_say(r, "XREADGROUP GROUP g c STREAMS s >")[1], '1');
+    return r;
+}
+
+struct stream *rig_stream(struct rig *r, const char *key)
+{
+    return (struct stream *)(void *)state_find(&r->e.state, 0, slice_str(key));
+}
+
+struct group *rig_group(struct rig *r, const char *key, const char *name)
+{
+    struct stream *st = rig_stream(r, key);
+
+    return st == NULL ? NULL : groups_find(stream_groups(st), slice_str(name));
+}
+
+struct redelivery_stats rig_redelivery(struct rig *r)
+{
+    struct redelivery_stats s;
+
+    redelivery_get_stats(&r->e, &s);
+    assert_null(redelivery_check(&r->e));
+    return s;
 }
