@@ -19,64 +19,13 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from beck import ROOT, TIMEOUT_S, Checks, Server, beckd_path, free_port, localhost, scale, seed, wait_until
+from beck import ROOT, TIMEOUT_S, Server, free_port, localhost, scale, seed, wait_until
+from tool import BECK, Run, ToolChecks, environment, spawn
 
-BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
 KIND = os.environ.get("CLI_SERVER", "beckd")
 
-checks = Checks("cli")
-
-
-def environment(**more):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("BECK") and k != "NO_COLOR"}
-    env["TERM"] = "xterm"
-    env.update(more)
-    return env
-
-
-class Run:
-    """One run of beck: its status, stdout (bytes) and stderr (str)."""
-
-    def __init__(self, *args, stdin=b"", env=None, server=None, pass_fds=()):
-        argv = [BECK] + list(args)
-        if server is not None:
-            argv[1:1] = ["-s", server.path]
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, timeout=TIMEOUT_S, env=env or environment(), pass_fds=pass_fds
-        )
-        self.status = done.returncode
-        self.out = done.stdout
-        self.err = done.stderr.decode()
-
-    @property
-    def text(self):
-        return self.out.decode()
-
-    def json(self):
-        return json.loads(self.out)
-
-    def json_lines(self):
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-def spawn(server, *args, **more):
-    return subprocess.Popen(
-        [BECK, "-s", server.path] + list(args),
-        stdin=more.pop("stdin", subprocess.PIPE),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        **more,
-    )
-
-
-def has(claim, text, *parts):
-    for part in parts:
-        checks.ok(claim, part in text, "no %r in %r" % (part, text))
-
-
-def status(claim, run, want):
-    return checks.ok(claim, run.status == want, "status %d, not %d: %s" % (run.status, want, run.err))
+checks = ToolChecks("cli")
+has, status = checks.has, checks.status
 
 
 # ---- Usage, help, settings: no server ----
@@ -457,7 +406,7 @@ def test_follow(server):
 
 
 def test_signals(server):
-    with spawn(server, "produce", "sig", "-v") as p:
+    with spawn(server, "produce", "sig", "-v", stdin=subprocess.PIPE) as p:
         p.stdin.write(b'{"n":1}\n{"n":2}\n{"n":')
         p.stdin.flush()
         p.stdout.readline(), p.stdout.readline()
@@ -468,7 +417,7 @@ def test_signals(server):
     checks.equal("half a line was not sent", Run("call", "XLEN", "sig", server=server).text, "(integer) 2\n")
     big = b"x" * 100000 + b"\n"
     Run("produce", "--lines", "bigs", stdin=big * 20, server=server)
-    with spawn(server, "consume", "bigs", "--json", stdin=subprocess.DEVNULL) as p:
+    with spawn(server, "consume", "bigs", "--json") as p:
         p.stdout.read(10)
         p.stdout.close()
         checks.equal("a reader that leaves ends consume by SIGPIPE", p.wait(TIMEOUT_S), -signal.SIGPIPE)
@@ -477,7 +426,7 @@ def test_signals(server):
         done = subprocess.run([BECK, "-s", server.path, "consume", "bigs"], stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT_S)
     checks.equal("an output that takes nothing is status 1", done.returncode, 1)
     has("and is told", done.stderr.decode(), "cannot write to stdout: No space left on device")
-    with spawn(server, "consume", "bigs", "--json", stdin=subprocess.DEVNULL) as p:
+    with spawn(server, "consume", "bigs", "--json") as p:
         p.stdout.read(10)
         p.send_signal(signal.SIGINT)
         checks.equal("SIGINT ends consume though nobody reads", p.wait(TIMEOUT_S), 130)
@@ -603,7 +552,7 @@ def test_passwords():
             status("an empty password file is status 2", Run("--password-file", f.name, "ping", server=server), 2)
         if server.port:
             status("in a URL", Run("--url", "beck://:se%%20cret@127.0.0.1:%d" % server.port, "ping"), 0)
-        with spawn(server, "--url", "beck://:secret@h", "-a", "se cret", "produce", "argv", "-v") as p:
+        with spawn(server, "--url", "beck://:secret@h", "-a", "se cret", "produce", "argv", "-v", stdin=subprocess.PIPE) as p:
             p.stdin.write(b'{"a":1}\n')
             p.stdin.flush()
             p.stdout.readline()

@@ -11,60 +11,17 @@ import re
 import select
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from beck import ROOT, TIMEOUT_S, Checks, Server, scale, seed, wait_until
-
-BECK = os.path.abspath(os.environ.get("BECK", os.path.join(ROOT, "build", "beck")))
-
-checks = Checks("cli_groups")
+from beck import TIMEOUT_S, Server, scale, seed, wait_until
+from tool import Run, ToolChecks, environment, spawn
 
 
-def environment(**more):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("BECK") and k != "NO_COLOR"}
-    env.update(more)
-    return env
-
-
-class Run:
-    """One run of beck: its status, stdout and stderr."""
-
-    def __init__(self, *args, server=None, env=None):
-        argv = [BECK] + (["-s", server.path] if server is not None else []) + list(args)
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, env=env or environment())
-        self.status = done.returncode
-        self.out = done.stdout.decode()
-        self.err = done.stderr.decode()
-
-    def json(self):
-        return json.loads(self.out)
-
-    def json_lines(self):
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-def spawn(server, *args, **more):
-    return subprocess.Popen(
-        [BECK, "-s", server.path] + list(args),
-        stdin=subprocess.DEVNULL,
-        stdout=more.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
-        env=environment(),
-        **more,
-    )
-
-
-def has(claim, text, *parts):
-    for part in parts:
-        checks.ok(claim, part in text, "no %r in %r" % (part, text))
-
-
-def status(claim, run, want):
-    return checks.ok(claim, run.status == want, "status %d, not %d: %s" % (run.status, want, run.err))
+checks = ToolChecks("cli_groups")
+has, status = checks.has, checks.status
 
 
 def fill(server, stream, n, first=1):
@@ -125,7 +82,7 @@ def test_usage():
         run = Run(*args)
         status("beck %s is a usage error" % " ".join(args), run, 2)
         has("beck %s tells why" % " ".join(args), run.err, want, "Try: beck help")
-        checks.equal("a usage error leaves stdout empty", run.out, "")
+        checks.equal("a usage error leaves stdout empty", run.text, "")
 
 
 # ---- consume --group ----
@@ -144,7 +101,7 @@ def test_printing(server):
     checks.equal("a consumer without a name of its own leaves no trace", consumers(server, "p", "g"), [])
     run = Run("consume", "p", "-g", "g", "--from", "start", "--exit-empty", "--field", "n", server=server)
     status("--exit-empty ends at the end", run, 0)
-    checks.equal("a group goes on where it was", run.out, "3\n4\n5\n")
+    checks.equal("a group goes on where it was", run.text, "3\n4\n5\n")
     checks.equal("--from says nothing when the group is there", run.err, "")
     run = Run("consume", "p", "-g", "g", "--exit-empty", server=server)
     status("--exit-empty without any entry is status 4", run, 4)
@@ -160,19 +117,19 @@ def test_printing(server):
 def test_acks(server):
     fill(server, "a", 3)
     run = Run("consume", "a", "-g", "m", "--from", "start", "--ack", "manual", "--consumer", "c", "--exit-empty", server=server)
-    checks.equal("--ack manual prints", run.out, "1-1 n=1\n2-1 n=2\n3-1 n=3\n")
+    checks.equal("--ack manual prints", run.text, "1-1 n=1\n2-1 n=2\n3-1 n=3\n")
     checks.equal("and leaves pending", sorted(pending(server, "a", "m")), ["1-1", "2-1", "3-1"])
     with server.connect() as c:
         c.call("XACK", "a", "m", "2-1")
         c.call("XDEL", "a", "1-1")
     run = Run("consume", "a", "-g", "m", "--ack", "manual", "--consumer", "c", "--exit-empty", server=server)
-    checks.equal("a named consumer begins with what is pending", run.out, "3-1 n=3\n")
+    checks.equal("a named consumer begins with what is pending", run.text, "3-1 n=3\n")
     run = Run("consume", "a", "-g", "m", "--consumer", "c", "--exit-empty", server=server)
-    checks.equal("and acknowledges it without --ack manual", run.out, "3-1 n=3\n")
+    checks.equal("and acknowledges it without --ack manual", run.text, "3-1 n=3\n")
     checks.equal("what is gone from the stream too", pending(server, "a", "m"), {})
     checks.equal("a named consumer stays", consumers(server, "a", "m"), ["c"])
     run = Run("consume", "a", "-g", "n", "--from", "start", "--ack", "none", "--consumer", "c", "--exit-empty", server=server)
-    checks.equal("--ack none prints", run.out, "2-1 n=2\n3-1 n=3\n")
+    checks.equal("--ack none prints", run.text, "2-1 n=2\n3-1 n=3\n")
     checks.equal("and nothing becomes pending", pending(server, "a", "n"), {})
 
 
@@ -204,7 +161,7 @@ def test_follow(server):
         checks.equal("SIGTERM ends it with 143", p.wait(TIMEOUT_S), 143)
         checks.equal("without a word", p.stderr.read(), b"")
     if server.kind == "redis":
-        stats = Run("call", "INFO", "commandstats", server=server).out
+        stats = Run("call", "INFO", "commandstats", server=server).text
         has("a signal ends the wait", stats, "cmdstat_client|unblock:calls=2,")
     checks.equal("its name is gone", consumers(server, "f", "g"), ["c"])
 
@@ -241,7 +198,7 @@ def test_exec(server, nacks):
         env = environment(OUT=os.path.join(d, "out"), BECK_ID="inherited")
         run = Run("consume", "e", "-g", "g g", "--from", "start", "--consumer", "me", "--exec", script, "--exit-empty", server=server, env=env)
         status("commands that end with 0", run, 0)
-        checks.equal("their output is ours", run.out, "said\n" * 3)
+        checks.equal("their output is ours", run.text, "said\n" * 3)
         with open(env["OUT"], encoding="utf-8") as f:
             want = "".join('{"n":%d}\ne g g me %d-1\n' % (i, i) for i in (1, 2, 3))
             checks.equal("they get the entry and its place", f.read(), want)
@@ -270,16 +227,16 @@ def test_exec(server, nacks):
     run = Run("consume", "large", "-g", "g", "--from", "start", "--exec", "true", "--exit-empty", server=server)
     status("a command that does not read its stdin", run, 0)
     run = Run("consume", "large", "-g", "h", "--from", "start", "--exec", "wc -c", "--exit-empty", server=server)
-    checks.equal("a large entry comes whole", run.out.strip(), str(3000000 + len('{"line":""}\n')))
+    checks.equal("a large entry comes whole", run.text.strip(), str(3000000 + len('{"line":""}\n')))
     run = Run("consume", "e", "-g", "pending", "--from", "start", "--ack", "manual", "--consumer", "c", "--count", "2", server=server)
     run = Run("consume", "e", "-g", "pending", "--consumer", "c", "--exec", 'echo "$BECK_ID"', "--exit-empty", server=server)
-    checks.equal("a command begins with what is pending", run.out, "1-1\n2-1\n3-1\n")
+    checks.equal("a command begins with what is pending", run.text, "1-1\n2-1\n3-1\n")
     checks.equal("which is done then", pending(server, "e", "pending"), {})
     run = Run("consume", "e", "-g", "mixed", "--from", "start", "--exec", 'test "$BECK_ID" != 2-1', "--exit-empty", server=server)
     status("one of three fails", run, 5)
     checks.equal("the others are acknowledged", list(pending(server, "e", "mixed")), ["2-1"])
     run = Run("consume", "e", "-g", "mask", "--from", "start", "--exec", "grep -E '^Sig(Blk|Ign)' /proc/self/status", "--count", "1", server=server)
-    masks = [int(bits, 16) for bits in re.findall(r"^Sig\w+:\s+(\w+)", run.out, re.M)]
+    masks = [int(bits, 16) for bits in re.findall(r"^Sig\w+:\s+(\w+)", run.text, re.M)]
     ours = sum(1 << (n - 1) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
     checks.equal("a command has the signals as they are by default", [m & ours for m in masks], [0, 0])
 
@@ -526,7 +483,7 @@ def test_group(server):
     for where, want in (("end", 0), ("(9-1", 1), ("9-1", 2), ("start", 10)):
         Run("group", "create", "gs", "from " + where, "--from", where, server=server)
         run = Run("consume", "gs", "-g", "from " + where, "--exit-empty", server=server)
-        checks.equal("create --from %s" % where, len(run.out.splitlines()), want)
+        checks.equal("create --from %s" % where, len(run.text.splitlines()), want)
         status("rm", Run("group", "rm", "gs", "from " + where, server=server), 0)
 
     rows = Run("group", "ls", "gs", "--json", server=server).json_lines()
@@ -534,7 +491,7 @@ def test_group(server):
     checks.equal("with figures", [rows[0][k] for k in ("consumers", "pending", "lag", "last-delivered-id")], [1, 4, 6, "4-1"])
     names = [(r["stream"], r["group"]) for r in Run("group", "ls", "--json", server=server).json_lines()]
     checks.ok("ls of all streams has them too", ("gs", "g") in names and len(names) > 5, str(names))
-    table = Run("group", "ls", "gs", server=server).out.splitlines()
+    table = Run("group", "ls", "gs", server=server).text.splitlines()
     has("ls is a table", table[0], "CONSUMERS", "PENDING", "LAG", "LAG TIME", "DUE", "DEAD", "STREAM GROUP")
     checks.equal("of figures and names", [table[1].split()[i] for i in (0, 1, 2, 6, 7)], ["1", "4", "6", "gs", "g"])
     run = Run("group", "ls", "none", server=server)
@@ -544,7 +501,7 @@ def test_group(server):
     info = Run("group", "info", "gs", "g", "--json", server=server).json()
     checks.equal("info --json", [info["stream"], info["group"], info["pending"]], ["gs", "g", 4])
     checks.equal("has the consumers", [(c["name"], c["pending"]) for c in info["consumer-list"]], [("c c", 4)])
-    has("info", Run("group", "info", "gs", "g", server=server).out, "stream: gs\n", "group: g\n", "lag: 6\n", '"c c"')
+    has("info", Run("group", "info", "gs", "g", server=server).text, "stream: gs\n", "group: g\n", "lag: 6\n", '"c c"')
     for args in (["group", "info"], ["group", "rm"], ["group", "reset", "--to", "end"]):
         run = Run(*args, "gs", "none", server=server)
         status("%s of no group is status 1" % args[1], run, 1)
@@ -564,15 +521,15 @@ def test_group(server):
         checks.equal("and does nothing", lag(), 6)
         run = Run("group", "reset", "gs", "g", "--to", to, server=server)
         status("reset --to %s" % to, run, 0)
-        has("says so", run.out, "g goes from 4-1 to " + place, "4 stay pending")
+        has("says so", run.text, "g goes from 4-1 to " + place, "4 stay pending")
         if to in ("start", "end"):
             checks.equal("and does it (%s)" % to, lag(), after)
         run = Run("group", "reset", "gs", "g", "--to", "(4-1", server=server)
         with server.connect() as c:
             c.call("XGROUP", "SETID", "gs", "g", "4-1", "ENTRIESREAD", 4)
-    out = Run("group", "reset", "gs", "g", "--to", "2-1", "--dry-run", server=server).out
+    out = Run("group", "reset", "gs", "g", "--to", "2-1", "--dry-run", server=server).text
     has("a dry run in words", out, "g would go from 4-1 to 2-0", "back by 3 entries, which would be delivered again")
-    out = Run("group", "reset", "gs", "g", "--to", "end", "--dry-run", server=server).out
+    out = Run("group", "reset", "gs", "g", "--to", "end", "--dry-run", server=server).text
     has("forward too", out, "over 6 entries, which would not be delivered")
 
     run = Run("group", "rm", "gs", "g", server=server)
@@ -591,7 +548,7 @@ def test_settings(server):
     fill(server, "set", 3)
     settings = ["--ackwait", "30s", "--maxdeliver", "2", "--dlq", "set-dead", "--backoff", "1ms,2ms", "--max-pending", "100", "--consumer-ttl", "1h"]
     status("create with settings", Run("group", "create", "set", "g", *settings, server=server), 0)
-    info = Run("group", "info", "set", "g", server=server).out
+    info = Run("group", "info", "set", "g", server=server).text
     has("info tells them", info, "ackwait: 30s\n", "maxdeliver: 2\n", "dlq: set-dead\n", "backoff: 1ms,2ms\n", "maxpending: 100\n", "consumerttl: 1h\n")
     checks.ok("and none that is not set", "orderby" not in info, info)
     run = Run("group", "set", "set", "g", "--consumer-ttl", "0", "--backoff", "0", "--order-by", "n", "--json", server=server)
@@ -614,15 +571,15 @@ def test_settings(server):
     checks.equal("and then no more", pending(server, "set", "g"), {})
     rows = Run("dlq", "ls", "--json", server=server).json_lines()
     checks.equal("dlq ls --json", rows, [{"dlq": "set-dead", "entries": 2, "groups": [{"stream": "set", "group": "g"}]}])
-    has("dlq ls", Run("dlq", "ls", server=server).out, "2  set-dead  set g\n")
+    has("dlq ls", Run("dlq", "ls", server=server).text, "2  set-dead  set g\n")
     rows = Run("dlq", "show", "set-dead", "--json", server=server).json_lines()
     checks.equal("dlq show tells where from", [(r["stream"], r["id"], r["group"], r["deliveries"], r["reason"], r["fields"]) for r in rows],
                  [("set", "1-1", "g", 2, "nack", {"n": 1}), ("set", "3-1", "g", 2, "nack", {"n": 3})])
     run = Run("dlq", "redrive", "set-dead", "set", "g", "--count", "1", server=server)
     status("redrive", run, 0)
-    checks.equal("tells what it did", run.out, "1 redriven, 0 appended, 0 left\n")
+    checks.equal("tells what it did", run.text, "1 redriven, 0 appended, 0 left\n")
     run = Run("consume", "set", "-g", "g", "--exit-empty", server=server)
-    checks.equal("it is delivered again", run.out, "1-1 n=1\n")
+    checks.equal("it is delivered again", run.text, "1-1 n=1\n")
     with server.connect() as c:
         c.call("XDEL", "set", "3-1")
     run = Run("dlq", "redrive", "set-dead", "set", "g", "--json", server=server)
@@ -651,7 +608,7 @@ def test_dlq(server):
         c.call("XADD", "dead", "3000-0", "beck-reason", "mine")
         for i in range(4, 301):
             letter(c, "dead", "%d-0" % (i * 1000), i)
-    out = Run("dlq", "show", "dead", "--count", "3", server=server).out
+    out = Run("dlq", "show", "dead", "--count", "3", server=server).text
     want = '1000-0: o 1-1, group "g g": nack at delivery 5 to w\n    n=1 t="a b"\n'
     want += '2000-0: o 2-1, group "g g": gone at delivery 5 to w\n3000-0 beck-reason=mine\n'
     checks.equal("show is readable", out, want)
@@ -663,23 +620,23 @@ def test_dlq(server):
     checks.equal("what is no dead letter is itself", rows[2], {"_id": "3000-0", "beck-reason": "mine"})
     run = Run("dlq", "purge", "dead", server=server)
     status("purge without --yes", run, 0)
-    checks.equal("counts", run.out, "300 dead letters would be removed\n")
+    checks.equal("counts", run.text, "300 dead letters would be removed\n")
     has("and says what to try", run.err, "--yes")
     run = Run("dlq", "purge", "dead", "--before", "1970-01-01T00:04:10Z", "--json", server=server)
     checks.equal("--before a time", run.json(), {"would-remove": 249})
     run = Run("dlq", "purge", "dead", "--before", "2000", "--yes", "--json", server=server)
     checks.equal("--before an ID, --yes", run.json(), {"removed": 1})
-    checks.equal("removes them", len(Run("dlq", "show", "dead", server=server).out.splitlines()) > 400, True)
+    checks.equal("removes them", len(Run("dlq", "show", "dead", server=server).text.splitlines()) > 400, True)
     run = Run("dlq", "purge", "dead", "--yes", server=server)
-    checks.equal("all", run.out, "299 dead letters removed\n")
+    checks.equal("all", run.text, "299 dead letters removed\n")
     fill(server, "ordinary", 2)
     for yes in ([], ["--yes"]):
         run = Run("dlq", "purge", "ordinary", *yes, server=server)
         status("purge leaves an ordinary stream", run, 1)
         has("and tells", run.err, "does not begin with a dead letter", "beck stream rm")
     run = Run("dlq", "show", "ordinary", server=server)
-    checks.equal("show of an ordinary stream", run.out, "1-1 n=1\n2-1 n=2\n")
-    checks.equal("show of nothing", Run("dlq", "show", "none", server=server).out, "")
+    checks.equal("show of an ordinary stream", run.text, "1-1 n=1\n2-1 n=2\n")
+    checks.equal("show of nothing", Run("dlq", "show", "none", server=server).text, "")
 
 
 def test_older_server(server):

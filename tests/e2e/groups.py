@@ -8,36 +8,11 @@ import sys
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/lib")
 
-from beck import Checks, Error, Sealer, Server, Simple  # noqa: E402
+from beck import Checks, Error, Pair, Server, Simple  # noqa: E402
 
 checks = Checks("groups")
 OK = Simple("OK")
 MAX_ID = b"18446744073709551615-18446744073709551615"
-
-
-class Pair:
-    """One connection to each server, sent the same requests."""
-
-    def __init__(self, beckd, redis, proto):
-        self.ours, self.theirs, self.proto = beckd.connect(proto), redis.connect(proto), proto
-        self.sealer = Sealer(beckd)
-
-    def same(self, *args):
-        self.sealer.maybe()
-        ours, theirs = self.ours.raw(*args), self.theirs.raw(*args)
-        checks.equal("RESP%d %s" % (self.proto, " ".join(str(a)[:60] for a in args)), ours, theirs)
-
-    def all_same(self, text):
-        for line in text.strip().splitlines():
-            self.same(*line.split())
-
-    def clear(self):
-        for c in (self.ours, self.theirs):
-            c.call("FLUSHALL")
-
-    def close(self):
-        self.ours.close()
-        self.theirs.close()
 
 
 def as_dict(reply):
@@ -592,7 +567,7 @@ def groups_survive(beckd):
 def main():
     with Server(args=["--stream-durability", "os"]) as beckd, Server(kind="redis") as redis:
         for proto in (2, 3):
-            pair = Pair(beckd, redis, proto)
+            pair = Pair(checks, beckd, redis, proto)
             for part in (xgroup_like_redis, bytes_in_names_like_redis, xpending_like_redis, keys_like_redis,
                          transactions_like_redis, pending_like_redis, claims_like_redis):
                 part(pair)

@@ -8,40 +8,13 @@ import sys
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/lib")
 
-from beck import Checks, Error, Sealer, Server, Simple, wait_until  # noqa: E402
+from beck import Checks, Error, Pair, Server, Simple, wait_until  # noqa: E402
 
 checks = Checks("streams")
 INVALID_ID = Error("ERR Invalid stream ID specified as stream command argument")
 NOT_INTEGER = Error("ERR value is not an integer or out of range")
 SYNTAX = Error("ERR syntax error")
 MAX = 2**64 - 1
-
-
-class Pair:
-    """One connection to each server, sent the same requests."""
-
-    def __init__(self, beckd, redis, proto):
-        self.ours, self.theirs, self.proto = beckd.connect(proto), redis.connect(proto), proto
-        self.sealer = Sealer(beckd)
-
-    def same(self, *args):
-        self.sealer.maybe()
-        ours, theirs = self.ours.raw(*args), self.theirs.raw(*args)
-        claim = "RESP%d %s" % (self.proto, " ".join(str(a)[:60] for a in args))
-        checks.equal(claim, ours, theirs)
-        return ours
-
-    def all_same(self, text):
-        for line in text.strip().splitlines():
-            self.same(*line.split())
-
-    def clear(self):
-        for c in (self.ours, self.theirs):
-            c.call("FLUSHALL")
-
-    def close(self):
-        self.ours.close()
-        self.theirs.close()
 
 
 def fill(pair, key, n, step=10):
@@ -740,7 +713,7 @@ def survives_a_restart(server):
 def main():
     with Server(args=["--stream-durability", "os"]) as beckd, Server(kind="redis") as redis:
         for proto in (2, 3):
-            pair = Pair(beckd, redis, proto)
+            pair = Pair(checks, beckd, redis, proto)
             for part in (xadd_like_redis, entries_of_any_size, ranges_like_redis, reads_like_redis, changes_like_redis,
                          info_like_redis, approximate_like_redis,
                          nodes_begin_anew_in_an_empty_stream, trims_of_the_largest_id):

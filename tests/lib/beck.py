@@ -485,3 +485,30 @@ class Checks:
         print("%s: %.1f s" % (self.title, spent))
         print("%d passed, %d failed" % (self.passed, self.failed), flush=True)
         sys.exit(1 if self.failed else 0)
+
+
+class Pair:
+    """A connection to beckd and one to redis-server, sent the same requests."""
+
+    def __init__(self, checks, beckd, redis, proto):
+        self.checks = checks
+        self.ours, self.theirs, self.proto = beckd.connect(proto), redis.connect(proto), proto
+        self.sealer = Sealer(beckd)
+
+    def same(self, *args):
+        self.sealer.maybe()
+        ours, theirs = self.ours.raw(*args), self.theirs.raw(*args)
+        self.checks.equal("RESP%d %s" % (self.proto, " ".join(str(a)[:60] for a in args)), ours, theirs)
+        return ours
+
+    def all_same(self, text):
+        for line in text.strip().splitlines():
+            self.same(*line.split())
+
+    def clear(self):
+        for c in (self.ours, self.theirs):
+            c.call("FLUSHALL")
+
+    def close(self):
+        self.ours.close()
+        self.theirs.close()
