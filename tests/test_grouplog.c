@@ -34,12 +34,12 @@ struct needs {
 static void execute(struct rig *r, struct client *c, const char *text)
 {
     struct slice argv[64];
-    char words[1024];
-    size_t argc = 0;
+    size_t argc = 0, n;
 
-    snprintf(words, sizeof words, "%s", text);
-    for (char *rest = words, *word; (word = strtok_r(rest, " ", &rest)) != NULL;)
-        argv[argc++] = slice_str(word);
+    for (; *text != '\0' && argc < 64; text += n, text += strspn(text, " ")) {
+        n = strcspn(text, " ");
+        argv[argc++] = slice_of(text, n);
+    }
     engine_execute(&r->e, c, argv, argc);
 }
 
