@@ -28,6 +28,7 @@ struct grouplog {
     struct client *c; /* NULL: the engine does it by itself */
     struct stream *st;
     struct group *g;
+    bool reading; /* it hands entries out */
 };
 
 static void grouplog_raise(uint64_t *need, uint64_t lsn)
@@ -47,13 +48,12 @@ static struct journal_to grouplog_to(const struct grouplog *x)
 }
 
 /* A record about the group alone. */
-static uint8_t *grouplog_append(const struct grouplog *x, uint8_t type, bool reading, size_t len,
-                                uint64_t *lsn)
+static uint8_t *grouplog_append(const struct grouplog *x, uint8_t type, size_t len, uint64_t *lsn)
 {
     enum log_class class = (enum log_class)engine_setting(x->e, x->st, SETTING_DURABILITY, NULL);
     uint8_t *p;
 
-    if (reading && class > LOG_INTERVAL)
+    if (x->reading && class > LOG_INTERVAL)
         class = LOG_INTERVAL;
     state_before_groups(&x->e->state, x->st);
     p = engine_append(x->e, x->c, type, class, len, lsn);
@@ -113,7 +113,7 @@ int grouplog_create(struct engine *e, struct client *c, struct stream *st, struc
                     struct id last, int64_t entries_read, uint64_t n_behind, unsigned which,
                     const struct group_options *options, struct group **out, struct err *err)
 {
-    struct grouplog x = { e, c, st, NULL };
+    struct grouplog x = { e, c, st, NULL, false };
     uint64_t lsn;
     uint8_t *p;
     int rc = state_prepare_groups(&e->state, st, err);
@@ -133,7 +133,7 @@ int grouplog_create(struct engine *e, struct client *c, struct stream *st, struc
 
 void grouplog_drop(struct engine *e, struct client *c, struct stream *st, struct group *g)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, false };
     struct journal_to to = grouplog_to(&x);
     uint64_t lsn;
     uint8_t *p = grouplog_append_to(&x, RECORD_GROUP_DROP, journal_drop_size(to), &lsn);
@@ -148,7 +148,7 @@ void grouplog_drop(struct engine *e, struct client *c, struct stream *st, struct
 void grouplog_set_position(struct engine *e, struct client *c, struct stream *st, struct group *g,
                            struct id last, int64_t entries_read, uint64_t n_behind)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, false };
     struct journal_to to = grouplog_to(&x);
     size_t len = journal_position_size(to, last, entries_read, n_behind);
     uint64_t lsn;
@@ -162,7 +162,7 @@ void grouplog_set_position(struct engine *e, struct client *c, struct stream *st
 int grouplog_set_options(struct engine *e, struct client *c, struct stream *st, struct group *g,
                          unsigned which, const struct group_options *options, struct err *err)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, false };
     struct journal_to to = grouplog_to(&x);
     struct group_options *taken;
     struct order *order;
@@ -172,8 +172,7 @@ int grouplog_set_options(struct engine *e, struct client *c, struct stream *st, 
 
     if (rc != OK)
         return rc;
-    p = grouplog_append(&x, RECORD_GROUP_OPTIONS, false, journal_options_size(to, which, options),
-                        &lsn);
+    p = grouplog_append(&x, RECORD_GROUP_OPTIONS, journal_options_size(to, which, options), &lsn);
     journal_options_put(p, to, which, options);
     group_apply_options(g, taken, order);
     grouplog_changed(&x, true);
@@ -185,7 +184,7 @@ int grouplog_set_options(struct engine *e, struct client *c, struct stream *st, 
 int grouplog_add_consumer(struct engine *e, struct client *c, struct stream *st, struct group *g,
                           struct slice name, bool reading, struct consumer **out, struct err *err)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, reading };
     struct journal_to to = grouplog_to(&x);
     uint64_t lsn;
     uint8_t *p;
@@ -193,7 +192,7 @@ int grouplog_add_consumer(struct engine *e, struct client *c, struct stream *st,
 
     if (rc != OK)
         return rc;
-    p = grouplog_append(&x, RECORD_CONSUMER, reading, journal_consumer_size(to, *out), &lsn);
+    p = grouplog_append(&x, RECORD_CONSUMER, journal_consumer_size(to, *out), &lsn);
     journal_consumer_put(p, to, *out);
     group_add_consumer(g, *out, lsn);
     return OK;
@@ -202,12 +201,12 @@ int grouplog_add_consumer(struct engine *e, struct client *c, struct stream *st,
 uint64_t grouplog_drop_consumer(struct engine *e, struct client *c, struct stream *st,
                                 struct group *g, struct consumer *consumer, bool hand_back)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, false };
     struct journal_to to = grouplog_to(&x);
     uint16_t slot = consumer->slot;
     size_t len = journal_consumer_drop_size(to, slot, hand_back, e->now_ms);
     uint64_t lsn, n;
-    uint8_t *p = grouplog_append(&x, RECORD_CONSUMER_DROP, false, len, &lsn);
+    uint8_t *p = grouplog_append(&x, RECORD_CONSUMER_DROP, len, &lsn);
 
     journal_consumer_drop_put(p, to, slot, hand_back, e->now_ms);
     n = group_drop_consumer(g, slot, hand_back, e->now_ms);
@@ -226,7 +225,7 @@ static struct id grouplog_lowest(const struct group_delivery *d)
 int grouplog_deliver(struct engine *e, struct client *c, struct stream *st, struct group *g,
                      const struct group_delivery *d, struct err *err)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, true };
     struct journal_to to = grouplog_to(&x);
     uint64_t lsn;
     uint8_t *p;
@@ -234,7 +233,7 @@ int grouplog_deliver(struct engine *e, struct client *c, struct stream *st, stru
 
     if (rc != OK)
         return rc;
-    p = grouplog_append(&x, RECORD_DELIVER, true, journal_deliver_size(to, d), &lsn);
+    p = grouplog_append(&x, RECORD_DELIVER, journal_deliver_size(to, d), &lsn);
     journal_deliver_put(p, to, d);
     group_deliver(g, d);
     grouplog_changed(&x, false);
@@ -247,12 +246,11 @@ static size_t grouplog_few(size_t n)
     return n < IDSET_MAX ? n : IDSET_MAX;
 }
 
-static void grouplog_change_few(const struct grouplog *x, const struct group_change *change,
-                                bool reading)
+static void grouplog_change_few(const struct grouplog *x, const struct group_change *change)
 {
     struct journal_to to = grouplog_to(x);
     uint64_t lsn;
-    uint8_t *p = grouplog_append(x, RECORD_PENDING, reading, journal_change_size(to, change), &lsn);
+    uint8_t *p = grouplog_append(x, RECORD_PENDING, journal_change_size(to, change), &lsn);
 
     journal_change_put(p, to, change);
     group_change(x->g, change);
@@ -261,7 +259,7 @@ static void grouplog_change_few(const struct grouplog *x, const struct group_cha
 int grouplog_change(struct engine *e, struct client *c, struct stream *st, struct group *g,
                     const struct group_change *change, bool reading, struct err *err)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, reading };
     struct group_change few = *change;
     int rc = group_prepare(g, change->n, ID_MIN, err);
 
@@ -272,7 +270,7 @@ int grouplog_change(struct engine *e, struct client *c, struct stream *st, struc
         few.ids = change->ids + i;
         few.counts = change->counts == NULL ? NULL : change->counts + i;
         few.keys = change->keys == NULL ? NULL : change->keys + i;
-        grouplog_change_few(&x, &few, reading);
+        grouplog_change_few(&x, &few);
     }
     grouplog_changed(&x, !reading);
     return OK;
@@ -288,7 +286,7 @@ static uint64_t grouplog_remove_few(const struct grouplog *x, const struct id *i
     state_before_groups(&x->e->state, x->st);
     n_acked = group_ack(x->g, ids, n);
     if (n_acked > 0) {
-        p = grouplog_append(x, RECORD_ACK, false, journal_ack_size(to, ids, n), &lsn);
+        p = grouplog_append(x, RECORD_ACK, journal_ack_size(to, ids, n), &lsn);
         journal_ack_put(p, to, ids, n);
     }
     return n_acked;
@@ -338,7 +336,7 @@ static bool grouplog_is_bounded(const struct group *g)
 uint64_t grouplog_ack(struct engine *e, struct client *c, struct stream *st, struct group *g,
                       const struct id *ids, size_t n)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, false };
     uint64_t n_acked =
         pel_n_parked(g->pel) > 0 ? grouplog_ack_picked(&x, ids, n) : grouplog_remove(&x, ids, n);
 
@@ -350,7 +348,7 @@ uint64_t grouplog_ack(struct engine *e, struct client *c, struct stream *st, str
 uint64_t grouplog_drop_entries(struct engine *e, struct client *c, struct stream *st,
                                struct group *g, const struct id *ids, size_t n)
 {
-    struct grouplog x = { e, c, st, g };
+    struct grouplog x = { e, c, st, g, true };
     uint64_t n_dropped = grouplog_remove(&x, ids, n);
 
     if (n_dropped > 0)
@@ -372,7 +370,7 @@ void grouplog_unref(struct engine *e, struct client *c, struct stream *st, const
                     size_t n)
 {
     const struct journal_to to = { st->object.oid, 0 };
-    struct grouplog x = { e, c, st, NULL };
+    struct grouplog x = { e, c, st, NULL, false };
     uint64_t lsn;
     uint8_t *p;
 
@@ -389,7 +387,7 @@ void grouplog_unref(struct engine *e, struct client *c, struct stream *st, const
 
 void grouplog_unref_below(struct engine *e, struct client *c, struct stream *st, struct id first)
 {
-    struct grouplog x = { e, c, st, NULL };
+    struct grouplog x = { e, c, st, NULL, false };
     size_t len = journal_unref_size(st->object.oid, first);
     uint64_t lsn;
     uint8_t *p;

@@ -55,7 +55,7 @@ must_check int grouplog_change(struct engine *e, struct client *c, struct stream
 /* Those of the IDs (strictly ascending) that are pending are not any more; no record if none is. Returns how many were. */
 uint64_t grouplog_ack(struct engine *e, struct client *c, struct stream *st, struct group *g,
                       const struct id *ids, size_t n);
-/* The same of what is parked as well: it is gone from the stream, or handed out and not kept. */
+/* The same of what is parked as well, on the way to a delivery: it is gone from the stream, or handed out and not kept. */
 uint64_t grouplog_drop_entries(struct engine *e, struct client *c, struct stream *st,
                                struct group *g, const struct id *ids, size_t n);
 /* As the first in all groups, for DELREF; and for all below `first`. */
