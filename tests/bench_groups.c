@@ -12,58 +12,26 @@
  * `interval` runs beside `appendfsync everysec`. A line says what was measured, and what it is to be; the exit status is 1
  * if something was missed.
  */
-#include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include "log/bytes.h"
+#include "tests/lib/bed.h"
 #include "tests/lib/consume.h"
 #include "tests/lib/flights.h"
 #include "tests/lib/load.h"
-#include "tests/lib/server.h"
 
 enum { CONNECTIONS = 50, PIPELINE = 64, COUNT = 100, ROUNDS_MAX = 20, ASKED = 100 };
 
 struct bench {
+    struct bed bed;
     size_t count, pending, rounds;
-    const char *only, *base, *beckd, *redis;
-    char preload[PATH_MAX];
     struct load_requests flights, small;
-    bool missed;
 };
-
-/* ---- what is printed ---- */
-
-static void bench_line(struct bench *b, const char *what, double value, const char *unit,
-                       double limit)
-{
-    printf("  %-62s %10.3f %-6s", what, value, unit);
-    if (limit > 0) {
-        printf(" at most %.2f: %s", limit, value <= limit ? "met" : "MISSED");
-        b->missed |= value > limit;
-    }
-    printf("\n");
-    fflush(stdout);
-}
-
-static int bench_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static double bench_median(double *values, size_t n)
-{
-    qsort(values, n, sizeof *values, bench_compare);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
 
 /* ---- servers ---- */
 
@@ -71,40 +39,7 @@ static const char *const bench_names[] = { "beckd", "redis" };
 
 static int bench_start(struct bench *b, int server, struct server *s, struct err *e)
 {
-    const char *beckd[] = { b->beckd,   "--port", "%p", "--dir", "%d", "--stream-durability",
-                            "interval", NULL };
-    const char *redis[] = { b->redis, "--port",        "%p",       "--dir",
-                            "%d",     "--save",        "",         "--appendonly",
-                            "yes",    "--appendfsync", "everysec", "--auto-aof-rewrite-percentage",
-                            "0",      "--daemonize",   "no",       NULL };
-
-    return server_start(s, server == 0 ? beckd : redis, b->base, b->preload, 0, e);
-}
-
-/* Kills beckd and starts it again. */
-static int bench_again(struct bench *b, struct server *s, double *seconds, struct err *e)
-{
-    const char *argv[] = { b->beckd,   "--port", "%p", "--dir", "%d", "--stream-durability",
-                           "interval", NULL };
-
-    server_kill(s);
-    return server_restart(s, argv, "PING", seconds, e);
-}
-
-static int bench_ask(const struct server *s, const char *request, struct err *e)
-{
-    char reply[65536];
-    int rc = server_ask(s, request, reply, sizeof reply, e);
-
-    return rc == OK ? OK : err_add(e, "%s", request);
-}
-
-static struct server_cost bench_cost(const struct server *s)
-{
-    struct server_cost c;
-
-    server_cost(s, &c);
-    return c;
+    return server == 0 ? bed_beckd(&b->bed, s, NULL, NULL, e) : bed_redis(&b->bed, s, e);
 }
 
 /* Bytes of the files of Redis's append-only log; what beckd has given to write(2). */
@@ -127,7 +62,7 @@ static int bench_group(const struct server *s, const char *group, struct err *e)
     char request[128];
 
     snprintf(request, sizeof request, "XGROUP CREATE stream %s 0", group);
-    return bench_ask(s, request, e);
+    return bed_ask(s, request, e);
 }
 
 /* All of the stream through a group of `connections` consumers; CPU and journal of one entry. */
@@ -143,11 +78,11 @@ static int bench_consume(struct bench *b, const struct server *s, int server, co
     if (rc != OK)
         return rc;
     bytes = bench_journal(s, server);
-    began = bench_cost(s).cpu_ns;
+    began = bed_cost(s).cpu_ns;
     rc = consume(&s->target, &q, &n, e);
     if (rc == OK && n != b->count)
         rc = err_set(e, ERR_CORRUPT, "%s: %" PRIu64 " of %zu entries", group, n, b->count);
-    *cpu_us = (double)(bench_cost(s).cpu_ns - began) / 1e3 / (double)b->count;
+    *cpu_us = (double)(bed_cost(s).cpu_ns - began) / 1e3 / (double)b->count;
     *journal = (double)(bench_journal(s, server) - bytes) / (double)b->count;
     return rc;
 }
@@ -185,17 +120,17 @@ static void deliver_print(struct bench *b, struct deliver_sample (*samples)[ROUN
             values[r] = samples[server][r].cpu_us[i];
         snprintf(what, sizeof what, "%s: deliver and acknowledge, %s, CPU an entry",
                  bench_names[server], who[i]);
-        bench_line(b, what, bench_median(values, b->rounds), "us", 0);
+        bed_line(&b->bed, what, bed_median(values, b->rounds), "us", 0);
         for (size_t r = 0; r < b->rounds; r++)
             values[r] = samples[server][r].journal[i];
         snprintf(what, sizeof what, "%s: the same, bytes of the journal an entry",
                  bench_names[server]);
-        bench_line(b, what, bench_median(values, b->rounds), "bytes", server == 0 ? 5 : 0);
+        bed_line(&b->bed, what, bed_median(values, b->rounds), "bytes", server == 0 ? 5 : 0);
     }
     for (size_t r = 0; r < b->rounds; r++)
         ratios[r] = samples[0][r].cpu_us[i] / samples[1][r].cpu_us[i];
     snprintf(what, sizeof what, "CPU, beckd's share of Redis's, %s", who[i]);
-    bench_line(b, what, bench_median(ratios, b->rounds), "", 0.33);
+    bed_line(&b->bed, what, bed_median(ratios, b->rounds), "", 0.33);
 }
 
 static int deliver_run(struct bench *b, struct err *e)
@@ -228,7 +163,7 @@ static int pending_slowest(struct bench *b, const struct server *s, const char *
         struct timespec from, to;
 
         clock_gettime(CLOCK_MONOTONIC, &from);
-        rc = bench_ask(s, request, e);
+        rc = bed_ask(s, request, e);
         clock_gettime(CLOCK_MONOTONIC, &to);
         values[i] =
             (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
@@ -237,9 +172,9 @@ static int pending_slowest(struct bench *b, const struct server *s, const char *
     if (rc != OK)
         return rc;
     snprintf(line, sizeof line, "%s, median of %d with its connection", what, ASKED);
-    bench_line(b, line, bench_median(values, ASKED), "ms", limit);
+    bed_line(&b->bed, line, bed_median(values, ASKED), "ms", limit);
     snprintf(line, sizeof line, "%s, slowest of them", what);
-    bench_line(b, line, slowest, "ms", 0);
+    bed_line(&b->bed, line, slowest, "ms", 0);
     return OK;
 }
 
@@ -269,12 +204,12 @@ static int pending_asks(struct bench *b, const struct server *s, int server, str
 static int pending_restart(struct bench *b, struct server *s, struct err *e)
 {
     double seconds = 0;
-    int rc = bench_ask(s, "BECK SEAL", e); /* and a checkpoint */
+    int rc = bed_ask(s, "BECK SEAL", e); /* and a checkpoint */
 
     if (rc == OK)
-        rc = bench_again(b, s, &seconds, e);
+        rc = bed_beckd_again(&b->bed, s, "PING", &seconds, e);
     if (rc == OK)
-        bench_line(b, "beckd: from kill -9 to the first answer, with them", seconds, "s", 0);
+        bed_line(&b->bed, "beckd: from kill -9 to the first answer, with them", seconds, "s", 0);
     return rc;
 }
 
@@ -296,7 +231,7 @@ static int pending_server(struct bench *b, int server, size_t n, struct err *e)
         rc = consume(&s.target, &q, &got, e); /* buffers and caches have their size then */
     if (rc == OK)
         rc = bench_group(&s, "g", e);
-    before = bench_cost(&s).rss_bytes;
+    before = bed_cost(&s).rss_bytes;
     q.group = "g";
     q.ack = false;
     if (rc == OK)
@@ -304,8 +239,8 @@ static int pending_server(struct bench *b, int server, size_t n, struct err *e)
     if (rc == OK) {
         snprintf(what, sizeof what, "%s: memory of each of %" PRIu64 " pending entries",
                  bench_names[server], got);
-        bench_line(b, what, (double)(bench_cost(&s).rss_bytes - before) / (double)got, "bytes",
-                   server == 0 ? 20 : 0);
+        bed_line(&b->bed, what, (double)(bed_cost(&s).rss_bytes - before) / (double)got, "bytes",
+                 server == 0 ? 20 : 0);
         rc = pending_asks(b, &s, server, e);
     }
     if (rc == OK && server == 0)
@@ -328,14 +263,10 @@ static int pending_run(struct bench *b, struct err *e)
 static int cold_consume(struct bench *b, struct server *s, size_t connections, double *cpu_us,
                         struct err *e)
 {
-    const char *argv[] = { b->beckd,   "--port", "%p", "--dir", "%d", "--stream-durability",
-                           "interval", NULL };
     char group[32], what[96];
     double seconds, journal;
-    int rc;
+    int rc = bed_beckd_again(&b->bed, s, "PING", &seconds, e);
 
-    server_kill(s);
-    rc = server_restart(s, argv, "PING", &seconds, e);
     if (rc != OK)
         return rc;
     snprintf(group, sizeof group, "of-%zu", connections);
@@ -343,7 +274,7 @@ static int cold_consume(struct bench *b, struct server *s, size_t connections, d
     if (rc != OK)
         return rc;
     snprintf(what, sizeof what, "beckd: %zu consumers catch up, cold, CPU an entry", connections);
-    bench_line(b, what, *cpu_us, "us", 0);
+    bed_line(&b->bed, what, *cpu_us, "us", 0);
     return OK;
 }
 
@@ -358,15 +289,15 @@ static int cold_run(struct bench *b, struct err *e)
     printf("cold: %zu flights, sealed\n", b->count);
     rc = bench_append(&s, &b->flights, b->count, e);
     if (rc == OK)
-        rc = bench_ask(&s, "BECK SEAL", e);
+        rc = bed_ask(&s, "BECK SEAL", e);
     if (rc == OK)
         rc = cold_consume(b, &s, 1, &one, e);
     if (rc == OK)
         rc = cold_consume(b, &s, 50, &fifty, e);
     if (rc == OK) {
-        bench_line(b, "CPU, 50 consumers' share of one's", fifty / one, "", 1.2);
-        bench_line(b, "beckd: reads on the engine's thread",
-                   (double)server_figure(&s, "sync_reads", 1), "", 0);
+        bed_line(&b->bed, "CPU, 50 consumers' share of one's", fifty / one, "", 1.2);
+        bed_line(&b->bed, "beckd: reads on the engine's thread",
+                 (double)server_figure(&s, "sync_reads", 1), "", 0);
     }
     server_stop(&s);
     return rc;
@@ -386,11 +317,6 @@ static const struct bench_part {
 
 enum { N_PARTS = sizeof bench_parts / sizeof bench_parts[0] };
 
-static bool bench_wants(const struct bench *b, const struct bench_part *part)
-{
-    return b->only == NULL || strcmp(b->only, part->name) == 0;
-}
-
 static void bench_usage(FILE *to)
 {
     fputs(
@@ -399,17 +325,6 @@ static void bench_usage(FILE *to)
         "Measures consumer groups in beckd and in redis-server.\n"
         "DIR must be on a disk (default: build). BECKD and REDIS_SERVER name the programs.\n",
         to);
-}
-
-static size_t bench_number(const char *text, size_t max)
-{
-    char *end;
-    unsigned long long v = strtoull(text, &end, 10);
-
-    if (*end == 0 && v >= 1 && v <= max)
-        return (size_t)v;
-    fprintf(stderr, "bench_groups: %s is not a number of 1..%zu\n", text, max);
-    exit(2);
 }
 
 static void bench_parse(struct bench *b, int argc, char **argv)
@@ -424,17 +339,17 @@ static void bench_parse(struct bench *b, int argc, char **argv)
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case 'n': b->count = bench_number(optarg, 100000000); break;
-        case 'p': b->pending = bench_number(optarg, 100000000); break;
-        case 'r': b->rounds = bench_number(optarg, ROUNDS_MAX); break;
-        case 'd': b->base = optarg; break;
-        case 'o': b->only = optarg; break;
+        case 'n': b->count = bed_number(&b->bed, optarg, 100000000); break;
+        case 'p': b->pending = bed_number(&b->bed, optarg, 100000000); break;
+        case 'r': b->rounds = bed_number(&b->bed, optarg, ROUNDS_MAX); break;
+        case 'd': b->bed.base = optarg; break;
+        case 'o': b->bed.only = optarg; break;
         case 'h': bench_usage(stdout); exit(0);
         default: bench_usage(stderr); exit(2);
         }
     }
     for (size_t i = 0; i < N_PARTS; i++)
-        wanted += bench_wants(b, &bench_parts[i]);
+        wanted += bed_wants(&b->bed, bench_parts[i].name);
     if (wanted == 0) {
         bench_usage(stderr);
         exit(2);
@@ -465,40 +380,28 @@ static int bench_run(struct bench *b, struct err *e)
     int rc = OK;
 
     for (size_t i = 0; i < N_PARTS; i++)
-        flights |= bench_parts[i].flights && bench_wants(b, &bench_parts[i]);
+        flights |= bench_parts[i].flights && bed_wants(&b->bed, bench_parts[i].name);
     if (flights)
         rc = flights_each(b->count, bench_add_flight, &b->flights, e);
     for (size_t i = 0; rc == OK && i < N_PARTS; i++)
-        if (bench_wants(b, &bench_parts[i]) && bench_parts[i].run(b, e) != OK)
+        if (bed_wants(&b->bed, bench_parts[i].name) && bench_parts[i].run(b, e) != OK)
             rc = err_add(e, "%s", bench_parts[i].name);
     return rc;
 }
 
-static const char *bench_env(const char *name, const char *otherwise)
-{
-    const char *value = getenv(name);
-
-    return value && *value ? value : otherwise;
-}
-
 int main(int argc, char **argv)
 {
-    static struct bench b = { .count = 3000000, .pending = 10000000, .rounds = 3, .base = "build" };
+    static struct bench b = { .count = 3000000,
+                              .pending = 10000000,
+                              .rounds = 3,
+                              .bed = { .program = "bench_groups", .base = "build" } };
     struct err e = { 0 };
-    char shim[PATH_MAX];
     int rc;
 
-    b.beckd = bench_env("BECKD", "build/beckd");
-    b.redis = bench_env("REDIS_SERVER", "build/redis-server"); /* a link that bench-deps makes */
     bench_parse(&b, argc, argv);
-    b.base = realpath(b.base, NULL);
-    snprintf(shim, sizeof shim, "%s/tests/preload_syncs.so", bench_env("BUILD", "build"));
-    if (b.base == NULL || realpath(shim, b.preload) == NULL) {
-        fputs("bench_groups: run it by `make bench-groups`: --dir or build/tests is not there\n",
-              stderr);
+    if (!bed_find(&b.bed, "bench-groups"))
         return 2;
-    }
-    printf("beckd (interval) beside redis-server (appendfsync everysec), in %s\n", b.base);
+    printf("beckd (interval) beside redis-server (appendfsync everysec), in %s\n", b.bed.base);
     bench_add_small(&b);
     rc = bench_run(&b, &e);
     load_requests_fini(&b.flights);
@@ -507,5 +410,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_groups: %s\n", e.text);
         return 1;
     }
-    return b.missed;
+    return b.bed.missed;
 }

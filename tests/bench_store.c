@@ -17,7 +17,6 @@
  */
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -29,10 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 #include "log/bytes.h"
+#include "tests/lib/bed.h"
 #include "tests/lib/flights.h"
 #include "tests/lib/load.h"
 #include "tests/lib/random.h"
-#include "tests/lib/server.h"
 
 enum {
     CONNECTIONS = 50,
@@ -45,27 +44,11 @@ enum {
 };
 
 struct bench {
+    struct bed bed;
     size_t count, streams, large_mib;
-    const char *only, *base, *beckd, *redis;
-    char preload[PATH_MAX];
     struct load_requests requests;
     uint64_t logical_bytes; /* of the names and values of all flights */
-    bool missed;
 };
-
-/* ---- what is printed ---- */
-
-static void bench_line(struct bench *b, const char *what, double value, const char *unit,
-                       double limit)
-{
-    printf("  %-58s %10.3f %-9s", what, value, unit);
-    if (limit > 0) {
-        printf(" at most %.2f: %s", limit, value <= limit ? "met" : "MISSED");
-        b->missed |= value > limit;
-    }
-    printf("\n");
-    fflush(stdout);
-}
 
 static double bench_now(void)
 {
@@ -75,61 +58,10 @@ static double bench_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- servers ---- */
-
-static int bench_beckd(struct bench *b, struct server *s, const char *option, const char *value,
-                       struct err *e)
-{
-    const char *argv[] = { b->beckd,   "--port", "%p",  "--dir", "%d", "--stream-durability",
-                           "interval", option,   value, NULL };
-
-    return server_start(s, argv, b->base, b->preload, 0, e);
-}
-
-/* Kills beckd, starts it again and gives the time to the first answer to `request`. */
-static int bench_again(struct bench *b, struct server *s, const char *request, double *seconds,
-                       struct err *e)
-{
-    const char *argv[] = { b->beckd,   "--port", "%p", "--dir", "%d", "--stream-durability",
-                           "interval", NULL };
-
-    server_kill(s);
-    return server_restart(s, argv, request, seconds, e);
-}
-
-static int bench_redis(struct bench *b, struct server *s, struct err *e)
-{
-    const char *argv[] = { b->redis, "--port",        "%p",       "--dir",
-                           "%d",     "--save",        "",         "--appendonly",
-                           "yes",    "--appendfsync", "everysec", "--auto-aof-rewrite-percentage",
-                           "0",      "--daemonize",   "no",       NULL };
-
-    return server_start(s, argv, b->base, b->preload, 0, e);
-}
-
-static int bench_ask(const struct server *s, const char *request, struct err *e)
-{
-    char reply[4096];
-    int rc = server_ask(s, request, reply, sizeof reply, e);
-
-    return rc == OK ? OK : err_add(e, "%s", request);
-}
-
 /* CPU of all threads since `since`, in microseconds for each of n. */
 static double bench_cpu_us(const struct server *s, uint64_t since_ns, double n)
 {
-    struct server_cost c;
-
-    server_cost(s, &c);
-    return (double)(c.cpu_ns - since_ns) / 1e3 / n;
-}
-
-static uint64_t bench_cpu_ns(const struct server *s)
-{
-    struct server_cost c;
-
-    server_cost(s, &c);
-    return c.cpu_ns;
+    return (double)(bed_cost(s).cpu_ns - since_ns) / 1e3 / n;
 }
 
 static double bench_mib(uint64_t bytes)
@@ -139,10 +71,7 @@ static double bench_mib(uint64_t bytes)
 
 static void bench_peak(struct bench *b, const struct server *s, const char *what, double limit)
 {
-    struct server_cost c;
-
-    server_cost(s, &c);
-    bench_line(b, what, bench_mib(c.peak_bytes), "MiB", limit);
+    bed_line(&b->bed, what, bench_mib(bed_cost(s).peak_bytes), "MiB", limit);
 }
 
 /* ---- flights ---- */
@@ -157,13 +86,14 @@ static int bench_append(const struct bench *b, const struct server *s, size_t co
 static int flights_append(struct bench *b, struct server *s, double *cpu, struct err *e)
 {
     struct load_result r;
-    uint64_t began = bench_cpu_ns(s);
+    uint64_t began = bed_cost(s).cpu_ns;
     int rc = bench_append(b, s, b->count, &r, e);
 
     if (rc != OK)
         return rc;
-    bench_line(b, "beckd: XADD a second, while sealing", (double)r.n / r.seconds / 1e3, "k/s", 0);
-    rc = bench_ask(s, "BECK SEAL", e);
+    bed_line(&b->bed, "beckd: XADD a second, while sealing", (double)r.n / r.seconds / 1e3, "k/s",
+             0);
+    rc = bed_ask(s, "BECK SEAL", e);
     *cpu = bench_cpu_us(s, began, (double)b->count);
     return rc;
 }
@@ -174,19 +104,19 @@ static void flights_figures(struct bench *b, const struct server *s, const char 
     uint64_t written = server_figure(s, "total_written_bytes", 1);
 
     snprintf(what, sizeof what, "beckd: bytes of segments an event, %s", when);
-    bench_line(b, what, (double)server_figure(s, "segment_bytes", 1) / (double)b->count, "bytes",
-               strcmp(when, "merged") == 0 ? 8 : 0);
+    bed_line(&b->bed, what, (double)server_figure(s, "segment_bytes", 1) / (double)b->count,
+             "bytes", strcmp(when, "merged") == 0 ? 8 : 0);
     snprintf(what, sizeof what, "beckd: segments, %s", when);
-    bench_line(b, what, (double)server_figure(s, "segments", 1), "files", 0);
+    bed_line(&b->bed, what, (double)server_figure(s, "segments", 1), "files", 0);
     snprintf(what, sizeof what, "beckd: written bytes a byte of names and values, %s", when);
-    bench_line(b, what, (double)written / (double)b->logical_bytes, "",
-               strcmp(when, "merged") == 0 ? 1.6 : 0);
+    bed_line(&b->bed, what, (double)written / (double)b->logical_bytes, "",
+             strcmp(when, "merged") == 0 ? 1.6 : 0);
 }
 
 static int flights_replay(const struct server *s, double *cpu, uint64_t want, struct err *e)
 {
     struct load_result r;
-    uint64_t began = bench_cpu_ns(s);
+    uint64_t began = bed_cost(s).cpu_ns;
     int rc = load_replay(&s->target, 1, "flights", 1000, &r, e);
 
     if (rc == OK && r.n != want)
@@ -206,27 +136,27 @@ static int flights_redis(struct bench *b, struct flights_cost *cost, struct err 
     struct server s = { 0 };
     struct load_result r;
     uint64_t began;
-    int rc = bench_redis(b, &s, e);
+    int rc = bed_redis(&b->bed, &s, e);
 
     if (rc != OK)
         return rc;
-    began = bench_cpu_ns(&s);
+    began = bed_cost(&s).cpu_ns;
     rc = bench_append(b, &s, b->count, &r, e);
     cost->append_us = bench_cpu_us(&s, began, (double)b->count);
     if (rc == OK)
         rc = flights_replay(&s, &cost->replay_us, b->count, e);
     if (rc == OK) {
-        bench_line(b, "redis: XADD a second", (double)r.n / r.seconds / 1e3, "k/s", 0);
+        bed_line(&b->bed, "redis: XADD a second", (double)r.n / r.seconds / 1e3, "k/s", 0);
         bench_peak(b, &s, "redis: peak memory", 0);
-        rc = bench_ask(&s, "SAVE", e);
+        rc = bed_ask(&s, "SAVE", e);
     }
     if (rc == OK) {
         char path[700];
         struct stat st;
         snprintf(path, sizeof path, "%s/data/dump.rdb", s.dir);
         if (stat(path, &st) == 0)
-            bench_line(b, "redis: bytes an event of a fresh RDB",
-                       (double)st.st_size / (double)b->count, "bytes", 0);
+            bed_line(&b->bed, "redis: bytes an event of a fresh RDB",
+                     (double)st.st_size / (double)b->count, "bytes", 0);
     }
     server_stop(&s);
     return rc;
@@ -240,9 +170,9 @@ static int flights_kill(struct bench *b, struct server *s, const char *what, str
     int rc = bench_append(b, s, 700000, &r, e);
 
     if (rc == OK)
-        rc = bench_again(b, s, "XLEN flights", &seconds, e);
+        rc = bed_beckd_again(&b->bed, s, "XLEN flights", &seconds, e);
     if (rc == OK)
-        bench_line(b, what, seconds, "s", 0.3);
+        bed_line(&b->bed, what, seconds, "s", 0.3);
     return rc;
 }
 
@@ -251,7 +181,7 @@ static int flights_beckd(struct bench *b, struct flights_cost *cost, struct err 
     struct server s = { 0 };
     uint64_t extra = 700000;
     double seconds;
-    int rc = bench_beckd(b, &s, NULL, NULL, e);
+    int rc = bed_beckd(&b->bed, &s, NULL, NULL, e);
 
     if (rc == OK)
         rc = flights_append(b, &s, &cost->append_us, e);
@@ -259,12 +189,12 @@ static int flights_beckd(struct bench *b, struct flights_cost *cost, struct err 
         bench_peak(b, &s, "beckd: peak memory, sealing", 96);
     if (rc == OK) {
         flights_figures(b, &s, "sealed");
-        rc = bench_ask(&s, "BECK MERGE", e);
+        rc = bed_ask(&s, "BECK MERGE", e);
     }
     if (rc == OK) {
         flights_figures(b, &s, "merged");
         bench_peak(b, &s, "beckd: peak memory, merging too", 96);
-        rc = bench_again(b, &s, "XLEN flights", &seconds, e); /* the cache is cold */
+        rc = bed_beckd_again(&b->bed, &s, "XLEN flights", &seconds, e); /* the cache is cold */
     }
     if (rc == OK)
         rc = flights_replay(&s, &cost->replay_us, b->count, e);
@@ -292,12 +222,12 @@ static int bench_flights(struct bench *b, struct err *e)
         rc = flights_beckd(b, &beckd, e);
     if (rc != OK)
         return rc;
-    bench_line(b, "redis: CPU an XADD", redis.append_us, "us", 0);
-    bench_line(b, "beckd: CPU an XADD, sealing included", beckd.append_us, "us", 0);
-    bench_line(b, "ratio", beckd.append_us / redis.append_us, "", 0.33);
-    bench_line(b, "redis: CPU a replayed entry, from memory", redis.replay_us, "us", 0);
-    bench_line(b, "beckd: CPU a replayed entry, from cold blocks", beckd.replay_us, "us", 0);
-    bench_line(b, "ratio", beckd.replay_us / redis.replay_us, "", 1.0);
+    bed_line(&b->bed, "redis: CPU an XADD", redis.append_us, "us", 0);
+    bed_line(&b->bed, "beckd: CPU an XADD, sealing included", beckd.append_us, "us", 0);
+    bed_line(&b->bed, "ratio", beckd.append_us / redis.append_us, "", 0.33);
+    bed_line(&b->bed, "redis: CPU a replayed entry, from memory", redis.replay_us, "us", 0);
+    bed_line(&b->bed, "beckd: CPU a replayed entry, from cold blocks", beckd.replay_us, "us", 0);
+    bed_line(&b->bed, "ratio", beckd.replay_us / redis.replay_us, "", 1.0);
     return OK;
 }
 
@@ -308,7 +238,7 @@ static int bench_long(struct bench *b, struct err *e)
     int rc;
 
     printf("long: %zu flights\n", 4 * b->count);
-    rc = bench_beckd(b, &s, NULL, NULL, e);
+    rc = bed_beckd(&b->bed, &s, NULL, NULL, e);
     if (rc == OK)
         rc = bench_append(b, &s, 4 * b->count, &r, e);
     if (rc == OK) {
@@ -332,7 +262,7 @@ static void *latency_merge(void *arg)
     struct latency_merger *m = arg;
     struct err e;
 
-    while (!atomic_load(&m->stop) && bench_ask(m->s, "BECK MERGE", &e) == OK)
+    while (!atomic_load(&m->stop) && bed_ask(m->s, "BECK MERGE", &e) == OK)
         m->n++;
     return NULL;
 }
@@ -345,7 +275,7 @@ static int latency_one(struct bench *b, const char *arena, bool merge, double pe
     struct latency_merger m = { .s = &s };
     pthread_t thread;
     size_t n = b->count / 3;
-    int rc = bench_beckd(b, &s, "--arena-bytes", arena, e);
+    int rc = bed_beckd(&b->bed, &s, "--arena-bytes", arena, e);
 
     if (rc == OK)
         rc = bench_append(b, &s, n, &before, e);
@@ -365,22 +295,15 @@ static int latency_one(struct bench *b, const char *arena, bool merge, double pe
     return rc;
 }
 
-static int latency_compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* The middle one; the lowest and the highest are printed with it. */
 static double latency_line(struct bench *b, const char *what, double values[LATENCY_ROUNDS])
 {
+    double median = bed_median(values, LATENCY_ROUNDS);
     char text[96];
 
-    qsort(values, LATENCY_ROUNDS, sizeof values[0], latency_compare);
     snprintf(text, sizeof text, "%s [%.2f..%.2f]", what, values[0], values[LATENCY_ROUNDS - 1]);
-    bench_line(b, text, values[LATENCY_ROUNDS / 2], "ms", 0);
-    return values[LATENCY_ROUNDS / 2];
+    bed_line(&b->bed, text, median, "ms", 0);
+    return median;
 }
 
 static int bench_latency(struct bench *b, struct err *e)
@@ -395,7 +318,7 @@ static int bench_latency(struct bench *b, struct err *e)
     if (rc != OK)
         return rc;
     per_s = (double)r.n / r.seconds / 2;
-    bench_line(b, "half of the measured maximum", per_s / 1e3, "k/s", 0);
+    bed_line(&b->bed, "half of the measured maximum", per_s / 1e3, "k/s", 0);
     for (size_t i = 0; i < LATENCY_ROUNDS; i++) {
         rc = latency_one(b, "1gb", false, per_s, &r, e);
         without[i] = r.p99_us / 1e3;
@@ -408,7 +331,7 @@ static int bench_latency(struct bench *b, struct err *e)
     }
     p99 = latency_line(b, "p99 without sealing", without);
     p99 = latency_line(b, "p99 while sealing and merging", with) / p99;
-    bench_line(b, "ratio", p99, "", 3);
+    bed_line(&b->bed, "ratio", p99, "", 3);
     latency_line(b, "maximum while sealing and merging", max);
     return OK;
 }
@@ -441,23 +364,23 @@ static int bench_streams(struct bench *b, struct err *e)
 
     printf("streams: %zu of 3 entries\n", b->streams);
     streams_make(&r, b->streams);
-    rc = bench_beckd(b, &s, NULL, NULL, e);
+    rc = bed_beckd(&b->bed, &s, NULL, NULL, e);
     if (rc == OK)
-        rc = bench_ask(&s, "BECK SEAL", e);
+        rc = bed_ask(&s, "BECK SEAL", e);
     server_cost(&s, &empty);
     if (rc == OK)
         rc = load_send(&s.target, CONNECTIONS, PIPELINE, &r, 0, 3 * b->streams, &sent, e);
     load_requests_fini(&r);
     if (rc == OK)
-        rc = bench_ask(&s, "BECK SEAL", e);
+        rc = bed_ask(&s, "BECK SEAL", e);
     if (rc == OK) {
         server_cost(&s, &full);
-        bench_line(b, "memory a stream, sealed",
-                   (double)(full.rss_bytes - empty.rss_bytes) / (double)b->streams, "bytes", 250);
-        rc = bench_again(b, &s, "XLEN stream:0", &seconds, e);
+        bed_line(&b->bed, "memory a stream, sealed",
+                 (double)(full.rss_bytes - empty.rss_bytes) / (double)b->streams, "bytes", 250);
+        rc = bed_beckd_again(&b->bed, &s, "XLEN stream:0", &seconds, e);
     }
     if (rc == OK)
-        bench_line(b, "restart after kill -9 to the first XLEN", seconds, "s", 5);
+        bed_line(&b->bed, "restart after kill -9 to the first XLEN", seconds, "s", 5);
     server_stop(&s);
     return rc;
 }
@@ -610,7 +533,7 @@ static int large_run(struct bench *b, struct large *l)
 
     if (rc != OK)
         return rc;
-    bench_line(b, "appended", (double)l->n / 1024 / (bench_now() - began), "MiB/s", 0);
+    bed_line(&b->bed, "appended", (double)l->n / 1024 / (bench_now() - began), "MiB/s", 0);
     began = bench_now();
     for (uint64_t k = 1; rc == OK && k <= l->n; k += 1000) {
         rc = large_read(l, k, 1000);
@@ -619,7 +542,8 @@ static int large_run(struct bench *b, struct large *l)
     }
     if (rc != OK)
         return rc;
-    bench_line(b, "replayed and compared", (double)l->n / 1024 / (bench_now() - began), "MiB/s", 0);
+    bed_line(&b->bed, "replayed and compared", (double)l->n / 1024 / (bench_now() - began), "MiB/s",
+             0);
     began = bench_now();
     for (size_t i = 0; rc == OK && i < 20000; i++) {
         rc = large_read(l, 1 + random_below(&rng, l->n), READ_COUNT);
@@ -627,8 +551,8 @@ static int large_run(struct bench *b, struct large *l)
             rc = large_look(l);
     }
     if (rc == OK)
-        bench_line(b, "random reads of 10 entries, one at a time",
-                   20000 / (bench_now() - began) / 1e3, "k/s", 0);
+        bed_line(&b->bed, "random reads of 10 entries, one at a time",
+                 20000 / (bench_now() - began) / 1e3, "k/s", 0);
     return rc;
 }
 
@@ -640,7 +564,7 @@ static int bench_large(struct bench *b, struct err *e)
 
     printf("large: %zu MiB of random values of 1 KiB, RLIMIT_DATA %d MiB\n", b->large_mib,
            LARGE_LIMIT / MIB);
-    rc = bench_beckd(b, &s, NULL, NULL, e);
+    rc = bed_beckd(&b->bed, &s, NULL, NULL, e);
     l.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (rc == OK && (l.fd < 0 || connect(l.fd, (const struct sockaddr *)&s.target.address,
                                          s.target.n_address) != 0))
@@ -649,7 +573,8 @@ static int bench_large(struct bench *b, struct err *e)
     if (rc == OK)
         rc = large_run(b, &l);
     if (rc == OK)
-        bench_line(b, "highest resident memory seen", bench_mib(l.peak), "MiB", LARGE_LIMIT / MIB);
+        bed_line(&b->bed, "highest resident memory seen", bench_mib(l.peak), "MiB",
+                 LARGE_LIMIT / MIB);
     if (rc == OK)
         bench_peak(b, &s, "peak memory", LARGE_LIMIT / MIB);
     if (l.in != NULL)
@@ -683,11 +608,6 @@ static const struct bench_part {
 };
 enum { N_PARTS = sizeof bench_parts / sizeof bench_parts[0] };
 
-static bool bench_wants(const struct bench *b, const struct bench_part *p)
-{
-    return b->only == NULL || strcmp(b->only, p->name) == 0;
-}
-
 static void bench_usage(FILE *to)
 {
     fputs("usage: bench_store [--only flights|long|latency|streams|large] [--count FLIGHTS]\n"
@@ -697,17 +617,6 @@ static void bench_usage(FILE *to)
           "(default: build). BECKD and REDIS_SERVER name the programs, FLIGHTS and FLIGHTS_N the "
           "events.\n",
           to);
-}
-
-static size_t bench_number(const char *text)
-{
-    char *end;
-    unsigned long long v = strtoull(text, &end, 10);
-
-    if (*end == 0 && v >= 1 && v <= 1000000000)
-        return (size_t)v;
-    fprintf(stderr, "bench_store: %s is not a number of 1..1000000000\n", text);
-    exit(2);
 }
 
 static void bench_parse(struct bench *b, int argc, char **argv)
@@ -722,28 +631,21 @@ static void bench_parse(struct bench *b, int argc, char **argv)
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (c) {
-        case 'n': b->count = bench_number(optarg); break;
-        case 's': b->streams = bench_number(optarg); break;
-        case 'l': b->large_mib = bench_number(optarg); break;
-        case 'd': b->base = optarg; break;
-        case 'o': b->only = optarg; break;
+        case 'n': b->count = bed_number(&b->bed, optarg, 1000000000); break;
+        case 's': b->streams = bed_number(&b->bed, optarg, 1000000000); break;
+        case 'l': b->large_mib = bed_number(&b->bed, optarg, 1000000000); break;
+        case 'd': b->bed.base = optarg; break;
+        case 'o': b->bed.only = optarg; break;
         case 'h': bench_usage(stdout); exit(0);
         default: bench_usage(stderr); exit(2);
         }
     }
     for (size_t i = 0; i < N_PARTS; i++)
-        wanted += bench_wants(b, &bench_parts[i]);
+        wanted += bed_wants(&b->bed, bench_parts[i].name);
     if (wanted == 0) {
         bench_usage(stderr);
         exit(2);
     }
-}
-
-static const char *bench_env(const char *name, const char *otherwise)
-{
-    const char *value = getenv(name);
-
-    return value && *value ? value : otherwise;
 }
 
 static int bench_run(struct bench *b, struct err *e)
@@ -752,40 +654,33 @@ static int bench_run(struct bench *b, struct err *e)
     int rc = OK;
 
     for (size_t i = 0; i < N_PARTS; i++)
-        flights |= bench_parts[i].flights && bench_wants(b, &bench_parts[i]);
+        flights |= bench_parts[i].flights && bed_wants(&b->bed, bench_parts[i].name);
     if (flights)
         rc = flights_each(b->count, bench_add_flight, b, e);
     for (size_t i = 0; rc == OK && i < N_PARTS; i++)
-        if (bench_wants(b, &bench_parts[i]) && bench_parts[i].run(b, e) != OK)
+        if (bed_wants(&b->bed, bench_parts[i].name) && bench_parts[i].run(b, e) != OK)
             rc = err_add(e, "%s", bench_parts[i].name);
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    static struct bench b = {
-        .count = 3000000, .streams = 1000000, .large_mib = 4096, .base = "build"
-    };
+    static struct bench b = { .count = 3000000,
+                              .streams = 1000000,
+                              .large_mib = 4096,
+                              .bed = { .program = "bench_store", .base = "build" } };
     struct err e = { 0 };
-    char shim[PATH_MAX];
     int rc;
 
-    b.beckd = bench_env("BECKD", "build/beckd");
-    b.redis = bench_env("REDIS_SERVER", "build/redis-server"); /* a link that bench-deps makes */
     bench_parse(&b, argc, argv);
-    b.base = realpath(b.base, NULL);
-    snprintf(shim, sizeof shim, "%s/tests/preload_syncs.so", bench_env("BUILD", "build"));
-    if (b.base == NULL || realpath(shim, b.preload) == NULL) {
-        fputs("bench_store: run it by `make bench-log`: --dir or build/tests is not there\n",
-              stderr);
+    if (!bed_find(&b.bed, "bench-log"))
         return 2;
-    }
-    printf("beckd (interval) beside redis-server (appendfsync everysec), in %s\n", b.base);
+    printf("beckd (interval) beside redis-server (appendfsync everysec), in %s\n", b.bed.base);
     rc = bench_run(&b, &e);
     load_requests_fini(&b.requests);
     if (rc != OK) {
         fprintf(stderr, "bench_store: %s\n", e.text);
         return 1;
     }
-    return b.missed;
+    return b.bed.missed;
 }
