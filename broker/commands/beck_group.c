@@ -292,14 +292,9 @@ static bool beck_group_find(struct engine *e, struct client *c, const struct sli
                             size_t argc, struct stream **st, struct group **g)
 {
     *g = NULL;
-    if (!streams_find(e, c, argv[2], st))
-        return false;
-    if (*st == NULL) {
-        reply_no_such_key(c);
-        return false;
-    }
-    if (argc == 3)
-        return true;
+    *st = streams_find_there(e, c, argv[2]);
+    if (*st == NULL || argc == 3)
+        return *st != NULL;
     *g = groups_find(stream_groups(*st), argv[3]);
     if (*g == NULL)
         xgroup_no_group(c, argv[2], argv[3]);

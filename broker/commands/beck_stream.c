@@ -225,16 +225,12 @@ void beck_stream(struct engine *e, struct client *c, const struct slice *argv, s
     static const struct cold_kind kind = { .run = beck_stream_run,
                                            .done = beck_stream_done,
                                            .free = beck_stream_free };
+    struct stream *st = streams_find_there(e, c, argv[2]);
     struct beck_stream *x;
-    struct stream *st;
 
     (void)argc;
-    if (!streams_find(e, c, argv[2], &st))
+    if (st == NULL)
         return;
-    if (st == NULL) {
-        reply_no_such_key(c);
-        return;
-    }
     x = beck_stream_take(e, st);
     if (x == NULL) {
         reply_error(c, "OOM not enough memory to tell about the stream");

@@ -48,6 +48,17 @@ bool streams_find_write(struct engine *e, struct client *c, struct slice key, st
     return streams_of(c, engine_lookup_write(e, c, key), out);
 }
 
+struct stream *streams_find_there(struct engine *e, struct client *c, struct slice key)
+{
+    struct stream *st;
+
+    if (!streams_find(e, c, key, &st))
+        return NULL;
+    if (st == NULL)
+        reply_no_such_key(c);
+    return st;
+}
+
 const struct stream *streams_peek(const struct engine *e, const struct client *c, struct slice key)
 {
     const struct object *o = state_find(&e->state, c->db, key);

@@ -12,6 +12,8 @@ must_check bool streams_find(struct engine *e, struct client *c, struct slice ke
                              struct stream **out);
 must_check bool streams_find_write(struct engine *e, struct client *c, struct slice key,
                                    struct stream **out);
+/* To read it; NULL: an error has been replied, also if there is no such key. */
+must_check struct stream *streams_find_there(struct engine *e, struct client *c, struct slice key);
 
 /* The stream as readers see it, NULL if there is none; replies nothing and counts nothing. */
 const struct stream *streams_peek(const struct engine *e, const struct client *c, struct slice key);

@@ -173,21 +173,9 @@ static bool xinfo_parse(struct client *c, const struct slice *argv, size_t argc,
     return true;
 }
 
-/* The stream of argv[2], or NULL with an error replied. */
-static struct stream *xinfo_find(struct engine *e, struct client *c, const struct slice *argv)
-{
-    struct stream *st;
-
-    if (!streams_find(e, c, argv[2], &st))
-        return NULL;
-    if (st == NULL)
-        reply_no_such_key(c);
-    return st;
-}
-
 void streams_xinfo_stream(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    struct stream *st = xinfo_find(e, c, argv);
+    struct stream *st = streams_find_there(e, c, argv[2]);
     int64_t count;
     bool full;
 

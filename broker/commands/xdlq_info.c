@@ -280,16 +280,12 @@ static enum xdlq_next info_slice(struct engine *e, struct client *c, struct xdlq
 
 void xdlq_info(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    struct stream *dlq;
+    struct stream *dlq = streams_find_there(e, c, argv[2]);
     struct info *x;
 
     (void)argc;
-    if (!streams_find(e, c, argv[2], &dlq))
+    if (dlq == NULL)
         return;
-    if (dlq == NULL) {
-        reply_no_such_key(c);
-        return;
-    }
     x = calloc(1, sizeof *x);
     if (x == NULL) {
         reply_error(c, "OOM not enough memory to count dead letters");

@@ -163,19 +163,15 @@ static void xgroup_reply_groups(struct client *c, const struct stream *st, const
 
 void xgroup_xinfo_groups(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
+    struct stream *st = streams_find_there(e, c, argv[2]);
     struct id first = ID_MIN;
-    struct stream *st;
     struct err err;
     bool asks;
     int rc = OK;
 
     (void)argc;
-    if (!streams_find(e, c, argv[2], &st))
+    if (st == NULL)
         return;
-    if (st == NULL) {
-        reply_no_such_key(c);
-        return;
-    }
     asks = xgroup_asks_first(st);
     if (asks)
         rc = cursor_first_id(e, st, CURSOR_ON_THE_SPOT, NULL, &first, &err);
