@@ -354,6 +354,42 @@ static void what_does_not_fit_is_put_right_at_a_start(void **state)
     rig_free(r);
 }
 
+static void a_group_that_does_not_fit_its_stream_is_put_right_at_a_start(void **state)
+{
+    struct rig *r = classed("os");
+
+    (void)state;
+    says(r, OKAY, "XGROUP CREATE s end $");
+    rig_group(r, "s", "g")->n_behind = 1000;
+    rig_group(r, "s", "end")->n_behind = 1;
+    rig_seal(r); /* makes a checkpoint */
+    rig_stop(r);
+    rig_start(r);
+    assert_int_equal(r->n_complaints, 2);
+    assert_int_equal(rig_group(r, "s", "g")->n_behind, rig_len(r, "s"));
+    assert_null(state_check(&r->e.state));
+    rig_free(r);
+}
+
+static void no_group_has_read_more_than_xsetid_says_were_added(void **state)
+{
+    struct rig *r = classed("os");
+
+    (void)state;
+    assert_int_equal(rig_group(r, "s", "g")->entries_read, 4);
+    says(r, OKAY, "XSETID s 100-0 ENTRIESADDED 1000");
+    assert_int_equal(rig_group(r, "s", "g")->entries_read, 4);
+    says(r, ":6\r\n", "XTRIM s MAXLEN 2");
+    says(r, OKAY, "XSETID s 100-0 ENTRIESADDED 3");
+    for (int start = 0; start < 2; start++) { /* and a replay says the same */
+        assert_int_equal(rig_group(r, "s", "g")->entries_read, 3);
+        assert_int_equal(rig_group(r, "s", "h")->entries_read, 1);
+        rig_kill(r, SIMIO_KILL);
+        rig_start(r);
+    }
+    rig_free(r);
+}
+
 /* ---- a life with crashes ---- */
 
 enum { LIFE_ENTRIES = 600, LIFE_TOLD = 64 /* replies that have not been released yet */ };
@@ -643,6 +679,8 @@ int main(void)
         cmocka_unit_test(without_memory_nothing_happens_and_it_is_said),
         cmocka_unit_test(a_digest_made_while_groups_change_is_that_of_its_moment),
         cmocka_unit_test(what_does_not_fit_is_put_right_at_a_start),
+        cmocka_unit_test(a_group_that_does_not_fit_its_stream_is_put_right_at_a_start),
+        cmocka_unit_test(no_group_has_read_more_than_xsetid_says_were_added),
         cmocka_unit_test(what_was_acknowledged_and_told_so_never_comes_back),
     };
 

@@ -132,24 +132,51 @@ static bool engine_has_limits(const struct config *config)
     return false;
 }
 
-/* Groups are complete now; what does not fit in one is put right, which the operator is told. */
+/* Whether more would have to be behind the group than the stream has, or less; it is put right. */
+static bool engine_fit_group(const struct stream *st, struct group *g)
+{
+    bool all = id_cmp(g->last_id, st->last_id) >= 0;
+
+    if (all ? g->n_behind == st->n_entries : g->n_behind <= st->n_entries)
+        return false;
+    g->n_behind = st->n_entries;
+    return true;
+}
+
+static void engine_complain_of(struct engine *e, const struct stream *st, const struct group *g,
+                               const char *what)
+{
+    engine_complain(e, "group %.*s of stream %.*s: %s; that is put right", (int)g->name.n,
+                    (const char *)g->name.p, (int)st->object.name.n,
+                    (const char *)st->object.name.p, what);
+}
+
+/* The group is complete now; what does not fit in it, or does not fit its stream, is put right, which the operator is told. */
+static int engine_rebuild_group(struct engine *e, struct stream *st, struct group *g,
+                                struct err *err)
+{
+    char what[ENGINE_LINE_MAX];
+    uint64_t n_repaired;
+    int rc = group_rebuild(g, &n_repaired, err);
+
+    g->as_of = 0; /* of the start, which is over */
+    if (rc != OK)
+        return rc;
+    snprintf(what, sizeof what, "%" PRIu64 " pending entries did not fit its consumers and options",
+             n_repaired);
+    if (n_repaired > 0)
+        engine_complain_of(e, st, g, what);
+    if (engine_fit_group(st, g))
+        engine_complain_of(e, st, g, "the number of entries behind it did not fit the stream");
+    return OK;
+}
+
 static int engine_rebuild_groups(struct engine *e, struct stream *st, struct err *err)
 {
     int rc = OK;
 
-    for (size_t i = 0; rc == OK && i < groups_n(stream_groups(st)); i++) {
-        struct group *g = groups_at(stream_groups(st), i);
-        uint64_t n_repaired;
-        rc = group_rebuild(g, &n_repaired, err);
-        g->as_of = 0; /* of the start, which is over */
-        if (rc == OK && n_repaired > 0)
-            engine_complain(e,
-                            "group %.*s of stream %.*s: %" PRIu64
-                            " pending entries did not fit its consumers and options; they are put "
-                            "right",
-                            (int)g->name.n, (const char *)g->name.p, (int)st->object.name.n,
-                            (const char *)st->object.name.p, n_repaired);
-    }
+    for (size_t i = 0; rc == OK && i < groups_n(stream_groups(st)); i++)
+        rc = engine_rebuild_group(e, st, groups_at(stream_groups(st), i), err);
     return rc;
 }
 
