@@ -225,8 +225,8 @@ static void other_settings_and_idempotence_are_left_alone(void **state)
     says(r, OKAY, "XCFGSET s RETENTION-AGE 60000 CODEC zstd:3 DURABILITY os");
     says(r, first, "XADD s IDMP p i * f v"); /* still known */
     says(r, OKAY, "XCFGSET s IDMP-MAXSIZE 7");
-    assert_non_null(strstr(rig_say(r, "BECK STREAM s"), "retention-age\r\n:60000\r\n"));
-    assert_non_null(strstr(rig_say(r, "BECK STREAM s"), "codec\r\n$6\r\nzstd:3\r\n"));
+    has(r, "retention-age\r\n:60000\r\n", "BECK STREAM s");
+    has(r, "codec\r\n$6\r\nzstd:3\r\n", "BECK STREAM s");
     assert_string_not_equal(rig_say(r, "XADD s IDMP p i * f v"), first);
     rig_free(r);
 }

@@ -87,10 +87,9 @@ static void idle_time_and_count_can_be_given(void **state)
 
 static void force_makes_pending_what_the_stream_has(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     rig_say(r, "XADD s 1-1 f v");
     rig_say(r, "XADD s 2-1 f v");
     says(r, OKAY, "XGROUP CREATE s g 0");
@@ -135,10 +134,9 @@ static void a_consumer_is_made_even_if_it_gets_nothing(void **state)
 
 static void lastid_only_goes_on(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     for (int i = 1; i <= 9; i++)
         rig_say(r, "XADD s %d-1 f v", i);
     says(r, OKAY, "XGROUP CREATE s g 4-1");
@@ -154,10 +152,9 @@ static void lastid_only_goes_on(void **state)
 
 static void lastid_loses_nothing_that_was_skipped(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     for (int i = 1; i <= 3; i++)
         rig_say(r, "XADD s %d-1 k a", i);
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");
@@ -173,10 +170,9 @@ static void lastid_loses_nothing_that_was_skipped(void **state)
 
 static void force_takes_a_skipped_entry_and_holds_its_key(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     for (int i = 1; i <= 3; i++)
         rig_say(r, "XADD s %d-1 k a", i);
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");

@@ -72,10 +72,9 @@ static void options_come_in_any_order(void **state)
 
 static void force_makes_pending_what_the_stream_has(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     for (int i = 1; i <= 4; i++)
         rig_say(r, "XADD s %d-1 f v", i);
     says(r, OKAY, "XGROUP CREATE s g 0");
@@ -327,10 +326,9 @@ static void inside_exec_the_dead_move_soon_after(void **state)
 
 static void a_skipped_entry_is_not_pending_but_force_makes_it_so(void **state)
 {
-    struct rig *r = rig_new(1);
+    struct rig *r = rig_begin();
 
     (void)state;
-    rig_start(r);
     for (int i = 1; i <= 2; i++)
         rig_say(r, "XADD s %d-1 k a", i);
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");
