@@ -1,4 +1,4 @@
-/* pelpage.h - some pending entries that follow each other, in few bytes each: a leaf of the tree in pel.c.
+/* pelpage.h - some pending entries that follow each other, in few bytes each: a leaf of the tree in peltree.h.
  *
  * Knows nothing of what the entries mean beyond how they are stored. Essay: pelpage.c. */
 #ifndef GROUPS_PELPAGE_H

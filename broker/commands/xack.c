@@ -13,8 +13,6 @@
 #include "broker/commands/xgroup.h"
 #include "broker/engine/reply.h"
 
-enum { XACK_RECORD_IDS = 256 }; /* of a group with ORDERBY, in a record (engine/grouplog.c) */
-
 /* ---- XACK ---- */
 
 static void xack_ack(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
@@ -39,7 +37,7 @@ static void xack_ack(struct engine *e, struct client *c, const struct slice *arg
 static size_t xack_ack_bound(const struct slice *argv, size_t argc)
 {
     (void)argv;
-    return grouplog_bound(1 + argc / XACK_RECORD_IDS, argc);
+    return grouplog_bound(1 + argc / GROUPLOG_ACK_IDS, argc);
 }
 
 /* ---- XACKDEL ---- */

@@ -20,8 +20,6 @@
 #include "broker/engine/retention.h"
 #include "log/record.h"
 
-enum { GROUPLOG_PICK = 256 /* IDs that are looked at together */ };
-
 /* Where a change happens. */
 struct grouplog {
     struct engine *e;
@@ -316,11 +314,11 @@ static size_t grouplog_pick(const struct group *g, const struct id *ids, size_t 
 /* A few hundred IDs at a time: one more record costs less than the room that was made for so many. */
 static uint64_t grouplog_ack_picked(const struct grouplog *x, const struct id *ids, size_t n)
 {
-    struct id picked[GROUPLOG_PICK];
+    struct id picked[GROUPLOG_ACK_IDS];
     uint64_t n_acked = 0;
 
-    for (size_t i = 0; i < n; i += GROUPLOG_PICK) {
-        size_t few = n - i < GROUPLOG_PICK ? n - i : GROUPLOG_PICK;
+    for (size_t i = 0; i < n; i += GROUPLOG_ACK_IDS) {
+        size_t few = n - i < GROUPLOG_ACK_IDS ? n - i : GROUPLOG_ACK_IDS;
         few = grouplog_pick(x->g, ids + i, few, picked);
         if (few > 0)
             n_acked += grouplog_remove(x, picked, few);

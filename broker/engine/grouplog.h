@@ -13,6 +13,8 @@
 #include "broker/engine/engine.h"
 #include "groups/groups.h"
 
+enum { GROUPLOG_ACK_IDS = 256 /* of a record, in a group that has parked some */ };
+
 /* What `records` records about `ids` IDs take in the log at most. */
 static inline size_t grouplog_bound(size_t records, size_t ids)
 {

@@ -533,7 +533,7 @@ static void redelivery_loaded(struct engine *e, void *ctx, int rc)
         redelivery_move(e, st, g, load->n, load->tries);
     } else if (redelivery_move_ms(g) == 0 &&
                pel_dead(g->pel, g->chores.move_from, 1, &first) == 1) {
-        err_ignore(err_set(&err, rc, "%s", cold_load_text(e))); /* told by move_failed */
+        err_ignore(err_set(&err, rc, "%s", cold_load_text(e))); /* told below */
         redelivery_move_failed(e, st, g, first.id, load->n, &err);
     }
     redelivery_changed(e, st, g);
