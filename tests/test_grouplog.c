@@ -317,6 +317,23 @@ static void a_digest_made_while_groups_change_is_that_of_its_moment(void **state
 
 /* ---- what does not fit ---- */
 
+static void the_last_id_of_all_is_in_the_digest_wherever_it_lies(void **state)
+{
+    struct rig *r = rig_new(1);
+    char before[64];
+
+    (void)state;
+    rig_start(r);
+    rig_say(r, "XADD s 1-1 k v");
+    rig_say(r, "XADD s 18446744073709551615-18446744073709551615 k v");
+    snprintf(before, sizeof before, "%s", strchr(rig_say(r, "BECK DIGEST SYNC"), '$'));
+    rig_say(r, "BECK SEAL");
+    assert_int_equal(rig_figure(r, "segments"), 1);
+    assert_non_null(strstr(rig_say(r, "BECK DIGEST SYNC"), before));
+    assert_non_null(strstr(rig_say(r, "BECK DIGEST"), before));
+    rig_free(r);
+}
+
 static void what_does_not_fit_is_put_right_at_a_start(void **state)
 {
     const struct pel_entry held = { .id = { 20, 0 }, .time_ms = 5, .count = 3, .slot = 9 };
@@ -678,6 +695,7 @@ int main(void)
         cmocka_unit_test(what_changes_nothing_makes_no_record),
         cmocka_unit_test(without_memory_nothing_happens_and_it_is_said),
         cmocka_unit_test(a_digest_made_while_groups_change_is_that_of_its_moment),
+        cmocka_unit_test(the_last_id_of_all_is_in_the_digest_wherever_it_lies),
         cmocka_unit_test(what_does_not_fit_is_put_right_at_a_start),
         cmocka_unit_test(a_group_that_does_not_fit_its_stream_is_put_right_at_a_start),
         cmocka_unit_test(no_group_has_read_more_than_xsetid_says_were_added),

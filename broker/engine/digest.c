@@ -80,7 +80,8 @@ struct digest_part {
     uint64_t entries[2];
     bool has_sealed;
     struct sealed sealed;
-    struct id sealed_end; /* what is not below it is in the tail (G3) */
+    bool has_tail;
+    struct id tail_first; /* what is not below it is in the tail (G3) */
 };
 
 /* An object of which only groups are still to be hashed. */
@@ -255,9 +256,9 @@ static void digest_take_sealed(struct log *log, const struct stream *st, struct 
     const uint8_t *first = stream_index_at(st->tail, stream_index_begin(st->tail));
 
     part->has_sealed = log != NULL && stream_n_sealed(st) > 0;
-    part->sealed_end = ID_MAX;
+    part->has_tail = first != NULL;
     if (first != NULL)
-        entry_id(first, &part->sealed_end);
+        entry_id(first, &part->tail_first);
     if (part->has_sealed)
         log_get_sealed(log, st->object.oid, stream_floor(st), stream_deletes(st), st->sealed_last,
                        &part->sealed);
@@ -273,7 +274,7 @@ static int digest_read_all(struct digest_part *part, struct reader *r, const ato
 
     for (size_t n = 0; rc == OK && (entry = reader_at(r, &len)) != NULL; n++) {
         entry_id(entry, &id);
-        if (id_cmp(id, part->sealed_end) >= 0)
+        if (part->has_tail && id_cmp(id, part->tail_first) >= 0)
             break;
         if (n % DIGEST_LOOK_AROUND == 0 && atomic_load(abandoned))
             break; /* the hash is not wanted */
