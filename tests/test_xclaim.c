@@ -150,15 +150,23 @@ static void lastid_only_goes_on(void **state)
     rig_free(r);
 }
 
-static void lastid_loses_nothing_that_was_skipped(void **state)
+/* Three entries of one key, of which the first is delivered and the others are skipped. */
+static struct rig *ordered(void)
 {
     struct rig *r = rig_begin();
 
-    (void)state;
     for (int i = 1; i <= 3; i++)
         rig_say(r, "XADD s %d-1 k a", i);
     says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");
     has(r, "1-1", "XREADGROUP GROUP g c STREAMS s >");
+    return r;
+}
+
+static void lastid_loses_nothing_that_was_skipped(void **state)
+{
+    struct rig *r = ordered();
+
+    (void)state;
     rig_say(r, "XADD s 4-1 k b");
     says(r, EMPTY, "XCLAIM s g c 0 9-9 LASTID 4-1");
     says(r, ":1\r\n", "XACK s g 1-1");
@@ -170,13 +178,9 @@ static void lastid_loses_nothing_that_was_skipped(void **state)
 
 static void force_takes_a_skipped_entry_and_holds_its_key(void **state)
 {
-    struct rig *r = rig_begin();
+    struct rig *r = ordered();
 
     (void)state;
-    for (int i = 1; i <= 3; i++)
-        rig_say(r, "XADD s %d-1 k a", i);
-    says(r, OKAY, "XGROUP CREATE s g 0 ORDERBY k");
-    has(r, "1-1", "XREADGROUP GROUP g c STREAMS s >");
     says(r, EMPTY, "XCLAIM s g d 0 2-1");
     says(r, "*1\r\n$3\r\n2-1\r\n", "XCLAIM s g d 0 2-1 FORCE JUSTID");
     says(r, ":1\r\n", "XACK s g 1-1");

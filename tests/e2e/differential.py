@@ -10,8 +10,8 @@ purpose stands in tests/differential-exceptions. SEED replays a run, SCALE makes
 
 import random
 
-from beck import Checks, scale, seed, wait_until
-from differ import World, run_examples, shown
+from beck import Checks, scale, seed
+from differ import World, run_examples
 
 checks = Checks("differential")
 FUTURE = "99999999999999"  # milliseconds, beyond any clock: the ID that follows does not depend on it
@@ -290,11 +290,7 @@ def blocked_round(world, r, n):
         keys = r.sample(Random.KEYS[:4], r.choice([1, 1, 2]))
         args = ["XREAD"] + r.choice([[], ["COUNT", "1"]]) + ["BLOCK", "0", "STREAMS"] + keys
         args += [r.choice(["$", "%d-1" % r.randint(25, 32)]) for _ in keys]
-        world.history.append("r: " + shown(args))
-        reader.ours.send(*args)
-        reader.theirs.send(*args)
-        for c, a in zip((reader.ours, reader.theirs), admin):
-            wait_until(lambda c=c, a=a: not c.silent() or b"blocked_clients:1\r" in a.call("INFO", "clients"), "the reader to block")
+        reader.block(admin, *args)
         for _ in range(30):
             if not reader.ours.silent() or not reader.theirs.silent():
                 break

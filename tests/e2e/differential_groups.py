@@ -12,8 +12,8 @@ import random
 import time
 
 import differ
-from beck import Checks, Error, decode, scale, seed, wait_until
-from differ import World, shown
+from beck import Checks, Error, decode, scale, seed
+from differ import World
 
 checks = Checks("differential_groups")
 TOLERANCE_MS = 20000
@@ -315,11 +315,7 @@ def blocked_round(world, r, n):
         consumer = gen.consumer()
         world.do(writer, "XGROUP", "CREATECONSUMER", key, group, consumer)
         args = ["XREADGROUP", "GROUP", group, consumer, "COUNT", "2", "BLOCK", "0", "STREAMS", key, ">"]
-        world.history.append("r: " + shown(args))
-        reader.ours.send(*args)
-        reader.theirs.send(*args)
-        for c, a in zip((reader.ours, reader.theirs), admin):
-            wait_until(lambda c=c, a=a: not c.silent() or b"blocked_clients:1\r" in a.call("INFO", "clients"), "the reader to block")
+        reader.block(admin, *args)
         for _ in range(20):
             if not reader.ours.silent() or not reader.theirs.silent():
                 break

@@ -7,7 +7,7 @@ HOW. What differs on purpose stands in files of exceptions.
 import os
 import re
 
-from beck import ROOT, Error, Sealer, Server, _scan, decode, short
+from beck import ROOT, Error, Sealer, Server, _scan, decode, short, wait_until
 
 # ---- what is meant to differ ----
 
@@ -111,11 +111,20 @@ class Conn:
         self.ours.close()
         self.theirs.close()
 
-    def both(self, *args):
+    def send(self, *args):
         self.world.history.append("%s: %s" % (self.name, shown(args)))
         self.ours.send(*args)
         self.theirs.send(*args)
+
+    def both(self, *args):
+        self.send(*args)
         return self.ours.read_raw(), self.theirs.read_raw()
+
+    def block(self, admin, *args):
+        """Sends what may wait, until both wait or have replied. `admin` is another connection to each."""
+        self.send(*args)
+        for c, a in zip((self.ours, self.theirs), admin):
+            wait_until(lambda c=c, a=a: not c.silent() or b"blocked_clients:1\r" in a.call("INFO", "clients"), "the reader to block")
 
     def run(self, *args):
         """Sends a command to both and compares; True if the replies are as they should be."""
