@@ -717,6 +717,10 @@ static void consuming_frees_a_full_disk(void **state)
     while (rig_say(r, "XADD s * f %0500d", 0)[0] == '$') {
     }
     has(r, "-DISKFULL", "XADD s * f v");
+    says(r, OKAY, "XGROUP CREATE s late $");
+    says(r, OKAY, "XGROUP CFGSET s late ACKWAIT 1000");
+    says(r, ":1\r\n", "XGROUP CREATECONSUMER s late c");
+    says(r, ":1\r\n", "XGROUP DESTROY s late");
     while (consume(r) > 0)
         rig_pass(r, 1000);
     rig_pass(r, 10000);

@@ -30,7 +30,11 @@ enum command_flag {
     CMD_NO_TOUCH_KEYS = 1 << 14, /* no keyspace in it: its reply waits for nothing */
     CMD_ALLOW_BUSY = 1 << 15,
     CMD_NO_ASYNC_LOADING = 1 << 16,
-    CMD_SKIP_SLOWLOG = 1 << 17
+    CMD_SKIP_SLOWLOG = 1 << 17,
+    CMD_RESERVE =
+        1
+        << 18 /* with CMD_DENYOOM, which Redis says of it: runs on a full disk all the same, from what is
+                           * kept for that */
 };
 
 /* ACL categories beyond those that follow from flags */
@@ -89,6 +93,12 @@ struct command {
     command_bound *bound;       /* NULL: none; see engine_bound */
     const char *tips; /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
 };
+
+/* Whether it is refused on a full disk. */
+static inline bool command_takes_space(const struct command *c)
+{
+    return (c->flags & (CMD_DENYOOM | CMD_RESERVE)) == CMD_DENYOOM;
+}
 
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
 extern const struct command connection_commands[], server_commands[], key_commands[],

@@ -146,7 +146,7 @@ static void command_docs_flags(FILE *f, const struct command *c)
         fprintf(f, ", reads");
     if (c->flags & CMD_BLOCKING)
         fprintf(f, ", may wait");
-    if (c->flags & CMD_DENYOOM)
+    if (command_takes_space(c))
         fprintf(f, ", takes disk space");
     if (c->flags & CMD_NO_MULTI)
         fprintf(f, ", not in MULTI");

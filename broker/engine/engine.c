@@ -422,7 +422,7 @@ static const struct command *engine_find(struct engine *e, struct client *c,
 
 static bool engine_takes_space(const struct client *c, const struct command *command)
 {
-    return (command->flags & CMD_DENYOOM) != 0 ||
+    return command_takes_space(command) ||
            (command->handler == transaction_exec && transaction_takes_space(c));
 }
 

@@ -270,7 +270,7 @@ void transaction_discard(struct engine *e, struct client *c)
 bool transaction_takes_space(const struct client *c)
 {
     for (size_t i = 0; i < c->n_queued; i++)
-        if (c->queued[i].command->flags & CMD_DENYOOM)
+        if (command_takes_space(c->queued[i].command))
             return true;
     return false;
 }
