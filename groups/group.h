@@ -121,7 +121,7 @@ static inline bool group_redelivers(const struct group *g)
 {
     return group_options(g)->ack_wait_ms != 0 || group_options(g)->n_backoff != 0;
 }
-/* How many entries may be pending and parked together; UINT64_MAX: no bound. */
+/* How many entries may be pending, those that are dead aside, and parked together; UINT64_MAX: no bound. */
 uint64_t group_max_pending(const struct group *g);
 /* The delay before redelivery number `count` (1..), by BACKOFF. */
 uint64_t group_backoff_ms(const struct group *g, uint64_t count);

@@ -1,7 +1,7 @@
 /* grouplog.h - changing groups: each function appends the record and applies it, so nothing changes a group without its
  * record. For commands, and for what the engine does by itself (`c` NULL).
  *
- * The caller has made room in the log: GROUPLOG_BOUND of all IDs and records together, by its command.bound or by
+ * The caller has made room in the log: grouplog_bound of all IDs and records together, by its command.bound or by
  * engine_reserve. Memory is had here; where a function can fail nothing has happened then. Each tells redelivery.h, and wakes who waits
  * for what has become possible; no caller calls engine_key_changed for a change of a group alone, which WATCH does not see.
  *
