@@ -43,6 +43,11 @@ enum record_type {
     RECORD_ACK = 23,            /* entries are not pending any more */
     RECORD_UNREF = 24,          /* oid, id first: nor those below it, in any group of the stream */
     RECORD_SIFT = 25, /* as RECORD_REMOVE, but a trim: it does not count for max-deleted-entry-id */
+    /* Of the cache; `entry` as in log/entry.h, its ID <ms of the batch>-<LSN of the record>: */
+    RECORD_CHANGE = 26, /* oid 1, entry: a change of a key's value (broker/cache/change.h) */
+    RECORD_HISTORY =
+        27, /* id first, counts: changes below it are kept only while a value is in them */
+    RECORD_VIEW = 28, /* a view of the changes is made or gone (broker/cache/changes.h) */
     RECORD_IGNORABLE = 0x80
 };
 
