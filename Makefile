@@ -123,8 +123,9 @@ fuzz-run: $(if $(F),$(BUILD)/tests/fuzz_$(F),$(FUZZERS))
 ## bench         every benchmark; bench-append is XADD and XRANGE beside Redis (BENCH_ARGS=--help),
 ##               bench-log what is larger than memory: size, memory, restart, replay, latency
 ##               bench-groups consumer groups beside Redis
-bench: bench-append bench-log bench-groups
-	@for b in $(filter-out %/bench_append %/bench_store %/bench_groups,$(BENCHES)); do echo "$${b##*/}:"; $$b || exit 1; done
+##               bench-cache keys with TTLs beside Redis and memcached
+bench: bench-append bench-log bench-groups bench-cache
+	@for b in $(filter-out %/bench_append %/bench_store %/bench_groups %/bench_cache,$(BENCHES)); do echo "$${b##*/}:"; $$b || exit 1; done
 bench-programs: all $(BENCHES) $(PRELOADS)
 bench-append: deps bench-deps
 	@$(MAKE) --no-print-directory -s bench-programs
@@ -132,6 +133,9 @@ bench-append: deps bench-deps
 bench-log: deps bench-deps
 	@$(MAKE) --no-print-directory -s bench-programs
 	@$(BUILD)/tests/bench_store $(BENCH_ARGS)
+bench-cache: deps bench-deps
+	@$(MAKE) --no-print-directory -s bench-programs
+	@$(BUILD)/tests/bench_cache $(BENCH_ARGS)
 bench-groups: deps bench-deps
 	@$(MAKE) --no-print-directory -s bench-programs
 	@$(BUILD)/tests/bench_groups $(BENCH_ARGS)
@@ -168,6 +172,6 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 .PHONY: all deps test-deps bench-deps demo test test-run asan tsan test-clients crash fuzz fuzz-run bench \
-	bench-append bench-log bench-groups bench-programs fmt lint install clean help
+	bench-append bench-log bench-groups bench-cache bench-programs fmt lint install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -55,6 +55,7 @@ bench-)
     need header jansson.h libjansson-dev
     need command zstd zstd
     need command /usr/bin/python3 python3
+    need command memcached memcached
     need_redis
     ;;
 npm-) need command npm npm ;;

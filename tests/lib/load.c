@@ -91,6 +91,16 @@ static void load_add_bytes(struct load_requests *r, const void *p, size_t n)
     r->n_bytes += n;
 }
 
+/* What has been added since the last one is a request. */
+static void load_add_end(struct load_requests *r)
+{
+    if (r->n == r->cap) {
+        r->cap = r->cap ? 2 * r->cap : 1024;
+        r->ends = load_need(realloc(r->ends, r->cap * sizeof *r->ends));
+    }
+    r->ends[r->n++] = r->n_bytes;
+}
+
 void load_add(struct load_requests *r, const struct slice *argv, size_t argc)
 {
     char head[32];
@@ -101,11 +111,13 @@ void load_add(struct load_requests *r, const struct slice *argv, size_t argc)
         load_add_bytes(r, argv[i].p, argv[i].n);
         load_add_bytes(r, "\r\n", 2);
     }
-    if (r->n == r->cap) {
-        r->cap = r->cap ? 2 * r->cap : 1024;
-        r->ends = load_need(realloc(r->ends, r->cap * sizeof *r->ends));
-    }
-    r->ends[r->n++] = r->n_bytes;
+    load_add_end(r);
+}
+
+void load_add_raw(struct load_requests *r, const void *p, size_t n)
+{
+    load_add_bytes(r, p, n);
+    load_add_end(r);
 }
 
 void load_requests_fini(struct load_requests *r)

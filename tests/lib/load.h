@@ -21,6 +21,8 @@ struct load_requests {
 /* Adds a request of argc arguments. Ends the process if memory runs out: this is a benchmark. */
 struct slice;
 void load_add(struct load_requests *r, const struct slice *argv, size_t argc);
+/* Adds a request of another protocol, as it is; its reply is one line. */
+void load_add_raw(struct load_requests *r, const void *p, size_t n);
 void load_requests_fini(struct load_requests *r);
 
 struct load_result {

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SERVER_ARGS_MAX = 64, SERVER_WAIT_MS = 20000 };
+enum { SERVER_ARGS_MAX = 64, SERVER_WAIT_MS = 120000 };
 
 static int server_free_port(void)
 {
@@ -79,7 +79,7 @@ static void server_exec(const char *const *argv, const struct server *s)
     _exit(127);
 }
 
-/* Whether the server answers PING. */
+/* Whether the server answers PING, in whatever protocol: memcached says ERROR. */
 static int server_answers(const struct load_target *t)
 {
     int fd = socket(t->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), answers = 0;
@@ -87,7 +87,8 @@ static int server_answers(const struct load_target *t)
 
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&t->address, t->n_address) == 0 &&
         send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6)
-        answers = recv(fd, reply, sizeof reply, 0) == 7 && memcmp(reply, "+PONG\r\n", 7) == 0;
+        answers = recv(fd, reply, sizeof reply, 0) == 7 &&
+                  (memcmp(reply, "+PONG\r\n", 7) == 0 || memcmp(reply, "ERROR\r\n", 7) == 0);
     if (fd >= 0)
         close(fd);
     return answers;
