@@ -150,7 +150,7 @@ int groups_each(struct cli *cli, char *const *streams, int n, groups_visitor *vi
     int status;
 
     if (n == 0)
-        return names_scan(cli, "*", groups_page, &walk);
+        return names_scan(cli, "stream", "*", groups_page, &walk);
     for (int i = 0; i < n; i++)
         list_add(&names, beck_str(streams[i]));
     status = groups_page(&walk, &names);

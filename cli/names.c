@@ -1,4 +1,4 @@
-/* names.c - see names.h. SCAN with TYPE stream walks the keyspace. */
+/* names.c - see names.h. SCAN walks the keyspace. */
 #include "cli/names.h"
 
 #include <stdio.h>
@@ -17,7 +17,7 @@ static void names_take(struct list *names, const struct beck_reply *page)
     }
 }
 
-int names_scan(struct cli *cli, const char *pattern,
+int names_scan(struct cli *cli, const char *type, const char *pattern,
                int (*each)(void *context, const struct list *page), void *context)
 {
     struct list names = { 0 };
@@ -25,11 +25,12 @@ int names_scan(struct cli *cli, const char *pattern,
     int status = EXIT_OK;
 
     do {
-        struct beck_slice args[] = { beck_str("SCAN"),   beck_str(cursor),  beck_str("TYPE"),
-                                     beck_str("stream"), beck_str("COUNT"), beck_str("1000"),
-                                     beck_str("MATCH"),  beck_str(pattern) };
+        struct beck_slice args[] = { beck_str("SCAN"),  beck_str(cursor),
+                                     beck_str("COUNT"), beck_str("1000"),
+                                     beck_str("MATCH"), beck_str(pattern),
+                                     beck_str("TYPE"),  beck_str(type != NULL ? type : "") };
         const struct beck_reply *reply, *page;
-        int rc = cli_call(cli, args, 8, &reply);
+        int rc = cli_call(cli, args, type != NULL ? 8 : 6, &reply);
         if (rc != BECK_OK) {
             status = cli_fail(cli, rc, NULL);
             break;

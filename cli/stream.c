@@ -82,7 +82,7 @@ static int stream_ls_run(struct cli *cli, const void *options, int argc, char **
     output_init(&ls.out, cli);
     if (!cli->globals.json)
         text_put_str(&ls.out.text, "     ENTRIES  LAST ID                 STREAM\n");
-    status = names_scan(cli, argc > 0 ? argv[0] : "*", stream_ls_page, &ls);
+    status = names_scan(cli, "stream", argc > 0 ? argv[0] : "*", stream_ls_page, &ls);
     if (status == EXIT_OK)
         status = output_flush(&ls.out);
     if (status == EXIT_OK && ls.n_rows == 0)
