@@ -5,7 +5,7 @@
  * first field's name says what happened and in which database, its value is the key:
  *
  *   { op, db }  key
- *   ""          meta        varints, as the kind says
+ *   ""          meta        varints, as the kind says (none of them: not there); zeros at the end are left out
  *   ""          what follows, a pair for each string
  *
  *   op      meta                          strings
@@ -79,8 +79,8 @@ struct change {
     size_t n_elements; /* of put, remove, expel, fttl */
 };
 
-/* Bytes of the record's body, at most, whatever its ID will be; and writing it at p: returns the end. */
-size_t change_size(const struct change *x);
+/* Bytes of the record's body, with that ID; and writing it at p: returns the end. */
+size_t change_size(struct id id, const struct change *x);
 uint8_t *change_put(uint8_t *p, struct id id, const struct change *x);
 
 /* Reads the entry of a record, which entry_check has found whole. Elements are not read: change_next gives them one by

@@ -23,7 +23,7 @@ struct replay; /* engine/replay.h */
 struct save;   /* engine/save.h */
 struct idmp_item;
 
-enum object_type { OBJECT_STREAM = 1 };
+enum object_type { OBJECT_STREAM = 1, OBJECT_STRING = 2, OBJECT_HASH = 3, OBJECT_LIST = 4 };
 
 struct object {
     struct dict_node node;     /* in its database's dictionary, by name; must be first */
