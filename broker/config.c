@@ -23,6 +23,7 @@
 
 #include "broker/engine/args.h"
 #include "broker/engine/glob.h"
+#include "broker/pubsub/notify.h"
 #include "log/id.h"
 #include "log/log.h"
 
@@ -38,7 +39,8 @@ enum config_kind {
     CONFIG_LIST,   /* bind */
     CONFIG_LIMITS, /* client-output-buffer-limit */
     CONFIG_CODEC,  /* int64_t, as settings_codec makes it */
-    CONFIG_RULES   /* stream-settings */
+    CONFIG_RULES,  /* stream-settings */
+    CONFIG_EVENTS  /* notify-keyspace-events: int64_t of enum notify_class */
 };
 
 struct config_row {
@@ -125,6 +127,8 @@ static const struct config_row config_rows[] = {
       "seconds for which an idempotence ID is remembered" },
     { "stream-idmp-maxsize", CONFIG_INT, AT(idmp_maxsize), 1, 10000, "100", true, NULL,
       "idempotence IDs remembered of each producer" },
+    { "notify-keyspace-events", CONFIG_EVENTS, AT(notify_classes), 0, 0, "", true, NULL,
+      "events of keys to publish, by Redis's letters: K, E or both, and classes; \"\": none" },
     { "loglevel", CONFIG_ENUM, AT(log_level), 0, 0, "notice", true, config_levels,
       "what goes to stderr: debug, verbose, notice, warning" },
 };
@@ -169,7 +173,6 @@ static const struct {
     { "stream-node-max-bytes", "4096" },
     { "lazyfree-lazy-user-del", "no" },
     { "lazyfree-lazy-user-flush", "no" },
-    { "notify-keyspace-events", "" },
     { "slowlog-log-slower-than", "10000" },
     { "slowlog-max-len", "128" },
     { "latency-monitor-threshold", "0" },
@@ -394,6 +397,51 @@ static int config_put_rules(struct config *c, const char *text, struct err *e)
     return OK;
 }
 
+/* The letters of notify-keyspace-events with what they stand for, in the order in which they are shown. */
+static const struct {
+    char letter;
+    unsigned classes;
+} config_events[] = {
+    { 'A', NOTIFY_ALL },      { 'g', NOTIFY_GENERIC }, { '$', NOTIFY_STRING },
+    { 'l', NOTIFY_LIST },     { 's', NOTIFY_SET },     { 'h', NOTIFY_HASH },
+    { 'z', NOTIFY_ZSET },     { 'x', NOTIFY_EXPIRED }, { 'e', NOTIFY_EVICTED },
+    { 't', NOTIFY_STREAM },   { 'd', NOTIFY_MODULE },  { 'K', NOTIFY_KEYSPACE },
+    { 'E', NOTIFY_KEYEVENT }, { 'm', NOTIFY_MISS },    { 'n', NOTIFY_NEW },
+};
+
+enum { CONFIG_N_EVENTS = sizeof config_events / sizeof config_events[0] };
+
+static int config_put_events(struct config *c, const struct config_row *row, const char *text,
+                             struct err *e)
+{
+    unsigned classes = 0;
+
+    for (; *text != '\0'; text++) {
+        size_t i = 0;
+        while (i < CONFIG_N_EVENTS && config_events[i].letter != *text)
+            i++;
+        if (i == CONFIG_N_EVENTS)
+            return err_set(e, ERR_USAGE, "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
+        classes |= config_events[i].classes;
+    }
+    *(int64_t *)config_field(c, row) = classes;
+    return OK;
+}
+
+static const char *config_show_events(unsigned classes, char *out)
+{
+    char *at = out;
+
+    for (size_t i = 0; i < CONFIG_N_EVENTS; i++) {
+        if ((classes & config_events[i].classes) != config_events[i].classes)
+            continue;
+        *at++ = config_events[i].letter;
+        classes &= ~config_events[i].classes;
+    }
+    *at = '\0';
+    return out;
+}
+
 static int config_put(struct config *c, const struct config_row *row, const char *text,
                       struct err *e)
 {
@@ -408,6 +456,7 @@ static int config_put(struct config *c, const struct config_row *row, const char
     case CONFIG_LIMITS: return config_put_limits(c, text, e);
     case CONFIG_CODEC: return config_put_codec(c, row, text, e);
     case CONFIG_RULES: return config_put_rules(c, text, e);
+    case CONFIG_EVENTS: return config_put_events(c, row, text, e);
     }
     return err_set(e, ERR_USAGE, "a row of unknown kind");
 }
@@ -449,6 +498,7 @@ static const char *config_show(const struct config *c, const struct config_row *
         assert(size >= SETTINGS_SHOW_MAX);
         return settings_show(SETTING_CODEC, *(const uint64_t *)field, out);
     case CONFIG_RULES: return c->stream_settings.text == NULL ? "" : c->stream_settings.text;
+    case CONFIG_EVENTS: return config_show_events((unsigned)*(const int64_t *)field, out);
     }
     return out;
 }

@@ -61,6 +61,8 @@ struct config {
     int64_t stream_node_max_entries;       /* 100: what `~` trims to, as Redis's default */
     int64_t idmp_duration_s;               /* stream-idmp-duration: 100 */
     int64_t idmp_maxsize;                  /* stream-idmp-maxsize: 100 */
+    int64_t
+        notify_classes; /* notify-keyspace-events: enum notify_class of broker/pubsub/notify.h */
     /* the process */
     int64_t log_level; /* enum config_log_level */
     char *config_file; /* as given, or NULL */

@@ -269,6 +269,9 @@ static void config_set_speaks_redis(void **state)
         { "loglevel", "foo",
           "%'loglevel') - argument(s) must be one of the following: debug, verbose, notice, "
           "warning" },
+        { "notify-keyspace-events", "KEq",
+          "%'notify-keyspace-events') - Invalid event class character. Use "
+          "'Ag$lshzxeKEtmdn'." },
         { "client-output-buffer-limit", "foo 1 1 1",
           "%'client-output-buffer-limit') - Invalid client class specified in buffer limit "
           "configuration." },
@@ -291,6 +294,27 @@ static void config_set_speaks_redis(void **state)
         print_message("  %s\n", cases[i].want);
         assert_int_equal(set(c, cases[i].key, cases[i].value, &e), ERR_USAGE);
         assert_string_equal(e.text, want);
+    }
+}
+
+static void letters_of_events_are_shown_in_redis_order(void **state)
+{
+    static const struct {
+        const char *given, *shown;
+    } cases[] = {
+        { "KEA", "AKE" },   { "g$lshzxetdKE", "AKE" }, { "nmEKg", "gKEmn" },
+        { "AKEn", "AKEn" }, { "KKgg", "gK" },          { "", "" },
+        { "xgEK", "gxKE" },
+    };
+    struct config *c = *state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char want[64];
+        struct err e;
+        print_message("  %s\n", cases[i].given);
+        assert_int_equal(set(c, "notify-keyspace-events", cases[i].given, &e), OK);
+        snprintf(want, sizeof want, "notify-keyspace-events=%s;", cases[i].shown);
+        assert_string_equal(get(c, "notify-keyspace-events"), want);
     }
 }
 
@@ -467,6 +491,7 @@ int main(void)
         WITH_CONFIG(listening_beyond_loopback_needs_a_password_or_a_clear_word),
         WITH_CONFIG(settings_that_contradict_each_other_are_refused),
         WITH_CONFIG(config_set_speaks_redis),
+        WITH_CONFIG(letters_of_events_are_shown_in_redis_order),
         WITH_CONFIG(several_settings_change_together_or_not_at_all),
         WITH_CONFIG(config_get_tells_what_clients_ask_for),
         WITH_CONFIG(rules_for_streams_add_up_in_files_and_flags_replace_them),
