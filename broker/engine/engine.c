@@ -342,7 +342,7 @@ bool engine_reserve(struct engine *e, struct client *c, size_t bytes)
     struct err err; /* filled on failure only: it is large */
     int rc = log_reserve(e->log, bytes, &err);
 
-    if (rc == ERR_TOO_BIG && log_open_bytes(e->log) > 0) {
+    if (rc == ERR_TOO_BIG && log_open_bytes(e->log) > 0 && !e->executing_multi) {
         log_commit(e->log, false); /* E2: what is open are whole commands */
         rc = log_reserve(e->log, bytes, &err);
     }
@@ -357,6 +357,14 @@ bool engine_reserve(struct engine *e, struct client *c, size_t bytes)
     else if (rc != OK)
         reply_error(c, "IOERR the log failed: %s", err.text);
     return rc == OK;
+}
+
+bool engine_reserve_more(struct engine *e, struct client *c, size_t bytes)
+{
+    if (!engine_reserve(e, c, e->promised + bytes))
+        return false;
+    e->promised += bytes;
+    return true;
 }
 
 void engine_call(struct engine *e, struct client *c, const struct command *command,
@@ -463,11 +471,13 @@ static void engine_run(struct engine *e, struct client *c, const struct command 
 {
     if (command->prefault != NULL && cold_prefault(e, c, command, argv, argc))
         return;
-    if (command->flags & CMD_WRITE && !engine_reserve(e, c, engine_bound(command, argv, argc))) {
+    e->promised = command->flags & CMD_WRITE ? engine_bound(command, argv, argc) : 0;
+    if (e->promised > 0 && !engine_reserve(e, c, e->promised)) {
         e->stats.n_errors++;
         return;
     }
     engine_call(e, c, command, argv, argc);
+    e->promised = 0;
     if (!(command->flags & CMD_NO_TOUCH_KEYS))
         engine_raise(&c->need_written, log_last_lsn(e->log));
 }

@@ -70,10 +70,12 @@ struct engine {
     struct retention *retention;
     struct readings *readings;
     struct redelivery *redelivery;
-    bool has_limits;          /* the configuration limits some streams, by default or by pattern */
-    bool waits_written;       /* a reply of this round needs only `written`: no inline sync then */
-    bool waits_durable;       /* a reply of this round needs `durable` */
-    bool executing_multi;     /* inside EXEC */
+    bool has_limits;      /* the configuration limits some streams, by default or by pattern */
+    bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
+    bool waits_durable;   /* a reply of this round needs `durable` */
+    bool executing_multi; /* inside EXEC */
+    size_t
+        promised; /* bytes of the log that the command being executed may use, and those of an EXEC behind it */
     bool failed;              /* the log failed: nothing is executed any more */
     size_t n_digest_waits;    /* clients that wait for BECK DIGEST */
     bool busy;                /* the last round left work behind: run another one soon */
@@ -183,6 +185,11 @@ void engine_call(struct engine *e, struct client *c, const struct command *comma
  * replies with an error and returns false where there is none; nothing has happened then. */
 size_t engine_bound(const struct command *command, const struct slice *argv, size_t argc);
 bool engine_reserve(struct engine *e, struct client *c, size_t bytes);
+
+/* Inside a handler, before its first effect (or in a blocking_try): room for `bytes` beyond what engine_bound said, where only
+ * the state tells how much is written. What the commands behind it in an EXEC have been promised stays promised. False
+ * after an error reply: the command must not change anything then. */
+must_check bool engine_reserve_more(struct engine *e, struct client *c, size_t bytes);
 
 /* Whether o has expired by the engine's clock: it is then still in the state, but no reader sees it. */
 static inline bool engine_is_expired(const struct engine *e, const struct object *o)

@@ -345,14 +345,18 @@ static size_t transaction_bound(const struct client *c)
     return bytes;
 }
 
-static void transaction_run(struct engine *e, struct client *c)
+/* `left`: what the log has room for. */
+static void transaction_run(struct engine *e, struct client *c, size_t left)
 {
     e->executing_multi = true;
     c->in_exec = true;
     reply_array(c, c->n_queued);
     for (size_t i = 0; i < c->n_queued; i++) {
         const struct client_queued *q = &c->queued[i];
+        e->promised = left;
         engine_call(e, c, q->command, q->argv, q->argc);
+        if (q->command->flags & CMD_WRITE)
+            left -= engine_bound(q->command, q->argv, q->argc);
     }
     c->in_exec = false;
     e->executing_multi = false;
@@ -423,7 +427,7 @@ void transaction_exec(struct engine *e, struct client *c, const struct slice *ar
         bound = transaction_bound(c);
         transaction_unwatch(e, c); /* what it changes itself is no matter */
         if (bound == 0 || engine_reserve(e, c, bound))
-            transaction_run(e, c);
+            transaction_run(e, c, bound);
     }
     transaction_discard(e, c);
 }
