@@ -177,8 +177,7 @@ static struct slice introspect_flags_of(const struct command *cmd, size_t i)
     return part;
 }
 
-/* "begin_search" and "find_keys" of one specification: keys at an index. */
-static void introspect_reply_range(struct client *c, int index, int last, int step, int limit)
+static void introspect_reply_begin(struct client *c, int index)
 {
     reply_str(c, "begin_search");
     reply_map(c, 2);
@@ -188,6 +187,12 @@ static void introspect_reply_range(struct client *c, int index, int last, int st
     reply_map(c, 1);
     reply_str(c, "index");
     reply_int(c, index);
+}
+
+/* "begin_search" and "find_keys" of one specification: keys at an index. */
+static void introspect_reply_range(struct client *c, int index, int last, int step, int limit)
+{
+    introspect_reply_begin(c, index);
     reply_str(c, "find_keys");
     reply_map(c, 2);
     reply_str(c, "type");
@@ -200,6 +205,24 @@ static void introspect_reply_range(struct client *c, int index, int last, int st
     reply_int(c, step);
     reply_str(c, "limit");
     reply_int(c, limit);
+}
+
+/* The same for keys that follow their number. */
+static void introspect_reply_keynum(struct client *c, int index, int step)
+{
+    introspect_reply_begin(c, index);
+    reply_str(c, "find_keys");
+    reply_map(c, 2);
+    reply_str(c, "type");
+    reply_str(c, "keynum");
+    reply_str(c, "spec");
+    reply_map(c, 3);
+    reply_str(c, "keynumidx");
+    reply_int(c, 0);
+    reply_str(c, "firstkey");
+    reply_int(c, 1);
+    reply_str(c, "keystep");
+    reply_int(c, step);
 }
 
 /* The same for keys that follow a word: the first half of what is left. Where it may stand at the earliest says the arity: at
@@ -246,6 +269,10 @@ static void introspect_reply_specs(struct client *c, const struct command *cmd)
         reply_set(c, 1);
         introspect_reply_spec_flags(c, list);
         introspect_reply_keyword(c, cmd);
+    } else if (cmd->key_count_at > 0) {
+        reply_set(c, 1);
+        introspect_reply_spec_flags(c, list);
+        introspect_reply_keynum(c, cmd->key_count_at, cmd->key_step);
     } else if (cmd->first_key == 0) {
         reply_set(c, 0);
     } else if (n == 1) {
@@ -281,7 +308,7 @@ static void introspect_reply_info(struct client *c, const struct command *cmd)
     introspect_reply_flags(c, cmd);
     reply_int(c, cmd->key_word != NULL ? 0 : cmd->first_key);
     reply_int(c, cmd->key_word != NULL ? 0 : cmd->last_key);
-    reply_int(c, cmd->key_word != NULL ? 0 : cmd->key_step);
+    reply_int(c, cmd->key_word != NULL || cmd->key_count_at > 0 ? 0 : cmd->key_step);
     introspect_reply_categories(c, cmd);
     introspect_reply_tips(c, cmd);
     introspect_reply_specs(c, cmd);
@@ -497,7 +524,7 @@ static bool introspect_keys(struct client *c, const struct slice *argv, size_t a
 
     if (cmd == NULL)
         reply_error(c, "ERR Invalid command specified");
-    else if (cmd->first_key == 0 && cmd->get_keys == NULL)
+    else if (cmd->first_key == 0 && cmd->get_keys == NULL && cmd->key_count_at == 0)
         reply_error(c, "ERR The command has no key arguments");
     else if (!introspect_arity_fits(cmd, argc))
         reply_error(c, "ERR Invalid number of arguments specified for command");

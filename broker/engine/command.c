@@ -15,6 +15,7 @@
 #include "broker/engine/command.h"
 #include <assert.h>
 #include <string.h>
+#include "broker/engine/args.h"
 #include "broker/engine/client.h"
 #include "broker/engine/reply.h"
 
@@ -169,6 +170,21 @@ const struct command *command_at(size_t i)
     return NULL;
 }
 
+/* Keys whose number is an argument. */
+static size_t command_counted_keys(const struct command *command, const struct slice *argv,
+                                   size_t argc, size_t *out)
+{
+    size_t at = (size_t)command->key_count_at, step = (size_t)command->key_step;
+    int64_t n;
+
+    assert(step > 0);
+    if (at >= argc || !args_i64_in(argv[at], 1, (int64_t)((argc - at - 1) / step), &n))
+        return 0;
+    for (size_t i = 0; i < (size_t)n; i++)
+        out[i] = at + 1 + i * step;
+    return (size_t)n;
+}
+
 size_t command_keys(const struct command *command, const struct slice *argv, size_t argc,
                     size_t *out)
 {
@@ -176,6 +192,8 @@ size_t command_keys(const struct command *command, const struct slice *argv, siz
 
     if (command->get_keys != NULL)
         return command->get_keys(argv, argc, out);
+    if (command->key_count_at > 0)
+        return command_counted_keys(command, argv, argc, out);
     if (command->first_key <= 0 || command->key_step <= 0)
         return 0;
     int64_t last = command->last_key;
