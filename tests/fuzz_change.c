@@ -51,7 +51,7 @@ static void fuzz_again(struct id id, struct change *x, const struct element *ele
     size_t size;
     struct change y;
     uint8_t *body;
-    struct id got;
+    struct id got = ID_MIN;
 
     x->elements = elements;
     size = change_size(id, x);
