@@ -6,7 +6,8 @@
  * key's new revision, and calls engine_key_changed. Pointers to objects end with the next change of the key: an object may move.
  *
  * All write functions append and apply; room in the log has been made (engine_bound has the arguments; a command that writes
- * more has a `bound`, cache_bound). They fail with ERR_NOMEM only, with nothing changed: cache_nomem replies. */
+ * more has a `bound`, cache_bound). They fail with ERR_NOMEM only, with nothing changed (of several elements the first
+ * ones may have been set, and recorded): cache_nomem replies. */
 #ifndef BROKER_CACHE_CACHE_H
 #define BROKER_CACHE_CACHE_H
 #include "broker/cache/change.h"
@@ -61,7 +62,9 @@ must_check int cache_put(struct engine *e, struct client *c, struct slice key, s
 /* Removes elements that are there; `expired`: since their time had come. True if nothing is left and the key is gone. */
 bool cache_remove(struct engine *e, struct client *c, struct object *o,
                   const struct element *elements, size_t n, bool expired);
-void cache_set_expiry(struct engine *e, struct client *c, struct object *o, uint64_t expiry_ms);
+/* The key's own expiry, 0 for none; of a stream too. What it was kept for GETLEASE beyond it ends. */
+must_check int cache_set_expiry(struct engine *e, struct client *c, struct object *o,
+                                uint64_t expiry_ms, struct err *err);
 /* Of these fields (there, and of elements[i].field): one record for one expiry. */
 must_check int cache_set_field_expiry(struct engine *e, struct client *c, struct object *o,
                                       const struct element *elements, size_t n, uint64_t expiry_ms,
