@@ -47,6 +47,7 @@ struct blocked {
     uint64_t deadline_ms, number; /* number: how many waited before it */
     size_t heap_slot;             /* SIZE_MAX: no deadline */
     blocking_try *serve;
+    void (*late)(struct engine *e, struct client *c, void *ctx);
     void (*release)(void *ctx);
     void *ctx;
     size_t n_links;
@@ -290,7 +291,8 @@ int blocking_block(struct blocking *b, struct client *c, const struct blocking_w
                            .deadline_ms = wait->deadline_ms,
                            .number = b->next_number++,
                            .heap_slot = SIZE_MAX,
-                           .serve = wait->serve };
+                           .serve = wait->serve,
+                           .late = wait->late };
     b->n_waiters++;
     c->blocked = w;
     rc = blocking_link_all(b, w, wait, err);
@@ -305,6 +307,14 @@ int blocking_block(struct blocking *b, struct client *c, const struct blocking_w
     return OK;
 }
 
+static void blocking_reply_late(struct blocking *b, struct blocked *w)
+{
+    if (w->late == NULL)
+        reply_null_array(w->client);
+    else
+        w->late(b->engine, w->client, w->ctx);
+}
+
 bool blocking_unblock(struct blocking *b, struct client *c, bool with_error)
 {
     if (c->blocked == NULL)
@@ -312,7 +322,7 @@ bool blocking_unblock(struct blocking *b, struct client *c, bool with_error)
     if (with_error)
         reply_error(c, "UNBLOCKED client unblocked via CLIENT UNBLOCK");
     else
-        reply_null_array(c);
+        blocking_reply_late(b, c->blocked);
     blocking_finish(b, c->blocked);
     return true;
 }
@@ -385,7 +395,7 @@ size_t blocking_expire(struct blocking *b, uint64_t now_ms)
     size_t n = 0;
 
     for (; b->n_heap > 0 && b->heap[0]->deadline_ms <= now_ms; n++) {
-        reply_null_array(b->heap[0]->client);
+        blocking_reply_late(b, b->heap[0]);
         blocking_finish(b, b->heap[0]);
     }
     return n;

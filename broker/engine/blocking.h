@@ -30,6 +30,8 @@ struct blocking_wait {
     size_t n_keys;        /* 1.. */
     uint64_t deadline_ms; /* of the engine's clock; UINT64_MAX: never */
     blocking_try *serve;
+    /* Replies when its time is over or CLIENT UNBLOCK ends it; NULL: a null array. */
+    void (*late)(struct engine *e, struct client *c, void *ctx);
     void (*release)(
         void *ctx); /* frees ctx, when `c` waits no longer for whatever reason; may be NULL */
     void *ctx;      /* taken over on success */
@@ -57,7 +59,7 @@ void blocking_serve(struct blocking *b);
 /* Whether blocking_serve would have something to do. */
 bool blocking_has_ready(const struct blocking *b);
 
-/* Replies null to those whose deadline is at or before now_ms, in order of deadline; returns how many. */
+/* Replies to those whose deadline is at or before now_ms, in order of deadline; returns how many. */
 size_t blocking_expire(struct blocking *b, uint64_t now_ms);
 
 /* The earliest deadline; UINT64_MAX if there is none. */

@@ -65,6 +65,10 @@ typedef void command_prefault(struct engine *e, struct client *c, const struct s
 /* How many bytes more than engine_bound says the handler may add to the log with these arguments. */
 typedef size_t command_bound(const struct slice *argv, size_t argc);
 
+/* Whether a command of a transaction lets it run: asked at EXEC, before anything runs. */
+typedef bool command_condition(struct engine *e, struct client *c, const struct slice *argv,
+                               size_t argc);
+
 /* Writes the positions of the keys in argv into out (room for argc); returns how many, or 0 if the
  * arguments make no sense. */
 typedef size_t command_get_keys(const struct slice *argv, size_t argc, size_t *out);
@@ -90,8 +94,9 @@ struct command {
      * CMD_WRITE and CMD_READONLY. */
     const char *key_flags;
     const char *key_word; /* keys follow this word up to the middle of what is left: "STREAMS" */
-    command_prefault *prefault; /* NULL: it never needs what may be cold */
-    command_bound *bound;       /* NULL: none; see engine_bound */
+    command_prefault *prefault;   /* NULL: it never needs what may be cold */
+    command_bound *bound;         /* NULL: none; see engine_bound */
+    command_condition *condition; /* NULL: none */
     const char *tips; /* "nondeterministic_output;request_policy:all_shards"; NULL if none */
 };
 

@@ -28,6 +28,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/cache/lease.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
@@ -55,6 +56,13 @@ static const uint64_t ENGINE_MS_MAX = (1ull << 48) - 1;
 
 /* ---- life ---- */
 
+/* A lease has ended without a value: who waits for the key may take it. */
+static void engine_lease_ended(void *ctx, int db, struct slice key)
+{
+    struct engine *e = ctx;
+    blocking_ready(e->blocking, db, key);
+}
+
 int engine_init(struct engine *e, struct config *config, struct io *io,
                 const struct engine_host *host, struct err *err)
 {
@@ -77,6 +85,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
         rc = readings_new(e, &e->readings, err);
     if (rc == OK)
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
+    if (rc == OK)
+        rc = leases_new(e->state.hash_key, engine_lease_ended, e, &e->leases, err);
     if (rc != OK)
         engine_fini(e);
     return rc;
@@ -96,12 +106,14 @@ void engine_fini(struct engine *e)
     retention_free(e->retention);
     redelivery_free(e->redelivery);
     readings_free(e->readings);
+    leases_free(e->leases);
     blocking_free(e->blocking);
     watching_free(e->watching);
     state_fini(&e->state);
     e->retention = NULL;
     e->redelivery = NULL;
     e->readings = NULL;
+    e->leases = NULL;
     e->blocking = NULL;
     e->watching = NULL;
 }
@@ -518,6 +530,7 @@ void engine_round_begin(struct engine *e)
     e->waits_written = false;
     e->waits_durable = false;
     e->failed = log_failure(e->log, NULL) != OK;
+    leases_expire(e->leases, e->now_ms);
     blocking_expire(e->blocking, e->now_ms);
     redelivery_begin(e);
 }
@@ -599,6 +612,8 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
     log_ms = engine_next_log_ms(e);
     if (log_ms < next)
         next = log_ms;
+    if (leases_next_ms(e->leases) < next)
+        next = leases_next_ms(e->leases);
     if (retention_next_ms(e) < next)
         next = retention_next_ms(e);
     if (redelivery_next_ms(e) < next)
@@ -772,6 +787,13 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
     return NULL;
 }
 
+/* Tells those who watch the key or wait for it. */
+static void engine_key_touched(struct engine *e, int db, struct slice key)
+{
+    transaction_key_changed(e, db, key);
+    blocking_ready(e->blocking, db, key);
+}
+
 void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason)
 {
     size_t len = varint_size(o->db) + slice_size(o->name) + 1 + varint_size(o->rev);
@@ -787,7 +809,9 @@ void engine_unname(struct engine *e, struct client *c, struct object *o, unsigne
     if (reason == REASON_EXPIRE)
         e->stats.n_expired_keys++;
     state_unbind(&e->state, o); /* its memory stays until the round's end */
-    engine_key_changed(e, o->db, o->name);
+    if (reason != REASON_EXPIRE)
+        lease_end(e->leases, o->db, o->name);
+    engine_key_touched(e, o->db, o->name);
 }
 
 int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
@@ -840,13 +864,14 @@ void engine_flush(struct engine *e, struct client *c, int db)
         e->state.last_always_unbind = lsn;
     transaction_flush(e, db);
     state_flush(&e->state, db);
+    lease_end_all(e->leases, db);
     blocking_ready_all(e->blocking, db);
 }
 
 void engine_key_changed(struct engine *e, int db, struct slice key)
 {
-    transaction_key_changed(e, db, key);
-    blocking_ready(e->blocking, db, key);
+    lease_end(e->leases, db, key);
+    engine_key_touched(e, db, key);
 }
 
 void engine_need_all(struct engine *e, struct client *c)

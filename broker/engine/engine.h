@@ -27,6 +27,7 @@ struct cold;       /* who waits for what is not in memory; engine/cold.c */
 struct blocking;   /* who waits for which key; engine/blocking.c */
 struct retention;  /* what is to be removed when; engine/retention.c */
 struct redelivery; /* what groups do when time passes; engine/redelivery.c */
+struct leases;     /* who computes which missing value; cache/lease.c */
 struct watching;   /* who watches which key; engine/transaction.c */
 struct readings;   /* who waits for which group; engine/reading.c */
 
@@ -70,6 +71,7 @@ struct engine {
     struct retention *retention;
     struct readings *readings;
     struct redelivery *redelivery;
+    struct leases *leases;
     bool has_limits;      /* the configuration limits some streams, by default or by pattern */
     bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;   /* a reply of this round needs `durable` */
@@ -212,7 +214,7 @@ void engine_config_changed(struct engine *e, const char *key);
 /* 64 random bits; never to decide what a record says. */
 uint64_t engine_random(struct engine *e);
 
-/* To be called after each change of a key: marks watchers dirty, wakes readers that block on it. */
+/* To be called after each change of a key: marks watchers dirty, wakes readers that block on it, ends its lease. */
 void engine_key_changed(struct engine *e, int db, struct slice key);
 
 /* A read over the whole keyspace (DBSIZE, KEYS, SCAN, ...): waits for all always-class effects. */

@@ -406,6 +406,17 @@ static bool transaction_prefault(struct engine *e, struct client *c, const struc
     return waits;
 }
 
+/* Whether all of its commands let it run. */
+static bool transaction_holds(struct engine *e, struct client *c)
+{
+    for (size_t i = 0; i < c->n_queued; i++) {
+        const struct client_queued *q = &c->queued[i];
+        if (q->command->condition != NULL && !q->command->condition(e, c, q->argv, q->argc))
+            return false;
+    }
+    return true;
+}
+
 void transaction_exec(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     size_t bound;
@@ -414,7 +425,7 @@ void transaction_exec(struct engine *e, struct client *c, const struct slice *ar
         reply_error(c, "ERR EXEC without MULTI");
         return;
     }
-    if (transaction_expired(e, c))
+    if (transaction_expired(e, c) || !transaction_holds(e, c))
         c->multi_dirty = true;
     if (c->multi_failed) {
         reply_error(c, "EXECABORT Transaction discarded because of previous errors.");
