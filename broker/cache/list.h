@@ -12,11 +12,14 @@
 
 struct list;
 
+enum { LIST_VALUE_MAX = 1 << 30 }; /* bytes of an element */
+
 must_check int list_new(struct list **out, struct err *e);
 void list_free(struct list *l);                  /* NULL is fine; O(n) */
 bool list_shrink(struct list *l, size_t budget); /* frees some of it; false when it is gone */
 
-/* Puts a value at a position, replacing what is there. At either end O(1). Errors: ERR_NOMEM: nothing has changed. */
+/* Puts a value, which does not lie in the list itself, at a position, replacing what is there. At either end O(1), else O(page).
+ * Errors: ERR_NOMEM, ERR_TOO_BIG (LIST_VALUE_MAX): nothing has changed. */
 must_check int list_put(struct list *l, int64_t pos, struct slice value, struct err *e);
 /* Removes what is in [from, to]; returns how many. At either end O(1 a page). */
 uint64_t list_remove(struct list *l, int64_t from, int64_t to);
@@ -33,7 +36,8 @@ struct list_at {
     int64_t pos;
     struct slice value; /* borrowed until the list changes */
 };
-/* The element with `index` before it (0..n-1): pages are skipped, O(pages) at worst from the nearer end. False: none. */
+/* The element with `index` others before it. O(log pages) where no position is missing, else O(pages) from the nearer end. False:
+ * there is none. */
 bool list_seek(const struct list *l, uint64_t index, struct list_at *out);
 /* The first element at or behind a position, and the last one at or before it. */
 bool list_seek_pos(const struct list *l, int64_t pos, struct list_at *out);
