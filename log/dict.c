@@ -10,12 +10,13 @@
  *   cap 4    |     0     |     1     |     2     |     3     |
  *   cap 8    |  0  |  1  |  2  |  3  |  4  |  5  |  6  |  7  |
  *
- * It grows to twice the size when it is full (one node a bucket) and shrinks to half when seven eighths
- * are empty; every add and remove moves a bucket or two, so that a resize has ended before the next one
+ * It grows to twice the size when it is full (two nodes a bucket: a pointer for each is all that the table then costs) and
+ * shrinks to half when seven eighths are empty; every add and remove moves a bucket or two, so that a resize has ended before the next one
  * is due. The smallest table is inside the struct.
  *
  *   D1  A node is in tables[1] if its bucket of tables[0] is below `rehash`, else in tables[0].
- *   D2  A node's hash is that of its name, so a name is compared only where all 64 bits are equal.
+ *   D2  A node's hash is the upper half of its name's, so a name is compared only where those 32 bits are equal. Nothing
+ *       needs the rest: tables have at most 2^32 buckets.
  *   D3  n is the number of nodes; tables[1] is there exactly while rehash >= 0.
  */
 #include "log/dict.h"
@@ -24,6 +25,7 @@
 #include "log/siphash.h"
 
 enum {
+    DICT_LOAD = 2,   /* nodes a bucket at which it is full */
     DICT_MOVES = 2,  /* buckets that an add or a remove moves */
     DICT_SHRINK = 8, /* fewer than cap / DICT_SHRINK nodes: too large */
     DICT_CURSOR_SHIFT =
@@ -33,6 +35,12 @@ enum {
 uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n)
 {
     return siphash13(key, p, n);
+}
+
+/* A node's hash on the line of hashes. */
+static inline uint64_t dict_place(const struct dict_node *node)
+{
+    return (uint64_t)node->hash << 32;
 }
 
 static inline size_t dict_bucket(uint64_t hash, size_t cap)
@@ -90,7 +98,7 @@ struct dict_node *dict_find(const struct dict *d, struct slice name)
     uint64_t hash = siphash13(d->hash_key, name.p, name.n);
 
     for (struct dict_node *node = *dict_chain(d, hash); node != NULL; node = node->next)
-        if (node->hash == hash && slice_equal(d->key(node), name))
+        if (node->hash == hash >> 32 && slice_equal(d->key(node), name))
             return node;
     return NULL;
 }
@@ -103,7 +111,7 @@ static void dict_move(struct dict *d)
     d->tables[0][d->rehash++] = NULL;
     while (node != NULL) {
         struct dict_node *next = node->next;
-        struct dict_node **chain = &d->tables[1][dict_bucket(node->hash, d->caps[1])];
+        struct dict_node **chain = &d->tables[1][dict_bucket(dict_place(node), d->caps[1])];
         node->next = *chain;
         *chain = node;
         node = next;
@@ -137,7 +145,7 @@ static void dict_resize(struct dict *d, size_t cap)
 
 void dict_step(struct dict *d, size_t n)
 {
-    if (d->rehash < 0 && d->n > d->caps[0])
+    if (d->rehash < 0 && d->n > DICT_LOAD * d->caps[0])
         dict_resize(d, d->caps[0] * 2);
     else if (d->rehash < 0 && d->caps[0] > DICT_CAP_MIN && d->n < d->caps[0] / DICT_SHRINK)
         dict_resize(d, d->caps[0] / 2);
@@ -157,25 +165,72 @@ void dict_add(struct dict *d, struct dict_node *node, struct slice name)
     struct dict_node **chain;
 
     assert(!d->scanning);
-    node->hash = siphash13(d->hash_key, name.p, name.n);
-    chain = dict_chain(d, node->hash);
+    node->hash = (uint32_t)(siphash13(d->hash_key, name.p, name.n) >> 32);
+    chain = dict_chain(d, dict_place(node));
     node->next = *chain;
     *chain = node;
     d->n++;
     dict_adapt(d);
 }
 
-void dict_remove(struct dict *d, struct dict_node *node)
+/* What points to the node. */
+static struct dict_node **dict_link(const struct dict *d, const struct dict_node *node)
 {
-    struct dict_node **at = dict_chain(d, node->hash);
+    struct dict_node **at = dict_chain(d, dict_place(node));
 
     while (*at != node) {
         assert(*at != NULL); /* D1: it is in this chain */
         at = &(*at)->next;
     }
-    *at = node->next;
+    return at;
+}
+
+void dict_remove(struct dict *d, struct dict_node *node)
+{
+    *dict_link(d, node) = node->next;
     d->n--;
     dict_adapt(d);
+}
+
+void dict_replace(struct dict *d, struct dict_node *from, struct dict_node *to)
+{
+    struct dict_node **link = dict_link(d, from);
+
+    to->next = from->next;
+    to->hash = from->hash;
+    *link = to;
+}
+
+void dict_each_hash(struct dict *d, uint32_t hash, void (*each)(void *ctx, struct dict_node *),
+                    void *ctx)
+{
+    struct dict_node *node = *dict_chain(d, (uint64_t)hash << 32);
+
+    d->scanning = true; /* the chain stays as it is, but for what `each` does */
+    while (node != NULL) {
+        struct dict_node *next = node->next;
+        if (node->hash == hash)
+            each(ctx, node);
+        node = next;
+    }
+    d->scanning = false;
+}
+
+void dict_expect(struct dict *d, size_t n)
+{
+    struct dict_node **table;
+    size_t cap = d->caps[0];
+
+    if (d->n > 0 || d->rehash >= 0)
+        return;
+    while (DICT_LOAD * cap < n)
+        cap *= 2;
+    table = cap > d->caps[0] ? calloc(cap, sizeof *table) : NULL;
+    if (table == NULL)
+        return;
+    dict_free_table(d, d->tables[0]);
+    d->tables[0] = table;
+    d->caps[0] = cap;
 }
 
 static void dict_visit(struct dict_node *node, void (*each)(void *, struct dict_node *), void *ctx)
@@ -252,10 +307,11 @@ static const char *dict_check_table(const struct dict *d, int t, size_t *n)
     for (size_t i = 0; i < d->caps[t]; i++)
         for (const struct dict_node *node = d->tables[t][i]; node != NULL; node = node->next) {
             struct slice name = d->key(node);
-            if (node->hash != siphash13(d->hash_key, name.p, name.n))
+            if (node->hash != siphash13(d->hash_key, name.p, name.n) >> 32)
                 return "D2: a hash is not its name's";
-            bool moved = d->rehash >= 0 && dict_bucket(node->hash, d->caps[0]) < (size_t)d->rehash;
-            if (dict_bucket(node->hash, d->caps[t]) != i || moved != (t == 1))
+            bool moved =
+                d->rehash >= 0 && dict_bucket(dict_place(node), d->caps[0]) < (size_t)d->rehash;
+            if (dict_bucket(dict_place(node), d->caps[t]) != i || moved != (t == 1))
                 return "D1: a node is in the wrong bucket";
             ++*n;
         }

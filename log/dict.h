@@ -13,7 +13,8 @@
 
 struct dict_node {
     struct dict_node *next;
-    uint64_t hash;
+    uint32_t hash;  /* the upper half of the name's */
+    uint32_t extra; /* the owner's: it lies here for nothing */
 };
 
 enum { DICT_CAP_MIN = 4 };
@@ -46,6 +47,17 @@ struct dict_node *dict_find(const struct dict *d, struct slice name);
  * get longer until there is. */
 void dict_add(struct dict *d, struct dict_node *node, struct slice name);
 void dict_remove(struct dict *d, struct dict_node *node);
+
+/* `to` takes the place of `from`, which has the same name; only node.extra is not copied. */
+void dict_replace(struct dict *d, struct dict_node *from, struct dict_node *to);
+
+/* Calls `each` for the nodes of that hash (node.hash), which may be several; `each` may remove or replace the one that it was
+ * given, and must not add any. */
+void dict_each_hash(struct dict *d, uint32_t hash, void (*each)(void *ctx, struct dict_node *),
+                    void *ctx);
+
+/* Makes the table large enough for n nodes, if it is empty and there is memory: so many will come. */
+void dict_expect(struct dict *d, size_t n);
 
 /* Calls `each` for the nodes of one bucket (and its counterparts while resizing); returns the next cursor, 0 at
  * the end. Cursors are below 2^48; any number is accepted. `each` may remove the node that it was given, and
