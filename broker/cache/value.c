@@ -65,7 +65,8 @@ uint8_t *value_put_hash(uint8_t *p, struct hash *h)
     return p;
 }
 
-static int value_get_field(struct hash *h, const uint8_t **p, const uint8_t *end, struct err *e)
+static int value_get_field(struct hash **h, const uint8_t seed[16], const uint8_t **p,
+                           const uint8_t *end, struct err *e)
 {
     struct hash_field f;
     bool is_new;
@@ -74,7 +75,7 @@ static int value_get_field(struct hash *h, const uint8_t **p, const uint8_t *end
     if (!slice_get(p, end, &f.field) || !slice_get(p, end, &f.value) ||
         !varint_get(p, end, &f.expiry_ms) || f.expiry_ms > VALUE_MS_MAX)
         return err_set(e, ERR_CORRUPT, "a hash's field is cut short, or its expiry is no time");
-    rc = hash_set(h, &f, &is_new, e);
+    rc = hash_set(h, seed, &f, &is_new, e);
     if (rc == OK && !is_new)
         return err_set(e, ERR_CORRUPT, "a hash's field is there twice");
     return rc;
@@ -90,9 +91,9 @@ int value_get_hash(struct slice bytes, const uint8_t seed[16], struct hash **out
 
     if (!varint_get(&p, end, &n) || n > (uint64_t)(end - p) / FIELD_MIN)
         return err_set(e, ERR_CORRUPT, "a hash with more fields than bytes for them");
-    rc = hash_new(seed, &h, e);
+    rc = hash_new(&h, e);
     for (; rc == OK && n > 0; n--)
-        rc = value_get_field(h, &p, end, e);
+        rc = value_get_field(&h, seed, &p, end, e);
     if (rc == OK && p != end)
         rc = err_set(e, ERR_CORRUPT, "%zu bytes behind the fields of a hash", (size_t)(end - p));
     if (rc == OK)
