@@ -49,6 +49,18 @@ bool args_i64_in(struct slice text, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+bool args_cursor(struct slice text, uint64_t *out)
+{
+    bool negative = text.n > 0 && text.p[0] == '-';
+    size_t sign = negative || (text.n > 0 && text.p[0] == '+');
+    uint64_t v = 0;
+
+    if (text.n > 0 && !id_parse_u64(slice_of(text.p + sign, text.n - sign), &v))
+        return false;
+    *out = negative ? 0 - v : v;
+    return true;
+}
+
 bool args_word(struct slice arg, const char *word)
 {
     if (arg.n != strlen(word))

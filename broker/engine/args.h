@@ -10,6 +10,9 @@ bool args_i64(struct slice text, int64_t *out);
 /* The same within [min, max]. */
 bool args_i64_in(struct slice text, int64_t min, int64_t max, int64_t *out);
 
+/* Reads a cursor of SCAN and the like as strtoul would: nothing at all is 0, a sign is allowed. */
+bool args_cursor(struct slice text, uint64_t *out);
+
 /* Reads a size in bytes: "64mb", "100k", "17"; kb, mb, gb are powers of 1024, k, m, g of 1000, in any case. */
 bool args_bytes(struct slice text, uint64_t *out);
 
