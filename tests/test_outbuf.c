@@ -207,9 +207,98 @@ static void a_random_life_keeps_every_byte_in_order(void **state)
     outbuf_fini(&b);
 }
 
+static struct outbuf_shared *message(size_t n, int byte)
+{
+    struct outbuf_shared *s = outbuf_shared_new(n);
+
+    assert_non_null(s);
+    memset(s->bytes, byte, n);
+    return s;
+}
+
+static void a_long_message_is_shared_and_a_short_one_copied(void **state)
+{
+    struct outbuf_shared *s = message(OUTBUF_SHARE_MIN, 'm'),
+                         *t = message(OUTBUF_SHARE_MIN - 1, 't');
+    struct outbuf b[3];
+    struct iovec iov;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        outbuf_init(&b[i]);
+        outbuf_share(&b[i], s);
+        assert_int_equal(outbuf_peek(&b[i], UINT64_MAX, &iov, 1), 1);
+        assert_ptr_equal(iov.iov_base, s->bytes);
+        outbuf_share(&b[i], t);
+    }
+    assert_int_equal(s->n_refs, 4);
+    assert_int_equal(t->n_refs, 1);
+    outbuf_consume(&b[0], OUTBUF_SHARE_MIN);
+    assert_int_equal(s->n_refs, 3);
+    for (int i = 0; i < 3; i++)
+        outbuf_fini(&b[i]);
+    assert_int_equal(s->n_refs, 1);
+    outbuf_shared_unref(s);
+    outbuf_shared_unref(t);
+}
+
+static void nothing_is_written_into_what_others_send(void **state)
+{
+    struct outbuf_shared *s = message(2000, 'm');
+    struct outbuf b;
+    uint8_t seen[8192];
+
+    (void)state;
+    outbuf_init(&b);
+    outbuf_share(&b, s);
+    outbuf_append(&b, "after", 5);
+    assert_int_equal(peek_all(&b, UINT64_MAX, seen), 2005);
+    outbuf_truncate(&b, 1000); /* within the message: what follows needs a chunk of its own */
+    outbuf_append(&b, "now", 3);
+    assert_int_equal(peek_all(&b, UINT64_MAX, seen), 1003);
+    assert_memory_equal(seen + 998, "mmnow", 5);
+    for (size_t i = 0; i < s->n; i++)
+        assert_int_equal(s->bytes[i], 'm');
+    assert_true(b.memory < 2000 + 2048); /* and not 16 KiB for three bytes */
+    outbuf_fini(&b);
+    outbuf_shared_unref(s);
+}
+
+static void messages_move_with_what_lies_between_them(void **state)
+{
+    static uint8_t seen[1 << 16], want[1 << 16];
+    struct outbuf_shared *s = message(OUTBUF_SHARE_MIN, 'm');
+    struct outbuf to, from;
+
+    (void)state;
+    outbuf_init(&to);
+    for (size_t rounds = 1; rounds < 40; rounds++) { /* little is copied, much is moved */
+        size_t n = 0;
+        outbuf_init(&from);
+        for (size_t i = 0; i < rounds; i++) {
+            outbuf_share(&from, s);
+            outbuf_append(&from, "between", 7);
+            memset(want + n, 'm', OUTBUF_SHARE_MIN);
+            memcpy(want + n + OUTBUF_SHARE_MIN, "between", 7);
+            n += OUTBUF_SHARE_MIN + 7;
+        }
+        outbuf_move(&to, &from);
+        assert_int_equal(peek_all(&to, UINT64_MAX, seen), n);
+        assert_memory_equal(seen, want, n);
+        outbuf_consume(&to, n);
+        assert_int_equal(to.memory, 0);
+        assert_int_equal(s->n_refs, 1);
+    }
+    outbuf_fini(&to);
+    outbuf_shared_unref(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_message_is_shared_and_a_short_one_copied),
+        cmocka_unit_test(nothing_is_written_into_what_others_send),
+        cmocka_unit_test(messages_move_with_what_lies_between_them),
         cmocka_unit_test(an_empty_buffer_holds_no_memory),
         cmocka_unit_test(a_reserved_place_is_contiguous_and_counts_only_what_was_used),
         cmocka_unit_test(only_bytes_below_the_limit_are_shown),

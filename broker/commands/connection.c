@@ -18,6 +18,7 @@
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/transaction.h"
+#include "broker/pubsub/pubsub.h"
 #include "broker/version.h"
 
 static const char CONNECTION_BAD_NAME[] =
@@ -182,12 +183,17 @@ static void connection_ping(struct engine *e, struct client *c, const struct sli
                             size_t argc)
 {
     (void)e;
-    if (argc > 2)
+    if (argc > 2) {
         reply_wrong_arity(c, command_find(argv[0]));
-    else if (argc == 2)
+    } else if (c->subscriber != NULL && c->proto < 3) { /* looks like a message */
+        reply_array(c, 2);
+        reply_str(c, "pong");
+        reply_bulk(c, argv[1].p, argc == 2 ? argv[1].n : 0);
+    } else if (argc == 2) {
         reply_bulk(c, argv[1].p, argv[1].n);
-    else
+    } else {
         reply_simple(c, "PONG");
+    }
 }
 
 static void connection_echo(struct engine *e, struct client *c, const struct slice *argv,
@@ -238,6 +244,7 @@ static void connection_reset(struct engine *e, struct client *c, const struct sl
     (void)argv;
     (void)argc;
     transaction_discard(e, c);
+    pubsub_client_gone(e, c);
     c->proto = 2;
     c->db = 0;
     c->authenticated = !connection_has_password(e);
@@ -417,9 +424,10 @@ static void connection_put_flags(FILE *f, const struct client *c)
         bool is;
         char letter;
     } flags[] = {
-        { c->in_multi, 'x' },          { c->blocked != NULL, 'b' }, { c->multi_dirty, 'd' },
-        { c->close_after_reply, 'c' }, { c->close_now, 'A' },       { c->addr[0] == '/', 'U' },
-        { c->readonly_flag, 'r' },     { c->no_evict, 'e' },        { c->no_touch, 'T' },
+        { c->subscriber != NULL, 'P' }, { c->in_multi, 'x' },          { c->blocked != NULL, 'b' },
+        { c->multi_dirty, 'd' },        { c->close_after_reply, 'c' }, { c->close_now, 'A' },
+        { c->addr[0] == '/', 'U' },     { c->readonly_flag, 'r' },     { c->no_evict, 'e' },
+        { c->no_touch, 'T' },
     };
 
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -440,18 +448,20 @@ static unsigned long long connection_age_s(const struct engine *e, uint64_t sinc
 /* One line, in the order of Redis 8. What there is no such thing for here is 0. */
 static void connection_put_line(FILE *f, const struct engine *e, const struct client *c)
 {
-    size_t memory = sizeof *c + c->input_bytes + c->input_free + c->out.memory + c->queued_bytes;
+    size_t out = c->out.memory + c->aside.memory;
+    size_t memory = sizeof *c + c->input_bytes + c->input_free + out + c->queued_bytes;
 
     fprintf(f, "id=%llu addr=%s laddr=%s fd=%d name=%s age=%llu idle=%llu flags=",
             (unsigned long long)c->id, c->addr, c->laddr, c->fd, c->name != NULL ? c->name : "",
             connection_age_s(e, c->created_ms), connection_age_s(e, c->active_ms));
     connection_put_flags(f, c);
-    fprintf(f, " db=%d sub=0 psub=0 ssub=0 multi=%lld watch=%zu", c->db,
+    fprintf(f, " db=%d sub=%zu psub=%zu ssub=%zu multi=%lld watch=%zu", c->db,
+            pubsub_n(c, PUBSUB_CHANNEL), pubsub_n(c, PUBSUB_PATTERN), pubsub_n(c, PUBSUB_SHARD),
             c->in_multi ? (long long)c->n_queued : -1LL, transaction_n_watched(c));
     fprintf(f, " qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu", c->input_bytes, c->input_free,
             c->queued_bytes);
     fprintf(f, " rbs=0 rbp=0 obl=%llu oll=0 omem=%zu tot-mem=%zu",
-            (unsigned long long)outbuf_size(&c->out), c->out.memory, memory);
+            (unsigned long long)(outbuf_size(&c->out) + outbuf_size(&c->aside)), out, memory);
     fprintf(f, " events=r cmd=%s user=default redir=-1 resp=%d",
             c->last_command != NULL ? c->last_command->name : "NULL", c->proto);
     fprintf(f, " lib-name=%s lib-ver=%s io-thread=0", c->lib_name != NULL ? c->lib_name : "",
@@ -488,12 +498,26 @@ static void connection_info(struct engine *e, struct client *c, const struct sli
     connection_reply_text(c, f, &text, &n);
 }
 
-/* All connections are normal ones: there are no replicas, and nobody subscribes. */
-static bool connection_type(struct slice name, bool *is_normal)
+/* Types of connections, of which there are two: there are no replicas. */
+enum connection_type { CONNECTION_ANY, CONNECTION_NORMAL, CONNECTION_PUBSUB, CONNECTION_NOBODY };
+
+static bool connection_parse_type(struct slice name, enum connection_type *out)
 {
-    *is_normal = args_word(name, "normal");
-    return *is_normal || args_word(name, "master") || args_word(name, "slave") ||
-           args_word(name, "replica") || args_word(name, "pubsub");
+    bool nobody =
+        args_word(name, "master") || args_word(name, "slave") || args_word(name, "replica");
+
+    *out = CONNECTION_NOBODY;
+    if (args_word(name, "normal"))
+        *out = CONNECTION_NORMAL;
+    else if (args_word(name, "pubsub"))
+        *out = CONNECTION_PUBSUB;
+    return nobody || *out != CONNECTION_NOBODY;
+}
+
+static bool connection_is_of(const struct client *c, enum connection_type type)
+{
+    return type == CONNECTION_ANY ||
+           type == (c->subscriber != NULL ? CONNECTION_PUBSUB : CONNECTION_NORMAL);
 }
 
 static void connection_unknown_type(struct client *c, struct slice name)
@@ -510,14 +534,15 @@ static struct client *connection_find(const struct engine *e, uint64_t id)
 }
 
 /* The oldest first; the engine's list has the newest in front. */
-static void connection_put_all(FILE *f, const struct engine *e)
+static void connection_put_all(FILE *f, const struct engine *e, enum connection_type type)
 {
     const struct client *at = e->clients;
 
     while (at != NULL && at->next != NULL)
         at = at->next;
     for (; at != NULL; at = at->prev)
-        connection_put_line(f, e, at);
+        if (connection_is_of(at, type))
+            connection_put_line(f, e, at);
 }
 
 /* All clients in an array, the newest and highest ID first, as the engine's list has them: so that
@@ -584,19 +609,18 @@ static bool connection_put_ids(FILE *f, struct engine *e, struct client *c, cons
 static bool connection_put_list(FILE *f, struct engine *e, struct client *c,
                                 const struct slice *argv, size_t argc)
 {
-    bool normal;
+    enum connection_type type;
 
     if (argc == 2) {
-        connection_put_all(f, e);
+        connection_put_all(f, e, CONNECTION_ANY);
         return true;
     }
     if (argc == 4 && args_word(argv[2], "type")) {
-        if (!connection_type(argv[3], &normal)) {
+        if (!connection_parse_type(argv[3], &type)) {
             connection_unknown_type(c, argv[3]);
             return false;
         }
-        if (normal)
-            connection_put_all(f, e);
+        connection_put_all(f, e, type);
         return true;
     }
     if (argc > 3 && args_word(argv[2], "id"))
@@ -626,7 +650,7 @@ struct connection_filter { /* who is meant: all that is set must fit */
     const struct slice *addr, *laddr;
     uint64_t id;       /* 0: any */
     int64_t min_age_s; /* 0: any */
-    bool none;         /* a type was given that no connection has */
+    enum connection_type type;
     bool skip_me;
 };
 
@@ -645,14 +669,10 @@ static bool connection_filter_id(struct client *c, struct slice value, struct co
 static bool connection_filter_type(struct client *c, struct slice value,
                                    struct connection_filter *f)
 {
-    bool normal;
-
-    if (!connection_type(value, &normal)) {
-        connection_unknown_type(c, value);
-        return false;
-    }
-    f->none = !normal;
-    return true;
+    if (connection_parse_type(value, &f->type))
+        return true;
+    connection_unknown_type(c, value);
+    return false;
 }
 
 static bool connection_filter_user(struct client *c, struct slice value)
@@ -708,7 +728,7 @@ static bool connection_add_filter(struct client *c, const struct slice *name,
 static bool connection_fits(const struct engine *e, const struct client *c, const struct client *at,
                             const struct connection_filter *f)
 {
-    if (f->none || at->close_now || (f->skip_me && at == c))
+    if (!connection_is_of(at, f->type) || at->close_now || (f->skip_me && at == c))
         return false;
     if (f->id != 0 && at->id != f->id)
         return false;
@@ -927,7 +947,7 @@ const struct command connection_commands[] = {
     { .name = "ping",
       .handler = connection_ping,
       .arity = -1,
-      .flags = CMD_FAST | CMD_NO_TOUCH_KEYS,
+      .flags = CMD_FAST | CMD_NO_TOUCH_KEYS | CMD_SUBSCRIBED,
       .categories = CAT_CONNECTION,
       .group = "connection",
       .since = "1.0.0",
@@ -935,9 +955,9 @@ const struct command connection_commands[] = {
       .summary = "Replies with PONG, or with the message",
       .syntax = "[message]",
       .tips = "request_policy:all_shards;response_policy:all_succeeded" },
-    CONNECTION("quit", connection_quit, -1, FLAGS_FIRST | CMD_NOW, "1.0.0",
+    CONNECTION("quit", connection_quit, -1, FLAGS_FIRST | CMD_NOW | CMD_SUBSCRIBED, "1.0.0",
                "Closes the connection once everything has been replied", ""),
-    CONNECTION("reset", connection_reset, 1, FLAGS_FIRST | CMD_NOW, "6.2.0",
+    CONNECTION("reset", connection_reset, 1, FLAGS_FIRST | CMD_NOW | CMD_SUBSCRIBED, "6.2.0",
                "Makes the connection as it was when it was new", ""),
     CONNECTION("select", connection_select, 2, FLAGS_PLAIN | CMD_FAST, "1.0.0",
                "Chooses the database, 0 to 15", "index"),

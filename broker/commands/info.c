@@ -25,6 +25,7 @@
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/transaction.h"
+#include "broker/pubsub/pubsub.h"
 #include "broker/version.h"
 
 enum {
@@ -139,7 +140,7 @@ static void info_clients(const struct info *x)
     info_put(x, "client_recent_max_output_buffer", max_output);
     info_put(x, "blocked_clients", blocking_n_clients(e->blocking));
     info_put(x, "tracking_clients", 0);
-    info_put(x, "pubsub_clients", 0);
+    info_put(x, "pubsub_clients", pubsub_n_clients(e));
     info_put(x, "watching_clients", watching);
     info_put(x, "total_watched_keys", watched);
     info_put(x, "total_blocking_keys", blocking_n_keys(e->blocking));
@@ -174,7 +175,8 @@ static void info_memory(const struct info *x)
 
     info_resident(&rss, &peak);
     for (const struct client *c = x->e->clients; c != NULL; c = c->next)
-        clients += sizeof *c + c->input_bytes + c->input_free + c->out.memory + c->queued_bytes;
+        clients += sizeof *c + c->input_bytes + c->input_free + c->out.memory + c->aside.memory +
+                   c->queued_bytes;
     total = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     info_put_memory(x, "used_memory", used);
     info_put_memory(x, "used_memory_rss", rss);
@@ -216,8 +218,9 @@ static void info_stats(const struct info *x)
     info_put(x, "evicted_clients", s->n_evicted_clients);
     info_put(x, "keyspace_hits", s->keyspace_hits);
     info_put(x, "keyspace_misses", s->keyspace_misses);
-    info_put(x, "pubsub_channels", 0);
-    info_put(x, "pubsub_patterns", 0);
+    info_put(x, "pubsub_channels", pubsub_n_names(x->e, PUBSUB_CHANNEL));
+    info_put(x, "pubsub_patterns", pubsub_n_names(x->e, PUBSUB_PATTERN));
+    info_put(x, "pubsubshard_channels", pubsub_n_names(x->e, PUBSUB_SHARD));
     info_put(x, "total_error_replies", s->n_errors);
     info_put(x, "unexpected_error_replies", s->n_unexpected_errors);
     info_put(x, "client_query_buffer_limit_disconnections", s->n_query_limit_closed);

@@ -16,8 +16,10 @@ struct cold_work; /* engine/cold.c */
 struct command;
 struct engine;
 struct object;
-struct watch;   /* engine/transaction.c */
-struct blocked; /* engine/blocking.c */
+struct subscriber; /* pubsub/pubsub.c */
+struct tracker;    /* pubsub/tracking.c */
+struct watch;      /* engine/transaction.c */
+struct blocked;    /* engine/blocking.c */
 
 enum {
     CLIENT_NAME_MAX = 256,
@@ -57,6 +59,17 @@ struct client {
     const struct command *last_command;
     uint64_t n_commands, bytes_in, bytes_out;
     size_t input_bytes, input_free; /* kept up to date by net, for CLIENT LIST (qbuf, qbuf-free) */
+
+    /* what it is sent unasked: engine/push.c */
+    struct outbuf aside; /* until its reply is complete */
+    struct client *push_next, **push_at;
+    uint64_t push_durable;
+    bool over_limit; /* of output, so it lacks messages: to be closed */
+    bool reply_kept; /* the reply leaves whatever CLIENT REPLY says: SUBSCRIBE's */
+
+    struct subscriber *subscriber; /* NULL: it subscribes to nothing */
+    struct tracker *tracker;       /* NULL: CLIENT TRACKING is off */
+    struct tracker *redirected;    /* of those whose invalidations come here; a list */
 
     struct client_queued *queued;
     size_t n_queued, cap_queued, queued_bytes;

@@ -31,6 +31,7 @@ enum command_flag {
     CMD_ALLOW_BUSY = 1 << 15,
     CMD_NO_ASYNC_LOADING = 1 << 16,
     CMD_SKIP_SLOWLOG = 1 << 17,
+    CMD_SUBSCRIBED = 1 << 19, /* possible while subscribed in RESP2 */
     CMD_RESERVE =
         1
         << 18 /* with CMD_DENYOOM, which Redis says of it: runs on a full disk all the same, from what is
@@ -82,7 +83,7 @@ struct command {
     int first_key, last_key, key_step;
     command_get_keys *get_keys; /* with CMD_MOVABLE_KEYS, unless key_count_at says it */
     int key_count_at;  /* the argument that says how many keys follow it, key_step apart; 0: none */
-    const char *group; /* "stream", "generic", "connection", "server", "transactions", "beck" */
+    const char *group; /* "stream", "generic", "connection", "server", "transactions", "pubsub", "scripting", "beck" */
     const char *since; /* Redis's version, or "beck 0.1" */
     const char *complexity;
     const char *summary; /* one line, our words */
@@ -109,7 +110,7 @@ static inline bool command_takes_space(const struct command *c)
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
 extern const struct command connection_commands[], server_commands[], key_commands[],
     stream_commands[], xgroup_commands[], xreadgroup_commands[], xack_commands[], xdlq_commands[],
-    transaction_commands[], beck_commands[];
+    transaction_commands[], pubsub_commands[], beck_commands[];
 
 /* The command of that name in any case, or NULL. Constant time; called once for each request. */
 const struct command *command_find(struct slice name);

@@ -125,6 +125,7 @@ static const struct {
     { "stream", "Streams" },
     { "generic", "Keys" },
     { "transactions", "Transactions" },
+    { "pubsub", "Publish and subscribe" },
     { "connection", "Connection" },
     { "server", "Server" },
     { "cluster", "Cluster" },

@@ -32,12 +32,15 @@
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
+#include "broker/engine/push.h"
 #include "broker/engine/reading.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/retention.h"
 #include "broker/engine/transaction.h"
+#include "broker/pubsub/notify.h"
+#include "broker/pubsub/pubsub.h"
 #include "log/io.h"
 #include "log/record.h"
 
@@ -76,6 +79,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     state_init(&e->state, hash_key);
     rc = watching_new(e->state.hash_key, &e->watching, err);
     if (rc == OK)
+        rc = pubsub_new(e->state.hash_key, &e->pubsub, err);
+    if (rc == OK)
         rc = cold_new(e, &e->cold, err);
     if (rc == OK)
         rc = retention_new(&e->retention, err);
@@ -109,6 +114,7 @@ void engine_fini(struct engine *e)
     leases_free(e->leases);
     blocking_free(e->blocking);
     watching_free(e->watching);
+    pubsub_free(e->pubsub);
     state_fini(&e->state);
     e->retention = NULL;
     e->redelivery = NULL;
@@ -116,6 +122,7 @@ void engine_fini(struct engine *e)
     e->leases = NULL;
     e->blocking = NULL;
     e->watching = NULL;
+    e->pubsub = NULL;
 }
 
 /* E1: later than all before, and no earlier than the wall clock. */
@@ -245,6 +252,7 @@ void engine_client_init(struct engine *e, struct client *c)
 {
     *c = (struct client){ .engine = e, .id = ++e->next_client_id, .proto = 2, .fd = -1 };
     outbuf_init(&c->out);
+    outbuf_init(&c->aside);
     gate_init(&c->gate);
     c->authenticated = e->config->requirepass == NULL || e->config->requirepass[0] == '\0';
     c->created_ms = e->now_ms;
@@ -261,6 +269,8 @@ void engine_client_fini(struct engine *e, struct client *c)
     blocking_client_gone(e->blocking, c);
     cold_client_gone(c);
     transaction_discard(e, c);
+    pubsub_client_gone(e, c);
+    push_client_gone(c);
     if (c->prev != NULL)
         c->prev->next = c->next;
     else
@@ -283,18 +293,24 @@ static inline void engine_raise(uint64_t *need, uint64_t lsn)
         *need = lsn;
 }
 
+void engine_mark_output(struct engine *e, struct client *c, uint64_t need_written,
+                        uint64_t need_durable)
+{
+    if (need_durable > e->round_durable)
+        e->waits_durable = true;
+    else if (need_written > e->round_written)
+        e->waits_written = true;
+    gate_mark(&c->gate, outbuf_end(&c->out), need_written, need_durable);
+}
+
 /* The reply from `start` on is complete: it gets its mark, unless the client wants none. */
 static void engine_mark(struct engine *e, struct client *c, uint64_t start)
 {
-    if (c->reply_off || c->reply_skip)
+    if ((c->reply_off || c->reply_skip) && !c->reply_kept)
         outbuf_truncate(&c->out, start);
-    if (outbuf_end(&c->out) == start)
-        return;
-    if (c->need_durable > e->round_durable)
-        e->waits_durable = true;
-    else if (c->need_written > e->round_written)
-        e->waits_written = true;
-    gate_mark(&c->gate, outbuf_end(&c->out), c->need_written, c->need_durable);
+    c->reply_kept = false;
+    if (outbuf_end(&c->out) != start)
+        engine_mark_output(e, c, c->need_written, c->need_durable);
 }
 
 /* Where the part of the output begins that has no mark yet. */
@@ -413,6 +429,22 @@ static void engine_refuse(struct engine *e, struct client *c, const struct comma
         reply_error(c, "%s", text);
 }
 
+/* In RESP2 a subscriber gets messages where replies would be: only what changes its subscriptions is possible. */
+static void engine_refuse_subscribed(struct engine *e, struct client *c,
+                                     const struct command *command)
+{
+    char why[128];
+
+    snprintf(why, sizeof why,
+             "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+             "allowed in this context",
+             command->name);
+    if (command->handler == transaction_exec)
+        transaction_refuse(e, c, why);
+    else
+        reply_error(c, "ERR %s", why);
+}
+
 /* The command that argv asks for; NULL after an error reply. */
 static const struct command *engine_find(struct engine *e, struct client *c,
                                          const struct slice *argv, size_t argc)
@@ -457,6 +489,10 @@ static bool engine_allows(struct engine *e, struct client *c, const struct comma
         reply_error(c, "ERR Command not allowed inside a transaction");
         return false;
     }
+    if (c->subscriber != NULL && c->proto < 3 && !(command->flags & CMD_SUBSCRIBED)) {
+        engine_refuse_subscribed(e, c, command);
+        return false;
+    }
     if (command->flags & CMD_NO_TOUCH_KEYS)
         return true;
     if (e->failed) {
@@ -494,9 +530,21 @@ static void engine_run(struct engine *e, struct client *c, const struct command 
         engine_raise(&c->need_written, log_last_lsn(e->log));
 }
 
+/* Messages that the client's command and its consequences have sent wait for what they did, and for what the client did before. */
+static void engine_settle_pushes(struct engine *e, const struct client *c, uint64_t always_before)
+{
+    uint64_t need = c->gate.need_durable;
+
+    if (need < c->need_durable)
+        need = c->need_durable;
+    if (e->state.highest_always > always_before && need < e->state.highest_always)
+        need = e->state.highest_always;
+    push_settle(e, need);
+}
+
 void engine_execute(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    uint64_t start = outbuf_end(&c->out);
+    uint64_t start = outbuf_end(&c->out), always = e->state.highest_always;
     const struct command *command;
 
     assert(argc >= 1);
@@ -504,6 +552,7 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     c->need_written = 0;
     c->need_durable = 0;
     c->active_ms = e->now_ms;
+    e->current = c;
     command = engine_find(e, c, argv, argc);
     if (command == NULL || !engine_allows(e, c, command))
         engine_refused(e, c);
@@ -514,8 +563,11 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     engine_mark(e, c, start);
     if (c->cold == NULL)
         engine_reply_over(c);
+    e->current = NULL;
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
+    if (e->pushed != NULL)
+        engine_settle_pushes(e, c, always);
     engine_commit_if_large(e);
 }
 
@@ -577,6 +629,8 @@ static bool engine_turn_log(struct engine *e)
 
 void engine_round_end(struct engine *e)
 {
+    uint64_t always = e->state.highest_always;
+
     engine_expire(e);
     e->busy = engine_turn_log(e);
     cold_turn(e);
@@ -585,6 +639,7 @@ void engine_round_end(struct engine *e)
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
+    push_settle_all(e, e->state.highest_always > always ? e->state.highest_always : 0);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
     engine_step_dicts(e);
     log_commit(e->log, e->waits_durable && !e->waits_written);

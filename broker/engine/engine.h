@@ -28,6 +28,8 @@ struct blocking;   /* who waits for which key; engine/blocking.c */
 struct retention;  /* what is to be removed when; engine/retention.c */
 struct redelivery; /* what groups do when time passes; engine/redelivery.c */
 struct leases;     /* who computes which missing value; cache/lease.c */
+struct pubsub;     /* who subscribes to what; pubsub/pubsub.c */
+struct tracking;   /* who has cached which key; pubsub/tracking.c */
 struct watching;   /* who watches which key; engine/transaction.c */
 struct readings;   /* who waits for which group; engine/reading.c */
 
@@ -67,6 +69,10 @@ struct engine {
     size_t n_clients;
     struct blocking *blocking;
     struct watching *watching;
+    struct pubsub *pubsub;
+    struct tracking *tracking;
+    struct client *current;            /* whose command is being executed, or NULL */
+    struct client *pushed, *push_held; /* engine/push.c */
     struct cold *cold;
     struct retention *retention;
     struct readings *readings;
@@ -125,6 +131,9 @@ void engine_reply_done(struct engine *e, struct client *c);
 void engine_reply_part(struct engine *e, struct client *c, uint64_t need_written,
                        uint64_t need_durable);
 void engine_reply_over(struct client *c);
+/* What the output holds behind the last mark, and was not asked for, needs those watermarks. */
+void engine_mark_output(struct engine *e, struct client *c, uint64_t need_written,
+                        uint64_t need_durable);
 void engine_wake(struct engine *e, struct client *c); /* the host's, if it has one */
 
 /* Tells the operator, in the broker's log. */
@@ -192,6 +201,13 @@ bool engine_reserve(struct engine *e, struct client *c, size_t bytes);
  * the state tells how much is written. What the commands behind it in an EXEC have been promised stays promised. False
  * after an error reply: the command must not change anything then. */
 must_check bool engine_reserve_more(struct engine *e, struct client *c, size_t bytes);
+
+/* How much output the client may let pile up, by its class. */
+static inline const struct config_client_limit *engine_output_limit(const struct client *c)
+{
+    const struct config *config = c->engine->config;
+    return c->subscriber != NULL ? &config->output_pubsub : &config->output_normal;
+}
 
 /* Whether o has expired by the engine's clock: it is then still in the state, but no reader sees it. */
 static inline bool engine_is_expired(const struct engine *e, const struct object *o)

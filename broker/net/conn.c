@@ -292,13 +292,19 @@ static void conn_on_writable(void *ctx)
     connset_mark_dirty(c->set, c);
 }
 
+static size_t conn_output_memory(const struct conn *c)
+{
+    return c->client.out.memory + c->client.aside.memory;
+}
+
 /* Whether the client has let more output pile up than it may. */
 static bool conn_over_output_limit(struct conn *c)
 {
-    const struct config_client_limit *limit = &c->set->engine->config->output_normal;
-    uint64_t now = c->set->engine->now_ms, size = c->client.out.memory;
+    const struct config_client_limit *limit = engine_output_limit(&c->client);
+    uint64_t now = c->set->engine->now_ms;
+    size_t size = conn_output_memory(c);
 
-    if (limit->hard_bytes > 0 && size > limit->hard_bytes)
+    if (c->client.over_limit || (limit->hard_bytes > 0 && size > limit->hard_bytes))
         return true;
     connset_mark_heavy(c->set, c, limit->soft_bytes > 0 && size > limit->soft_bytes);
     return c->is_heavy && now - c->soft_since_ms >= limit->soft_s * 1000;
@@ -320,11 +326,11 @@ static bool conn_check_limits(struct conn *c)
                      "client %s closed: out of memory for its replies", c->client.addr);
         return false;
     }
-    if ((c->client.out.memory > 0 || c->is_heavy) && conn_over_output_limit(c)) {
+    if ((conn_output_memory(c) > 0 || c->is_heavy) && conn_over_output_limit(c)) {
         logger_write(
             c->set->logger, CONFIG_LOG_WARNING,
             "client %s closed: %zu bytes of unsent output exceed client-output-buffer-limit",
-            c->client.addr, c->client.out.memory);
+            c->client.addr, conn_output_memory(c));
         stats->n_output_limit_closed++;
         return false;
     }

@@ -31,8 +31,9 @@ struct conn {
     size_t in_len, in_cap;
     uint64_t soft_since_ms; /* in the list of those above the soft limit of output, since then */
     bool is_unix;
-    bool eof;        /* the client has sent its last byte */
-    bool is_heavy;   /* in that list */
+    bool eof;      /* the client has sent its last byte */
+    bool is_heavy; /* in that list, of its class then */
+    bool is_heavy_subscriber;
     bool is_dirty;   /* in the set's list of what this round has touched */
     bool is_ready;   /* in the list of those with input to execute in the next round */
     bool is_waiting; /* in the list of those whose gate waits for the log */

@@ -50,7 +50,7 @@ static void connset_close_idle(struct connset *s)
         struct conn *c = TAILQ_FIRST(&s->by_activity);
         c->client.active_ms = s->engine->now_ms;
         connset_touch(s, c);
-        if (c->client.blocked != NULL ||
+        if (c->client.blocked != NULL || c->client.subscriber != NULL ||
             (c->client.cold != NULL && outbuf_size(&c->client.out) == 0))
             /* it waits for us, not we for it */
             continue;
@@ -63,12 +63,20 @@ static void connset_close_idle(struct connset *s)
 
 /* ---- clients that do not read ---- */
 
+static uint64_t connset_soft_at_of(const struct connset *s, bool subscribers)
+{
+    const struct config *config = s->engine->config;
+    const struct conn *first = TAILQ_FIRST(&s->heavy[subscribers]);
+    uint64_t soft_s = subscribers ? config->output_pubsub.soft_s : config->output_normal.soft_s;
+
+    return first == NULL ? UINT64_MAX : first->soft_since_ms + soft_s * 1000;
+}
+
 static uint64_t connset_soft_at(const struct connset *s)
 {
-    const struct conn *first = TAILQ_FIRST(&s->heavy);
+    uint64_t normal = connset_soft_at_of(s, false), pubsub = connset_soft_at_of(s, true);
 
-    return first == NULL ? UINT64_MAX
-                         : first->soft_since_ms + s->engine->config->output_normal.soft_s * 1000;
+    return normal < pubsub ? normal : pubsub;
 }
 
 /* conn_settle closes those who have had their time. */
@@ -78,8 +86,10 @@ static void connset_look_at_heavy(struct connset *s)
 
     if (connset_soft_at(s) > s->engine->now_ms)
         return;
-    TAILQ_FOREACH(c, &s->heavy, heavy)
-    connset_mark_dirty(s, c);
+    for (int subscribers = 0; subscribers < 2; subscribers++) {
+        TAILQ_FOREACH(c, &s->heavy[subscribers], heavy)
+        connset_mark_dirty(s, c);
+    }
 }
 
 /* ---- time ---- */
@@ -246,14 +256,17 @@ void connset_mark_waiting(struct connset *s, struct conn *c, bool waits)
 
 void connset_mark_heavy(struct connset *s, struct conn *c, bool heavy)
 {
-    if (c->is_heavy == heavy)
+    bool subscriber = c->client.subscriber != NULL;
+
+    if (c->is_heavy == heavy && (!heavy || c->is_heavy_subscriber == subscriber))
         return;
+    if (c->is_heavy)
+        TAILQ_REMOVE(&s->heavy[c->is_heavy_subscriber], c, heavy);
     c->is_heavy = heavy;
+    c->is_heavy_subscriber = subscriber;
     c->soft_since_ms = s->engine->now_ms;
     if (heavy)
-        TAILQ_INSERT_TAIL(&s->heavy, c, heavy);
-    else
-        TAILQ_REMOVE(&s->heavy, c, heavy);
+        TAILQ_INSERT_TAIL(&s->heavy[subscriber], c, heavy);
 }
 
 void connset_touch(struct connset *s, struct conn *c)
@@ -295,7 +308,8 @@ int connset_init(struct connset *s, struct engine *engine, struct loop *loop, st
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->waiting);
     TAILQ_INIT(&s->stalled);
-    TAILQ_INIT(&s->heavy);
+    TAILQ_INIT(&s->heavy[0]);
+    TAILQ_INIT(&s->heavy[1]);
     s->buffer = malloc(CONN_READ_BYTES);
     rc = s->buffer == NULL ? err_set(e, ERR_NOMEM, "read buffer") : resp_args_init(&s->args, e);
     if (rc == OK)

@@ -20,7 +20,8 @@ struct connset {
     uint8_t *buffer;              /* CONN_READ_BYTES for reading */
     struct conn_list by_activity; /* all of them, the longest silent first */
     struct conn_list dirty, ready, waiting, stalled;
-    struct conn_list heavy; /* above the soft limit of output, the longest first */
+    struct conn_list
+        heavy[2]; /* above the soft limit of output, the longest first: subscribers in [1] */
     size_t n;
     struct loop_timer *again; /* starts a round for those that are ready */
     struct loop_timer *timer; /* the engine's next deadline, or a client's idle time */

@@ -10,9 +10,14 @@
  *   chunks   [ sent | to send ] -> [ to send ] ->  [ to send | free ]
  *                   ^ read_pos                      ^ base    ^ at   ^ end
  *
+ * What many are sent is encoded once and lies in a chunk of all of them: theirs are only the link and the position. Nothing
+ * is written into such a chunk, so it is full as the tail, too. Short messages are copied instead: a chunk and an element of
+ * writev's vector cost more than their bytes.
+ *
  *   O1  Positions only grow: read_pos <= outbuf_end, the chunks' bases are contiguous.
  *   O2  No chunk lies wholly below read_pos; without unsent bytes there is no chunk.
  *   O3  After `failed` no byte is added.
+ *   O4  A shared chunk as the tail has no free part.
  */
 #include "broker/net/outbuf.h"
 
@@ -35,6 +40,7 @@ static void outbuf_free_chain(struct outbuf *b, struct outbuf_chunk *chunk)
     while (chunk != NULL) {
         struct outbuf_chunk *next = chunk->next;
         b->memory -= sizeof *chunk + chunk->cap;
+        outbuf_shared_unref(chunk->shared);
         free(chunk);
         chunk = next;
     }
@@ -56,16 +62,8 @@ static uint8_t *outbuf_scratch(size_t n)
     return scratch;
 }
 
-static bool outbuf_add_chunk(struct outbuf *b, size_t n)
+static void outbuf_link(struct outbuf *b, struct outbuf_chunk *chunk, size_t cap)
 {
-    size_t cap = b->tail == NULL && n <= OUTBUF_FIRST ? OUTBUF_FIRST : OUTBUF_CHUNK;
-    struct outbuf_chunk *chunk;
-
-    if (cap < n)
-        cap = n;
-    chunk = malloc(sizeof *chunk + cap);
-    if (chunk == NULL)
-        return false;
     chunk->next = NULL;
     chunk->base = outbuf_end(b);
     chunk->n = 0;
@@ -81,15 +79,37 @@ static bool outbuf_add_chunk(struct outbuf *b, size_t n)
     b->at = chunk->data;
     b->end = chunk->data + cap;
     b->memory += sizeof *chunk + cap;
+}
+
+static bool outbuf_add_chunk(struct outbuf *b, size_t n)
+{
+    bool first =
+        b->tail == NULL || b->tail->shared != NULL; /* what lies between messages is short */
+    size_t cap = first && n <= OUTBUF_FIRST ? OUTBUF_FIRST : OUTBUF_CHUNK;
+    struct outbuf_chunk *chunk;
+
+    if (cap < n)
+        cap = n;
+    chunk = malloc(sizeof *chunk + cap);
+    if (chunk == NULL)
+        return false;
+    chunk->shared = NULL;
+    chunk->data = (uint8_t *)(chunk + 1);
+    outbuf_link(b, chunk, cap);
     return true;
+}
+
+void outbuf_fail(struct outbuf *b)
+{
+    b->failed = true;
+    b->end = b->at; /* O3: the inline way in is shut, too */
 }
 
 uint8_t *outbuf_grow(struct outbuf *b, size_t n)
 {
     if (!b->failed && outbuf_add_chunk(b, n))
         return b->at;
-    b->failed = true;
-    b->end = b->at; /* O3: the inline way in is shut, too */
+    outbuf_fail(b);
     return outbuf_scratch(n);
 }
 
@@ -108,8 +128,7 @@ void outbuf_append(struct outbuf *b, const void *p, size_t n)
             n -= room;
         }
         if (!outbuf_add_chunk(b, n)) {
-            b->failed = true;
-            b->end = b->at;
+            outbuf_fail(b);
             return;
         }
     }
@@ -117,12 +136,57 @@ void outbuf_append(struct outbuf *b, const void *p, size_t n)
     b->at += n;
 }
 
+/* ---- what is shared ---- */
+
+struct outbuf_shared *outbuf_shared_new(size_t n)
+{
+    struct outbuf_shared *s = malloc(sizeof *s + n);
+
+    if (s == NULL)
+        return NULL;
+    s->n_refs = 1;
+    s->n = n;
+    return s;
+}
+
+void outbuf_shared_unref(struct outbuf_shared *s)
+{
+    if (s == NULL)
+        return;
+    assert(s->n_refs > 0);
+    if (--s->n_refs == 0)
+        free(s);
+}
+
+void outbuf_share(struct outbuf *b, struct outbuf_shared *s)
+{
+    struct outbuf_chunk *chunk;
+
+    if (b->failed || s->n < OUTBUF_SHARE_MIN) {
+        outbuf_append(b, s->bytes, s->n);
+        return;
+    }
+    chunk = malloc(sizeof *chunk);
+    if (chunk == NULL) {
+        outbuf_fail(b);
+        return;
+    }
+    s->n_refs++;
+    chunk->shared = s;
+    chunk->data = s->bytes;
+    outbuf_link(b, chunk, s->n);
+    b->at = b->end; /* O4 */
+}
+
+/* ---- moving ---- */
+
 static void outbuf_copy(struct outbuf *b, struct outbuf *from)
 {
-    struct iovec iov[OUTBUF_COPY / OUTBUF_FIRST + 2];
+    struct iovec
+        iov[2 * (OUTBUF_COPY / OUTBUF_SHARE_MIN) + 3]; /* shared, and others between them */
     int n = outbuf_peek(from, UINT64_MAX, iov, (int)(sizeof iov / sizeof iov[0]));
 
-    assert(n < (int)(sizeof iov / sizeof iov[0])); /* only the first chunk is small */
+    assert(n < (int)(sizeof iov / sizeof iov[0]));
     for (int i = 0; i < n; i++)
         outbuf_append(b, iov[i].iov_base, iov[i].iov_len);
     outbuf_fini(from);
@@ -133,10 +197,8 @@ void outbuf_move(struct outbuf *b, struct outbuf *from)
     uint64_t base = outbuf_end(b);
 
     assert(from->read_pos == 0);
-    if (from->failed) {
-        b->failed = true;
-        b->end = b->at; /* O3 */
-    }
+    if (from->failed)
+        outbuf_fail(b);
     if (b->failed || outbuf_size(from) <= OUTBUF_COPY) {
         outbuf_copy(b, from);
         return;
@@ -179,7 +241,7 @@ void outbuf_truncate(struct outbuf *b, uint64_t pos)
     b->tail = chunk;
     b->base = chunk->base;
     b->at = chunk->data + (pos - chunk->base);
-    b->end = b->failed ? b->at : chunk->data + chunk->cap;
+    b->end = b->failed || chunk->shared != NULL ? b->at : chunk->data + chunk->cap; /* O3, O4 */
 }
 
 int outbuf_peek(const struct outbuf *b, uint64_t limit, struct iovec *iov, int n_iov)
@@ -191,8 +253,10 @@ int outbuf_peek(const struct outbuf *b, uint64_t limit, struct iovec *iov, int n
         uint64_t end = chunk == b->tail ? outbuf_end(b) : chunk->base + chunk->n;
         if (end > limit)
             end = limit;
-        if (pos >= end)
+        if (pos >= limit)
             break;
+        if (pos == end)
+            continue;
         iov[n].iov_base = chunk->data + (pos - chunk->base);
         iov[n].iov_len = (size_t)(end - pos);
         n++;

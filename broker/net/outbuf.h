@@ -10,12 +10,19 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Bytes that several buffers send: made once, never changed, freed with the last reference. One thread. */
+struct outbuf_shared {
+    size_t n_refs, n;
+    uint8_t bytes[];
+};
+
 struct outbuf_chunk {
     struct outbuf_chunk *next;
     uint64_t base; /* position of data[0] */
     size_t n;      /* bytes in it; not kept up to date for the tail */
     size_t cap;
-    uint8_t data[];
+    struct outbuf_shared *shared; /* whose bytes they are; NULL: they lie behind the chunk */
+    uint8_t *data;
 };
 
 struct outbuf {
@@ -23,7 +30,7 @@ struct outbuf {
     uint8_t *at, *end; /* free part of the tail; both NULL while there is no tail */
     uint64_t base;     /* position of tail's first byte, or of the end while there is no tail */
     uint64_t read_pos; /* bytes given away so far */
-    size_t memory;     /* bytes of chunks held */
+    size_t memory;     /* bytes of chunks held; of shared ones as if they were its own */
     bool failed;       /* memory ran out: what was appended since is not there */
 };
 
@@ -47,6 +54,17 @@ static inline void outbuf_advance(struct outbuf *b, uint8_t *end)
 }
 
 void outbuf_append(struct outbuf *b, const void *p, size_t n);
+
+/* Room for n bytes, which the caller, who holds the only reference, fills in; NULL if memory ran out. */
+struct outbuf_shared *outbuf_shared_new(size_t n);
+void outbuf_shared_unref(struct outbuf_shared *s); /* NULL is fine */
+
+/* Appends the bytes: a short message is copied, of a longer one (OUTBUF_SHARE_MIN) the buffer takes a reference of its own. */
+enum { OUTBUF_SHARE_MIN = 512 };
+void outbuf_share(struct outbuf *b, struct outbuf_shared *s);
+
+/* What was to be appended could not be made: from now on as if memory had run out here. */
+void outbuf_fail(struct outbuf *b);
 
 /* Moves everything in `from`, from which nothing has been sent, behind the end of `b`, without copying if it is
  * much. */
