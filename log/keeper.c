@@ -179,6 +179,11 @@ void keeper_note_garbage(struct keeper *k, uint64_t n, uint64_t bytes)
     merger_note_garbage(k, bytes);
 }
 
+uint64_t keeper_sealed_lsn(const struct keeper *k)
+{
+    return k->sealed_lsn;
+}
+
 bool keeper_has_sealed(const struct keeper *k)
 {
     return k->view->n > 0;

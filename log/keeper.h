@@ -68,6 +68,7 @@ void keeper_merge(struct keeper *k, uint64_t last_lsn, struct log_request *r);
 void keeper_check(struct keeper *k, uint64_t last_lsn, struct log_request *r);
 void keeper_backup(struct keeper *k, uint64_t last_lsn, const char *to, struct log_request *r);
 void keeper_note_garbage(struct keeper *k, uint64_t n, uint64_t bytes);
+uint64_t keeper_sealed_lsn(const struct keeper *k);
 bool keeper_has_sealed(const struct keeper *k);
 void keeper_get_sealed(struct keeper *k, uint64_t oid, struct sealed *out); /* view, n_segments */
 struct log_pin *keeper_pin(struct keeper *k);

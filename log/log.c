@@ -15,6 +15,7 @@
 #include "log/arena.h"
 #include "log/batch.h"
 #include "log/blockcache.h"
+#include "log/entry.h"
 #include "log/io.h"
 #include "log/parts.h"
 #include "log/keeper.h"
@@ -403,6 +404,66 @@ struct block_decoder *log_sync_decoder(struct log *l)
         l->decoder = block_decoder_new();
     l->n_cold_sync_reads++;
     return l->decoder;
+}
+
+uint64_t log_sealed_lsn(const struct log *l)
+{
+    return keeper_sealed_lsn(l->keeper);
+}
+
+/* Takes the change that the reader is at; there must be one, of that record. */
+static int log_take_change(const struct reader *r, uint64_t lsn, struct log_change *out,
+                           struct err *e)
+{
+    const uint8_t *entry = reader_at(r, &out->len);
+    struct id id = ID_MIN;
+
+    if (entry != NULL)
+        entry_id(entry, &id);
+    if (id.seq != lsn)
+        return err_set(e, ERR_CORRUPT, "no segment has the value that record %llu wrote",
+                       (unsigned long long)lsn);
+    out->entry = entry;
+    out->block = block_ref(r->block);
+    return OK;
+}
+
+static int log_read_change(struct log *l, const struct sealed *s, uint64_t lsn, struct wants *wants,
+                           struct block_decoder *decoder, struct log_change *out, struct err *e)
+{
+    struct reader r;
+    int rc;
+
+    reader_init(&r, s, log_cache(l), decoder, wants);
+    rc = reader_seek_lsn(&r, lsn, e);
+    if (rc == OK)
+        rc = log_take_change(&r, lsn, out, e);
+    reader_fini(&r);
+    return rc;
+}
+
+int log_find_change(struct log *l, uint64_t lsn, struct wants *wants, struct log_change *out,
+                    struct err *e)
+{
+    struct block_decoder *decoder;
+    struct sealed s;
+    int rc;
+
+    log_get_sealed(l, LOG_CHANGES_OID, ID_MIN, NULL, ID_MAX, &s);
+    rc = log_read_change(l, &s, lsn, wants, NULL, out, e);
+    if (rc == ERR_COLD && wants == NULL) {
+        decoder = log_sync_decoder(l);
+        rc = decoder == NULL ? err_set(e, ERR_NOMEM, "no memory to decode what is stored")
+                             : log_read_change(l, &s, lsn, NULL, decoder, out, e);
+    }
+    sealed_fini(&s);
+    return rc;
+}
+
+void log_change_fini(struct log_change *c)
+{
+    block_unref(c->block);
+    *c = (struct log_change){ 0 };
 }
 
 struct log_pin *log_pin(struct log *l)

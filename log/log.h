@@ -30,7 +30,8 @@ enum log_class {
 };
 
 enum {
-    LOG_FIRST_LSN = 1024,              /* smaller numbers are reserved */
+    LOG_FIRST_LSN = 1024, /* smaller numbers are reserved */
+    LOG_CHANGES_OID = 1,  /* of the stream of changes (RECORD_CHANGE): its IDs are <ms>-<LSN> */
     LOG_FILE_BYTES_DEFAULT = 16 << 20, /* a file grows beyond it for a batch that needs more */
     LOG_FILE_BYTES_MIN = 64 << 10,
     LOG_FRAME_BYTES_MAX = 16 << 20,
@@ -57,6 +58,9 @@ struct log_stream_state {
     struct delset *deletes; /* a reference, which the asker gives back; or NULL */
     enum log_codec codec;
     int level; /* 0: the codec's default */
+    /* Of the stream of changes alone, which has neither floor nor deletes: changes whose LSN is at or above keep_from.seq
+     * stay; of the others those that live (log_host.live_changes). */
+    struct id keep_from;
 };
 
 /* Bytes that grow: what the host serialises into. */
@@ -83,6 +87,11 @@ struct log_host {
 
     /* What is still wanted of a stream. Unknown ones are not alive. */
     void (*describe)(void *ctx, uint64_t oid, struct log_stream_state *out);
+    /* Of the changes with LSNs in [first, last]: how many are live, each being all of some value; and which of `n` from `first`
+     * on: bit i of `bits` (64 in each word, to be overwritten) is set for first + i. One that is not live any
+     * more never is again. */
+    uint64_t (*count_changes)(void *ctx, uint64_t first, uint64_t last);
+    void (*live_changes)(void *ctx, uint64_t first, uint64_t n, uint64_t *bits);
     /* Its entries up to `last` are readable from segments from now on: forget their addresses. */
     void (*sealed)(void *ctx, uint64_t oid, struct id last);
     /* The entries of `folded` within [from, to] lie nowhere any more: they need not be remembered as deleted. */
@@ -259,6 +268,21 @@ bool log_has_sealed(const struct log *l);
 /* The decoder of the engine's own thread, for the reads that it may not avoid (they are counted). */
 struct block_decoder *log_sync_decoder(struct log *l);
 
+/* Changes up to that LSN are in segments: readable from them, if they live or the history has them. */
+uint64_t log_sealed_lsn(const struct log *l);
+
+/* The change of one record, from a segment. `entry` (log/entry.h) and its `len` bytes are valid until log_change_fini. */
+struct log_change {
+    const uint8_t *entry;
+    size_t len;
+    struct block *block; /* a reference */
+};
+/* Finds it. What is missing in memory goes to `wants`; without them it is read on the spot, and counted.
+ * Errors: ERR_COLD; ERR_CORRUPT (file and offset in the text, or no segment has it), ERR_IO, ERR_NOMEM. */
+must_check int log_find_change(struct log *l, uint64_t lsn, struct wants *wants,
+                               struct log_change *out, struct err *e);
+void log_change_fini(struct log_change *c);
+
 /* Keeps every address in the arena valid, whatever is sealed meanwhile. Any thread may unpin. At most
  * LOG_PINNED_PARTS_MAX parts live on for pins alone: NULL if this one would exceed that, or memory ran out. */
 struct log_pin;
@@ -266,8 +290,8 @@ enum { LOG_PINNED_PARTS_MAX = 4 };
 struct log_pin *log_pin(struct log *l);
 void log_unpin(struct log_pin *p);
 
-/* Tells that about so many entries and bytes (as rows) of sealed data are not wanted any more: when it is worth it, the
- * log looks for segments to rewrite. */
+/* Tells that about so many entries and bytes (as rows) of sealed data are not wanted any more, changes that neither live
+ * nor are history among them: when it is worth it, the log looks for segments to rewrite. */
 void log_note_garbage(struct log *l, uint64_t n, uint64_t bytes);
 
 /* For BECK STREAM and operators: segments that have entries of the stream, their share of bytes on disk. Reads what it

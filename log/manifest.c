@@ -108,7 +108,8 @@ static bool manifest_segment_is_sound(const struct segment_info *s)
         return false;
     if (s->n_entries == 0)
         return s->oid_first == 0 && s->oid_last == 0;
-    return s->n_streams > 0 && s->oid_first >= LOG_FIRST_LSN && s->oid_first <= s->oid_last &&
+    return s->n_streams > 0 && (s->oid_first >= LOG_FIRST_LSN || s->oid_first == LOG_CHANGES_OID) &&
+           s->oid_first <= s->oid_last &&
            s->oid_last < s->lsn_last; /* an entry's record follows that of its stream */
 }
 

@@ -687,6 +687,124 @@ const uint8_t *reader_at(const struct reader *r, size_t *len)
     return block_entry(r->block, r->row);
 }
 
+/* ---- by LSN ---- */
+
+/* The first segment that does not end below the LSN; the number of segments if all do. */
+static size_t reader_segment_of(const struct reader *r, uint64_t lsn)
+{
+    size_t low = 0, high = r->sealed->n_segments;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (segment_info(r->sealed->view->segments[middle])->lsn_last < lsn)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Whether what has that key lies at or before the change of that LSN. */
+static bool reader_is_up_to(const struct reader *r, uint64_t oid, struct id first, uint64_t lsn)
+{
+    return oid < r->sealed->oid || (oid == r->sealed->oid && first.seq <= lsn);
+}
+
+static uint32_t reader_page_of(const struct reader *r, uint64_t lsn)
+{
+    uint32_t low = 0, high = segment_n_pages(reader_segment(r));
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        uint64_t oid;
+        struct id first;
+
+        segment_page_key(reader_segment(r), middle, &oid, &first);
+        if (reader_is_up_to(r, oid, first, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? low - 1 : 0;
+}
+
+static uint32_t reader_item_of(const struct reader *r, uint64_t lsn)
+{
+    uint32_t low = 0, high = r->page->n;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct segment_block *b = &r->page->blocks[middle];
+        if (reader_is_up_to(r, b->oid, b->first, lsn))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 ? low - 1 : 0;
+}
+
+static uint32_t reader_row_of(const struct reader *r, uint64_t lsn)
+{
+    uint32_t low = r->run->first, high = r->run->first + r->run->n;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (reader_id(r, middle).seq < lsn)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Into the block of segment `i` that has the change if any has; *found: it has one at or behind it. */
+static int reader_enter_lsn(struct reader *r, size_t i, uint64_t lsn, bool *found, struct err *e)
+{
+    int rc;
+
+    reader_drop_page(r);
+    r->segment = i;
+    *found = segment_may_have(reader_segment(r), r->sealed->oid);
+    if (!*found)
+        return OK;
+    rc = reader_open_page(r, reader_page_of(r, lsn), e);
+    if (rc != OK)
+        return rc;
+    r->in_page = reader_item_of(r, lsn);
+    rc = reader_load(r, e);
+    *found = rc == OK && r->run != NULL && reader_settle_row(r, reader_row_of(r, lsn));
+    return rc;
+}
+
+static int reader_goto_lsn(struct reader *r, uint64_t lsn, struct err *e)
+{
+    struct id floor = r->sealed->floor;
+    size_t i = reader_segment_of(r, lsn);
+    bool found = false;
+    int rc;
+
+    if (i == r->sealed->n_segments) {
+        reader_end(r);
+        return OK;
+    }
+    rc = reader_enter_lsn(r, i, lsn, &found, e);
+    if (rc != OK || (found && id_cmp(reader_id(r, r->row), floor) >= 0))
+        return rc;
+    if (found)
+        rc = reader_goto(r, floor, e);
+    else if (r->page != NULL)
+        rc = reader_advance(r, e);
+    else
+        rc = reader_enter_from(r, i + 1, floor, e);
+    return rc == OK ? reader_settle(r, floor, e) : rc;
+}
+
+int reader_seek_lsn(struct reader *r, uint64_t lsn, struct err *e)
+{
+    reader_begin(r, false, 0);
+    return reader_done(r, reader_goto_lsn(r, lsn, e));
+}
+
 /* ---- counting ---- */
 
 /* What lies in a block, or in several. */

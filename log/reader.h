@@ -86,6 +86,9 @@ void reader_fini(struct reader *r);
  * has all of 8 MiB in some ten rounds. */
 must_check int reader_seek(struct reader *r, struct id id, struct err *e);      /* first >= id */
 must_check int reader_seek_back(struct reader *r, struct id id, struct err *e); /* last <= id */
+/* The same of the stream of changes by LSN, which is the seq of its IDs: the first whose LSN >= lsn. Reads an index page
+ * and a block of the segment that stands for it; more only if it is not there. */
+must_check int reader_seek_lsn(struct reader *r, uint64_t lsn, struct err *e);
 must_check int reader_next(struct reader *r, struct err *e);
 must_check int reader_prev(struct reader *r, struct err *e);
 /* The entry that it is at, NULL if none (the end, either way); valid until the reader moves. */

@@ -311,15 +311,25 @@ struct stream_pos stream_index_end(const struct stream_index *x)
     return (struct stream_pos){ x == NULL ? 0 : stream_index_chunks(x), 0 };
 }
 
+/* Whether the i-th entry of a chunk is below `id`; by_seq: whatever the ms, as the seqs ascend alone. */
+static inline bool stream_chunk_is_below(const struct stream_chunk *c, size_t i, struct id id,
+                                         bool by_seq)
+{
+    struct id at = stream_chunk_id(c, i);
+
+    return by_seq ? at.seq < id.seq : id_cmp(at, id) < 0;
+}
+
 /* How many chunks begin below `id`. */
-static size_t stream_index_chunks_below(const struct stream_index *x, struct id id)
+static inline size_t stream_index_chunks_below(const struct stream_index *x, struct id id,
+                                               bool by_seq)
 {
     size_t low = 0, high = stream_index_chunks(x);
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
 
-        if (id_cmp(stream_chunk_id(stream_chunk_get(x, mid), 0), id) < 0)
+        if (stream_chunk_is_below(stream_chunk_get(x, mid), 0, id, by_seq))
             low = mid + 1;
         else
             high = mid;
@@ -328,16 +338,16 @@ static size_t stream_index_chunks_below(const struct stream_index *x, struct id 
 }
 
 /* How many entries of a chunk are below `id`. */
-static uint32_t stream_chunk_below(const struct stream_chunk *c, struct id id)
+static inline uint32_t stream_chunk_below(const struct stream_chunk *c, struct id id, bool by_seq)
 {
     uint32_t low = 0, high = c->n;
 
-    if (id_cmp(stream_chunk_id(c, c->n - 1), id) < 0)
+    if (stream_chunk_is_below(c, c->n - 1, id, by_seq))
         return c->n; /* the usual case of a reader at the end */
     while (low < high) {
         uint32_t mid = low + (high - low) / 2;
 
-        if (id_cmp(stream_chunk_id(c, mid), id) < 0)
+        if (stream_chunk_is_below(c, mid, id, by_seq))
             low = mid + 1;
         else
             high = mid;
@@ -345,18 +355,29 @@ static uint32_t stream_chunk_below(const struct stream_chunk *c, struct id id)
     return low;
 }
 
-struct stream_pos stream_index_seek(const struct stream_index *x, struct id id)
+static inline struct stream_pos stream_index_find(const struct stream_index *x, struct id id,
+                                                  bool by_seq)
 {
-    size_t below = x == NULL ? 0 : stream_index_chunks_below(x, id);
+    size_t below = x == NULL ? 0 : stream_index_chunks_below(x, id, by_seq);
     struct stream_pos pos = { below, 0 };
     uint32_t i;
 
     if (below == 0)
         return pos;
-    i = stream_chunk_below(stream_chunk_get(x, below - 1), id);
+    i = stream_chunk_below(stream_chunk_get(x, below - 1), id, by_seq);
     if (i < stream_chunk_get(x, below - 1)->n)
         pos = (struct stream_pos){ below - 1, i };
     return pos;
+}
+
+struct stream_pos stream_index_seek(const struct stream_index *x, struct id id)
+{
+    return stream_index_find(x, id, false);
+}
+
+struct stream_pos stream_index_seek_seq(const struct stream_index *x, uint64_t seq)
+{
+    return stream_index_find(x, (struct id){ 0, seq }, true);
 }
 
 struct stream_pos stream_index_nth(const struct stream_index *x, uint64_t n)

@@ -55,6 +55,9 @@ void stream_index_drop(struct stream_index *x, uint64_t n);
 /* The first entry with an ID >= id (may be the end). */
 struct stream_pos stream_index_seek(const struct stream_index *x, struct id id);
 
+/* The same by the IDs' seq: of an index in which these ascend, whatever the ms. */
+struct stream_pos stream_index_seek_seq(const struct stream_index *x, uint64_t seq);
+
 /* The positions of the first entry, and behind the last one. */
 struct stream_pos stream_index_begin(const struct stream_index *x);
 struct stream_pos stream_index_end(const struct stream_index *x);

@@ -54,12 +54,22 @@ static int host_measure(void *ctx, const struct stream *st, struct id from, stru
 
 /* ---- what is wanted, and where it lies ---- */
 
+/* The changes: all from the history's beginning on. */
+static void host_describe_changes(const struct engine *e, struct log_stream_state *out)
+{
+    *out = (struct log_stream_state){ .alive = true, .keep_from = e->state.changes_floor };
+}
+
 static void host_describe(void *ctx, uint64_t oid, struct log_stream_state *out)
 {
     struct engine *e = ctx;
     struct stream *st = host_find(e, oid);
     uint64_t codec;
 
+    if (oid == LOG_CHANGES_OID) {
+        host_describe_changes(e, out);
+        return;
+    }
     *out = (struct log_stream_state){ .alive = st != NULL };
     if (st == NULL)
         return;
@@ -68,6 +78,18 @@ static void host_describe(void *ctx, uint64_t oid, struct log_stream_state *out)
     out->deletes = delset_ref(stream_deletes(st));
     out->codec = (enum log_codec)(codec >> 8);
     out->level = (int)(codec & 0xff);
+}
+
+static uint64_t host_count_changes(void *ctx, uint64_t first, uint64_t last)
+{
+    const struct engine *e = ctx;
+    return liveset_count(&e->state.live, first, last);
+}
+
+static void host_live_changes(void *ctx, uint64_t first, uint64_t n, uint64_t *bits)
+{
+    const struct engine *e = ctx;
+    liveset_copy(&e->state.live, first, n, bits);
 }
 
 static void host_sealed(void *ctx, uint64_t oid, struct id last)
@@ -114,6 +136,8 @@ void host_init(struct engine *e, struct log_host *out)
                               .loaded = host_loaded,
                               .replay = host_replay,
                               .describe = host_describe,
+                              .count_changes = host_count_changes,
+                              .live_changes = host_live_changes,
                               .sealed = host_sealed,
                               .folded = host_folded,
                               .save_begin = host_save_begin,

@@ -168,6 +168,8 @@ void state_fini(struct state *s)
         group_free(g);
     }
     dict_fini(&s->oids);
+    stream_index_free(s->changes);
+    liveset_fini(&s->live);
     stream_memory_fini(&s->tails);
 }
 
@@ -346,6 +348,69 @@ void state_add_entry(struct state *s, struct stream *st, struct id id, const uin
         groups_entry_added(st->more->groups, id, lsn); /* S7 */
 }
 
+/* ---- changes ---- */
+
+int state_prepare_changes(struct state *s, size_t n, struct err *e)
+{
+    return stream_index_reserve(&s->tails, &s->changes, n, e);
+}
+
+void state_add_change(struct state *s, struct id id, const uint8_t *entry)
+{
+    assert(id_cmp(id, s->changes_last) > 0);
+    if (entry != NULL)
+        stream_index_append(s->changes, entry);
+    else
+        s->changes_sealed_last = id;
+    s->changes_last = id;
+}
+
+const uint8_t *state_find_change(const struct state *s, uint64_t lsn)
+{
+    const uint8_t *entry = stream_index_at(s->changes, stream_index_seek_seq(s->changes, lsn));
+    struct id id;
+
+    if (entry == NULL)
+        return NULL;
+    entry_id(entry, &id);
+    return id.seq == lsn ? entry : NULL;
+}
+
+/* What is in memory only never gets into a segment, or is found there when all of it is looked for. */
+static void state_note_change_garbage(struct state *s, uint64_t n, uint64_t bytes)
+{
+    s->garbage.n += n;
+    s->garbage.bytes += bytes;
+}
+
+void state_end_change(struct state *s, uint64_t lsn, uint64_t bytes)
+{
+    if (liveset_remove(&s->live, lsn) && lsn < s->changes_floor.seq)
+        state_note_change_garbage(s, 1, bytes);
+}
+
+void state_set_changes_floor(struct state *s, struct id floor, uint64_t bytes)
+{
+    if (floor.seq <= s->changes_floor.seq)
+        return;
+    s->changes_floor = floor;
+    state_note_change_garbage(s, 1, bytes);
+}
+
+static void state_changes_sealed(struct state *s, struct id last)
+{
+    struct id first = last;
+
+    if (id_cmp(last, s->changes_sealed_last) > 0)
+        s->changes_sealed_last = last;
+    if (id_next(&first))
+        stream_index_trim(s->changes, first);
+    if (stream_index_n(s->changes) == 0) {
+        stream_index_free(s->changes);
+        s->changes = NULL;
+    }
+}
+
 /* ---- addresses ---- */
 
 /* A tail that has become empty is no tail. */
@@ -379,6 +444,8 @@ void state_sealed(struct state *s, uint64_t oid, struct id last)
     struct stream *st = node == NULL ? NULL : (struct stream *)state_of_oid_node(node);
     struct id first = last;
 
+    if (oid == LOG_CHANGES_OID)
+        state_changes_sealed(s, last);
     if (st == NULL || st->object.type != OBJECT_STREAM)
         return;
     state_before(s, &st->object, DIGEST_REMOVE);

@@ -13,6 +13,7 @@
 #include "log/err.h"
 #include "log/id.h"
 #include "log/delset.h"
+#include "log/liveset.h"
 #include "log/log.h"
 #include "log/record.h"
 #include "log/stream.h"
@@ -173,9 +174,15 @@ struct state {
     int (*measure)(void *ctx, const struct stream *st, struct id from, struct id to, uint64_t *n,
                    uint64_t *bytes, struct err *e);
     void *measure_ctx;
-    bool has_groups;      /* there has been a group since the start */
-    bool own_always;      /* a stream may have LOG_ALWAYS as a setting of its own */
-    uint8_t hash_key[16]; /* SipHash, random for each process */
+    bool has_groups; /* there has been a group since the start */
+    bool own_always; /* a stream may have LOG_ALWAYS as a setting of its own */
+    /* The stream of changes (broker/cache/change.h), as the log has it; it has no object. */
+    struct stream_index *changes;  /* those that are not in a segment; NULL or empty: none */
+    struct id changes_last;        /* of all */
+    struct id changes_sealed_last; /* none in a segment has a larger ID */
+    struct id changes_floor;       /* readers see none below it: the history begins there */
+    struct liveset live;           /* LSNs of those that are all of some value */
+    uint8_t hash_key[16];          /* SipHash, random for each process */
 };
 
 void state_init(struct state *s, const uint8_t hash_key[16]);
@@ -251,6 +258,20 @@ must_check int state_bind(struct state *s, struct object *o, int db, struct slic
 /* After these two an object is gone for every lookup; its memory goes with later calls of state_reap. */
 void state_unbind(struct state *s, struct object *o);
 void state_flush(struct state *s, int db); /* -1: all databases */
+
+/* ---- changes ---- */
+
+/* Makes room for the next `n` (1..STREAM_CHUNK) state_add_change. Errors: ERR_NOMEM. */
+must_check int state_prepare_changes(struct state *s, size_t n, struct err *e);
+/* RECORD_CHANGE: one more change, whose ID's seq is the record's LSN. `entry` NULL: it is in a segment. */
+void state_add_change(struct state *s, struct id id, const uint8_t *entry);
+/* The change of that record among those that are not sealed; NULL: it is not one of them. Valid until state_sealed. */
+const uint8_t *state_find_change(const struct state *s, uint64_t lsn);
+/* A value is no longer what this record says: the record may go once it is not history either. Does nothing if it was not
+ * live. `bytes`: of its entry, about. */
+void state_end_change(struct state *s, uint64_t lsn, uint64_t bytes);
+/* Changes below `floor` are not history any more; `bytes`: of those that were and do not live, about. */
+void state_set_changes_floor(struct state *s, struct id floor, uint64_t bytes);
 
 /* ---- where entries lie ---- */
 
