@@ -20,7 +20,7 @@
 #include "broker/engine/reply.h"
 
 enum {
-    COMMAND_SLOTS = 512, /* a power of two, at least four times the commands */
+    COMMAND_SLOTS = 1024, /* a power of two, at least four times the commands */
     COMMAND_NAME_MAX = 64,
     COMMAND_LINE_MAX = 512,
 };
@@ -76,7 +76,7 @@ static inline struct command_words command_words(struct slice name)
 static inline size_t command_hash(struct command_words w, size_t n)
 {
     uint64_t h = (w.head ^ (w.tail << 23 | w.tail >> 41)) + n;
-    return (size_t)(h * 0x9e3779b97f4a7c15u >> 55) & (COMMAND_SLOTS - 1);
+    return (size_t)(h * 0x9e3779b97f4a7c15u >> 54) & (COMMAND_SLOTS - 1);
 }
 
 static uint8_t command_lower(uint8_t b)
