@@ -2,13 +2,14 @@
  * lists_block.c - BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH: who finds nothing to pop waits for it.
  *
  * What waits is a copy of the request in engine/blocking.c. Whatever puts a list at one of its keys (a push, but RENAME, COPY, MOVE
- * or RESTORE as well) marks the key; after the command, or the whole EXEC, those who wait for it try in the order in which
- * they came, while there are elements. A try looks at all keys of the request, in its order. One that moves an element to a
- * list for which others wait marks that one in turn, and so on.
+ * or RESTORE as well) marks the key; after the command, or the whole EXEC, the keys are served in the order in which they were
+ * marked, and those who wait for one in the order in which they came, while there are elements. A request that waits for
+ * several keys so gets an element of the first that was filled; one that comes and finds several, of the first that it names. One
+ * that moves an element to a list for which others wait marks that one in turn, and so on.
  *
  * Inside MULTI nothing waits: there it is as if the time had run out.
  *
- *   K1  A try that finds no list at any of its keys changes nothing and replies nothing. A key of another type is no list; only
+ *   K1  A try that finds no list at the key changes nothing and replies nothing. A key of another type is no list; only
  *       a command that has just come is told of it.
  *   K2  What a try writes has room in the log before it changes anything.
  */
@@ -79,34 +80,21 @@ static void lists_wait_take(struct engine *e, struct client *c, const struct lis
     }
 }
 
-/* The list that a waiting request finds at a key; *replied after an error. */
-static struct object *lists_wait_find(struct engine *e, struct client *c, struct slice key,
-                                      bool *replied)
-{
-    struct object *o = engine_lookup(e, c, key);
-
-    if (o == NULL || o->type != OBJECT_LIST)
-        return NULL;
-    *replied = !engine_reserve_more(e, c, cache_bound(1, key.n + LISTS_ELEMENT_BYTES)) ||
-               !cache_heat(e, c, &o);
-    return *replied ? NULL : o;
-}
-
-/* A blocking_try. */
+/* A blocking_try. The key that others wait for as well is served alone, so that nobody takes from another one what somebody
+ * waits for longer. */
 static bool lists_wait_try(struct engine *e, struct client *c, void *ctx)
 {
     const struct lists_wait *x = ctx;
-    bool replied = false;
+    struct slice key = blocking_served_key(e->blocking);
+    struct object *o = engine_lookup(e, c, key);
 
+    if (o == NULL || o->type != OBJECT_LIST)
+        return false;
     e->promised = 0; /* no command is being executed */
-    for (size_t i = 0; i < x->n_keys && !replied; i++) {
-        struct object *o = lists_wait_find(e, c, x->keys[i], &replied);
-        if (o != NULL) {
-            lists_wait_take(e, c, x, x->keys[i], o);
-            replied = true;
-        }
-    }
-    return replied;
+    if (engine_reserve_more(e, c, cache_bound(1, key.n + LISTS_ELEMENT_BYTES)) &&
+        cache_heat(e, c, &o))
+        lists_wait_take(e, c, x, key, o);
+    return true;
 }
 
 static void lists_wait_begin(struct engine *e, struct client *c, const struct lists_wait *x)

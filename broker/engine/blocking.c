@@ -59,6 +59,7 @@ struct blocking {
     blocking_done *done;
     struct dict dbs[CONFIG_DATABASES];
     struct blocking_key *ready_first, *ready_last;
+    const struct blocking_key *served; /* its waiters try now */
     struct blocked **heap;
     size_t n_heap, cap_heap;
     size_t n_waiters, n_keys;
@@ -368,6 +369,7 @@ static void blocking_serve_key(struct blocking *b, struct blocking_key *k)
         struct blocked *w = l->waiter;
 
         next = l->next;
+        b->served = k;
         if (w->serve(b->engine, w->client, w->ctx))
             blocking_finish(b, w);
     }
@@ -380,7 +382,14 @@ void blocking_serve(struct blocking *b)
 
         blocking_ready_remove(b, k);
         blocking_serve_key(b, k);
+        b->served = NULL;
     }
+}
+
+struct slice blocking_served_key(const struct blocking *b)
+{
+    assert(b->served != NULL);
+    return slice_of(b->served->name, b->served->len);
 }
 
 bool blocking_has_ready(const struct blocking *b)

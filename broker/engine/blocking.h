@@ -56,6 +56,9 @@ void blocking_ready_all(struct blocking *b, int db);
 /* Serves the waiters of ready keys until no key is ready. Called after each command and after EXEC. */
 void blocking_serve(struct blocking *b);
 
+/* The key whose waiters are served: for a blocking_try that may take from that one alone. Borrowed for the try; in c->db. */
+struct slice blocking_served_key(const struct blocking *b);
+
 /* Whether blocking_serve would have something to do. */
 bool blocking_has_ready(const struct blocking *b);
 
