@@ -530,21 +530,23 @@ static struct hash_table *hash_table_new(const uint8_t seed[16])
     return t;
 }
 
-/* Makes a table of what is packed. */
-static int hash_unpack(struct hash **h, const uint8_t seed[16], struct err *e)
+/* Makes a table of what is packed, and sets a field in it. */
+static int hash_unpack(struct hash **h, const uint8_t seed[16], const struct hash_field *f,
+                       bool *is_new, struct err *e)
 {
     const uint8_t *p = (*h)->bytes, *end = p + (*h)->head.used;
     struct hash_table *t = hash_table_new(seed);
-    struct hash_field f;
-    bool is_new;
+    struct hash_field old;
     int rc = OK;
 
     if (t == NULL)
         return hash_nomem(e);
     while (rc == OK && p < end) {
-        p = hash_packed_read(p, &f);
-        rc = hash_table_set(t, &f, &is_new, e);
+        p = hash_packed_read(p, &old);
+        rc = hash_table_set(t, &old, is_new, e);
     }
+    if (rc == OK)
+        rc = hash_table_set(t, f, is_new, e);
     if (rc != OK) {
         hash_table_free(t);
         return rc;
@@ -565,17 +567,15 @@ int hash_set(struct hash **h, const uint8_t seed[16], const struct hash_field *f
              struct err *e)
 {
     struct hash_place at;
-    int rc = OK;
 
     if (f->field.n > HASH_STRING_MAX || f->value.n > HASH_STRING_MAX)
         return err_set(e, ERR_TOO_BIG, "a field of %zu and %zu bytes", f->field.n, f->value.n);
-    if (!(*h)->head.is_table) {
-        *is_new = !hash_packed_find(*h, f->field, &at);
-        if (hash_is_short(f) && (*h)->n + *is_new <= HASH_PACKED_N)
-            return hash_packed_set(h, &at, f, *is_new, e);
-        rc = hash_unpack(h, seed, e);
-    }
-    return rc != OK ? rc : hash_table_set(hash_table_of(*h), f, is_new, e);
+    if ((*h)->head.is_table)
+        return hash_table_set(hash_table_of(*h), f, is_new, e);
+    *is_new = !hash_packed_find(*h, f->field, &at);
+    if (hash_is_short(f) && (*h)->n + *is_new <= HASH_PACKED_N)
+        return hash_packed_set(h, &at, f, *is_new, e);
+    return hash_unpack(h, seed, f, is_new, e);
 }
 
 bool hash_delete(struct hash **h, struct slice field)
