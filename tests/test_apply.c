@@ -380,7 +380,7 @@ static void requests_see(const struct process *p, struct random *rng, struct req
         snprintf(key, sizeof key, "k%d", i);
         o = state_find(&p->e.state, 0, slice_str(key));
         if (o != NULL)
-            r->seen[random_below(rng, SEEN)] = ((struct stream *)o)->last_id;
+            r->seen[random_below(rng, SEEN)] = (stream_of(o))->last_id;
     }
 }
 
@@ -561,12 +561,12 @@ struct compared {
 
 static void compare_node(void *ctx, struct dict_node *node)
 {
-    struct stream *a = (struct stream *)(void *)node, *b;
+    struct stream *a = stream_of(state_of_node(node)), *b;
     struct compared *c = ctx;
 
-    b = (struct stream *)state_find(&c->other->e.state, a->object.db, a->object.name);
+    b = stream_of(state_find(&c->other->e.state, a->object.db, stream_name(a)));
     assert_non_null(b);
-    assert_int_equal(a->object.oid, b->object.oid);
+    assert_int_equal(a->oid, b->oid);
     assert_int_equal(a->object.rev, b->object.rev);
     assert_int_equal(a->object.expiry_ms, b->object.expiry_ms);
     assert_int_equal(a->n_entries, b->n_entries);

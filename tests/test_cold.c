@@ -339,7 +339,7 @@ struct gather {
 
 static void gather_stream(void *ctx, struct dict_node *node)
 {
-    struct stream *st = (struct stream *)(void *)node;
+    struct stream *st = stream_of(state_of_node(node));
     struct gather *g = ctx;
     struct stream_pos pos = stream_index_begin(st->tail);
     const uint8_t *at;
@@ -353,7 +353,7 @@ static void gather_stream(void *ctx, struct dict_node *node)
             assert_non_null(g->entries.at);
         }
         e = &g->entries.at[g->entries.n++];
-        e->oid = st->object.oid;
+        e->oid = st->oid;
         entry_id(at, &e->id);
         e->len = (size_t)(entry_end(at) - at);
         e->p = (uint8_t *)(uintptr_t)at;
@@ -388,10 +388,10 @@ static void seal(struct world *w)
         for (size_t i = 0; i < g.n_streams; i++) {
             struct stream *st = g.streams[i];
             for (size_t k = 0; k < g.entries.n; k++)
-                if (g.entries.at[k].oid == st->object.oid)
+                if (g.entries.at[k].oid == st->oid)
                     last = g.entries.at[k].id;
             if (stream_index_n(st->tail) > 0)
-                state_sealed(&w->e.state, st->object.oid, last);
+                state_sealed(&w->e.state, st->oid, last);
         }
     }
     free(g.entries.at);
@@ -1090,8 +1090,7 @@ static void same_sizes(const struct world *cold, const struct world *warm)
         assert_int_equal(a == NULL, b == NULL);
         if (a == NULL)
             continue;
-        assert_int_equal(((const struct stream *)(const void *)a)->bytes,
-                         ((const struct stream *)(const void *)b)->bytes);
+        assert_int_equal((stream_of(a))->bytes, (stream_of(b))->bytes);
     }
 }
 

@@ -267,8 +267,8 @@ static void state_load(struct state *s, const struct chunk *c)
 
     assert_int_equal(state_reserve_stream(s, name_of(from->name, name), &st, &e), OK);
     assert_int_equal(state_prepare_remove(s, st, 1, &e), OK);
-    st->object.oid = from->oid;
-    st->object.rev = from->rev;
+    st->oid = from->oid;
+    object_set_rev(&st->object, from->rev);
     st->last_id = st->sealed_last = from->last;
     st->n_entries = from->n;
     st->bytes = from->bytes;
@@ -288,10 +288,10 @@ static void state_same(const struct host *want, const struct state *s, uint64_t 
     assert_int_equal(s->n_objects, want->n);
     for (size_t i = 0; i < want->n; i++) {
         const struct host_stream *a = want->streams[i];
-        const struct stream *b = (struct stream *)state_find(s, 0, name_of(a->name, name));
+        const struct stream *b = stream_of(state_find(s, 0, name_of(a->name, name)));
         size_t k = 0;
         assert_non_null(b);
-        assert_int_equal(a->oid, b->object.oid);
+        assert_int_equal(a->oid, b->oid);
         assert_int_equal(a->rev, b->object.rev);
         assert_int_equal(a->n, b->n_entries);
         assert_int_equal(a->bytes, b->bytes);

@@ -140,8 +140,8 @@ static void compare(struct world *w)
         fail_msg("%s", broken);
     for (size_t i = 0; i < w->n_objects; i++) {
         const struct model_object *m = &w->objects[i];
-        struct object *o = state_find_oid(&w->s, m->oid);
-        const struct stream *st = (const struct stream *)o;
+        struct stream *st = state_find_oid(&w->s, m->oid);
+        const struct object *o = st == NULL ? NULL : &st->object;
         assert_int_equal(o != NULL, m->there);
         if (o == NULL)
             continue;
@@ -516,8 +516,8 @@ static void an_idempotence_id_needs_settings_first(void **state)
     uint8_t config[32], *q = varint_put(varint_put(varint_put(config, oid), 100), 100);
     assert_int_equal(world_apply(w, RECORD_IDMP_CONFIG, config, (size_t)(q - config)), OK);
     assert_int_equal(world_apply(w, RECORD_ENTRY_IDMP, body, (size_t)(p - body)), OK);
-    assert_true(idmp_find(stream_idmp((struct stream *)state_find_oid(&w->s, oid)), slice_str("p"),
-                          slice_str("i"), w->lsn << 4, &id));
+    assert_true(idmp_find(stream_idmp(state_find_oid(&w->s, oid)), slice_str("p"), slice_str("i"),
+                          w->lsn << 4, &id));
     assert_int_equal(id.seq, 1);
     world_free(w);
 }
@@ -596,8 +596,8 @@ static void the_next_to_expire_is_first_whatever_leaves(void **state)
         struct object *o;
         snprintf(name, sizeof name, "s%zu", random_below(&w->rng, 500));
         o = state_find(&w->s, 0, slice_str(name));
-        assert_int_equal(state_bind(&w->s, o, 0, o->name, random_below(&w->rng, 1000), i, NULL),
-                         OK);
+        assert_int_equal(
+            state_bind(&w->s, o, 0, object_name(o), random_below(&w->rng, 1000), i, NULL), OK);
         if (i % 20 == 0)
             check(w);
     }

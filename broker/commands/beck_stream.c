@@ -75,7 +75,7 @@ static struct beck_stream *beck_stream_take(struct engine *e, struct stream *st)
 
     if (x == NULL)
         return NULL;
-    x->oid = st->object.oid;
+    x->oid = st->oid;
     x->n_entries = st->n_entries;
     x->n_sealed = stream_n_sealed(st);
     x->bytes = st->bytes;

@@ -172,7 +172,7 @@ int deletion_prepare(struct engine *e, struct stream *st, struct deletion *d, st
     if (d->n_found > st->n_entries)
         return err_set(err, ERR_CORRUPT,
                        "stream %" PRIu64 " has more entries in its segments than it should have",
-                       st->object.oid);
+                       st->oid);
     d->ids = malloc(d->n * sizeof *d->ids);
     if (d->ids == NULL)
         return err_set(err, ERR_NOMEM, "no memory for %zu IDs", d->n);
@@ -205,12 +205,11 @@ void deletion_apply(struct engine *e, struct client *c, struct slice key, struct
 
     if (n == 0)
         return;
-    len = varint_size(st->object.oid) + varint_size(left.n) + varint_size(left.bytes) +
-          varint_size(n);
+    len = varint_size(st->oid) + varint_size(left.n) + varint_size(left.bytes) + varint_size(n);
     for (size_t i = 0; i < n; i++)
         len += id_size(d->ids[i]);
     p = engine_append_to(e, c, &st->object, RECORD_REMOVE, len, &lsn);
-    p = varint_put(varint_put(varint_put(p, st->object.oid), left.n), left.bytes);
+    p = varint_put(varint_put(varint_put(p, st->oid), left.n), left.bytes);
     p = varint_put(p, n);
     for (size_t i = 0; i < n; i++)
         p = id_put(p, d->ids[i]);

@@ -29,7 +29,7 @@
 #include "broker/version.h"
 
 enum {
-    INFO_TTL_SAMPLES = 1024, /* keys that avg_ttl looks at */
+    INFO_TTL_SAMPLES = 256, /* keys that avg_ttl looks at */
     INFO_RUN_ID_TEXT = 41,
 };
 
@@ -268,25 +268,30 @@ static void info_cluster(const struct info *x)
     info_put(x, "cluster_enabled", 0);
 }
 
-/* An estimate from at most INFO_TTL_SAMPLES keys, evenly spread over those that expire. */
-static uint64_t info_average_ttl_ms(const struct state_db *db, uint64_t now_ms)
+/* An estimate from INFO_TTL_SAMPLES keys taken at random. */
+static uint64_t info_average_ttl_ms(const struct engine *e, const struct state_db *db)
 {
-    size_t step = db->n_expiries / INFO_TTL_SAMPLES + 1;
-    uint64_t sum = 0, n = 0;
+    uint64_t sum = 0, n = 0, r = e->clock;
 
-    for (size_t i = 0; i < db->n_expiries; i += step, n++)
-        if (db->expiries[i]->expiry_ms > now_ms)
-            sum += db->expiries[i]->expiry_ms - now_ms;
+    for (int i = 0; i < INFO_TTL_SAMPLES && db->n_expiring > 0; i++) {
+        const struct object *o;
+        r = r * 6364136223846793005 + 1442695040888963407; /* Knuth's; any spread will do */
+        o = state_of_node(dict_random(&db->names, r));
+        if (o->expiry_ms <= e->now_ms)
+            continue;
+        sum += o->expiry_ms - e->now_ms;
+        n++;
+    }
     return n > 0 ? sum / n : 0;
 }
 
 static void info_keyspace(const struct info *x)
 {
     for (int i = 0; i < CONFIG_DATABASES; i++) {
-        const struct state_db *db = &x->e->state.dbs[i];
+        const struct state_db *db = &x->e->state.dbs[x->e->state.place[i]];
         if (db->names.n > 0)
             fprintf(x->f, "db%d:keys=%zu,expires=%zu,avg_ttl=%" PRIu64 ",subexpiry=0\r\n", i,
-                    db->names.n, db->n_expiries, info_average_ttl_ms(db, x->e->now_ms));
+                    db->names.n, db->n_expiring, info_average_ttl_ms(x->e, db));
     }
 }
 

@@ -192,7 +192,7 @@ static void keys_set_expiry(struct engine *e, struct client *c, const struct sli
     }
     if (when_ms <= (int64_t)e->now_ms) {
         engine_unname(e, c, o, REASON_DEL);
-    } else if (engine_bind(e, c, o, o->db, o->name, (uint64_t)when_ms, NULL) == OK) {
+    } else if (engine_bind(e, c, o, o->db, object_name(o), (uint64_t)when_ms, NULL) == OK) {
         engine_key_changed(e, c->db, argv[1]);
     } else {
         keys_nomem(c);
@@ -231,7 +231,7 @@ static void keys_persist(struct engine *e, struct client *c, const struct slice 
         reply_int(c, 0);
         return;
     }
-    if (engine_bind(e, c, o, o->db, o->name, 0, NULL) != OK) {
+    if (engine_bind(e, c, o, o->db, object_name(o), 0, NULL) != OK) {
         keys_nomem(c);
         return;
     }
@@ -296,7 +296,7 @@ static bool keys_wanted(const struct keys_found *f, const struct object *o)
         return false;
     if (f->type.p != NULL && !args_word(f->type, keys_type_name(o)))
         return false;
-    return f->all || glob_match(f->pattern, o->name, false);
+    return f->all || glob_match(f->pattern, object_name(o), false);
 }
 
 /* Called by dict_scan for each key. */
@@ -325,7 +325,7 @@ static void keys_reply(struct client *c, const struct keys_found *f)
 {
     reply_array(c, f->n);
     for (size_t i = 0; i < f->n; i++)
-        reply_bulk(c, f->objects[i]->name.p, f->objects[i]->name.n);
+        reply_bulk(c, object_name(f->objects[i]).p, object_name(f->objects[i]).n);
 }
 
 static void keys_set_pattern(struct keys_found *f, struct slice pattern)
@@ -342,7 +342,7 @@ static void keys_keys(struct engine *e, struct client *c, const struct slice *ar
     (void)argc;
     keys_set_pattern(&f, argv[1]);
     do
-        cursor = dict_scan(&e->state.dbs[c->db].names, cursor, keys_visit, &f);
+        cursor = dict_scan(state_names(&e->state, c->db), cursor, keys_visit, &f);
     while (cursor != 0);
     engine_need_all(e, c);
     if (f.failed)
@@ -411,7 +411,7 @@ static void keys_scan(struct engine *e, struct client *c, const struct slice *ar
     if (!keys_scan_options(c, argv, argc, &scan, &f))
         return;
     do
-        scan.cursor = dict_scan(&e->state.dbs[c->db].names, scan.cursor, keys_visit, &f);
+        scan.cursor = dict_scan(state_names(&e->state, c->db), scan.cursor, keys_visit, &f);
     while (scan.cursor != 0 && f.n_visited < (uint64_t)scan.count &&
            ++buckets / 10 < (uint64_t)scan.count);
     engine_need_all(e, c);
@@ -435,7 +435,7 @@ static void keys_randomkey(struct engine *e, struct client *c, const struct slic
     (void)argc;
     engine_need_all(e, c);
     for (int i = 0; i < TRIES; i++) {
-        struct dict_node *node = dict_random(&e->state.dbs[c->db].names, engine_random(e));
+        struct dict_node *node = dict_random(state_names(&e->state, c->db), engine_random(e));
         o = (const struct object *)(const void *)node;
         if (o == NULL || !engine_is_expired(e, o))
             break;
@@ -444,7 +444,7 @@ static void keys_randomkey(struct engine *e, struct client *c, const struct slic
     if (o == NULL)
         reply_null(c);
     else
-        reply_bulk(c, o->name.p, o->name.n);
+        reply_bulk(c, object_name(o).p, object_name(o).n);
 }
 
 /* ---- the table ---- */

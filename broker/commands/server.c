@@ -24,7 +24,7 @@ static void server_dbsize(struct engine *e, struct client *c, const struct slice
     (void)argv;
     (void)argc;
     engine_need_all(e, c);
-    reply_u64(c, e->state.dbs[c->db].names.n);
+    reply_u64(c, state_names(&e->state, c->db)->n);
 }
 
 static void server_flush(struct engine *e, struct client *c, const struct slice *argv, size_t argc,

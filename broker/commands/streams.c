@@ -34,7 +34,7 @@ static bool streams_of(struct client *c, struct object *o, struct stream **out)
         reply_wrong_type(c);
         return false;
     }
-    *out = (struct stream *)(void *)o;
+    *out = stream_of(o);
     return true;
 }
 
@@ -63,9 +63,7 @@ const struct stream *streams_peek(const struct engine *e, const struct client *c
 {
     const struct object *o = state_find(&e->state, c->db, key);
 
-    return o == NULL || o->type != OBJECT_STREAM || engine_is_expired(e, o)
-               ? NULL
-               : (const struct stream *)(const void *)o;
+    return o == NULL || o->type != OBJECT_STREAM || engine_is_expired(e, o) ? NULL : stream_of(o);
 }
 
 void streams_reply_failure(struct client *c, int rc, const struct err *err)

@@ -181,11 +181,11 @@ static bool xadd_choose_id(struct engine *e, struct client *c, const struct xadd
 static void xadd_append(struct engine *e, struct client *c, const struct xadd *x, struct stream *st,
                         struct id id)
 {
-    size_t len = varint_size(st->object.oid) + entry_size(id, x->strings, x->n_strings);
+    size_t len = varint_size(st->oid) + entry_size(id, x->strings, x->n_strings);
     uint64_t lsn;
     uint8_t *p = engine_append_to(e, c, &st->object, RECORD_ENTRY, len, &lsn);
 
-    p = varint_put(p, st->object.oid);
+    p = varint_put(p, st->oid);
     entry_put(p, id, x->strings, x->n_strings);
     state_add_entry(&e->state, st, id, p, entry_size(id, x->strings, x->n_strings), lsn);
 }
@@ -195,7 +195,7 @@ static int xadd_configure(struct engine *e, struct client *c, struct stream *st,
 {
     uint64_t duration_s = (uint64_t)e->config->idmp_duration_s;
     uint64_t maxsize = (uint64_t)e->config->idmp_maxsize, lsn;
-    size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
+    size_t len = varint_size(st->oid) + varint_size(duration_s) + varint_size(maxsize);
     uint8_t *p;
     int rc;
 
@@ -205,7 +205,7 @@ static int xadd_configure(struct engine *e, struct client *c, struct stream *st,
     if (rc != OK)
         return rc;
     p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
-    varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);
+    varint_put(varint_put(varint_put(p, st->oid), duration_s), maxsize);
     state_set_idmp(&e->state, st, (uint32_t)duration_s, (uint32_t)maxsize);
     return OK;
 }
@@ -213,7 +213,7 @@ static int xadd_configure(struct engine *e, struct client *c, struct stream *st,
 static int xadd_append_idmp(struct engine *e, struct client *c, const struct xadd *x,
                             struct stream *st, struct id id, struct err *err)
 {
-    size_t head = varint_size(st->object.oid) + slice_size(x->producer) + slice_size(x->iid);
+    size_t head = varint_size(st->oid) + slice_size(x->producer) + slice_size(x->iid);
     size_t len = head + entry_size(id, x->strings, x->n_strings);
     struct idmp_item *item;
     uint64_t lsn;
@@ -226,7 +226,7 @@ static int xadd_append_idmp(struct engine *e, struct client *c, const struct xad
     if (rc != OK)
         return rc;
     p = engine_append_to(e, c, &st->object, RECORD_ENTRY_IDMP, len, &lsn);
-    p = slice_put(slice_put(varint_put(p, st->object.oid), x->producer), x->iid);
+    p = slice_put(slice_put(varint_put(p, st->oid), x->producer), x->iid);
     entry_put(p, id, x->strings, x->n_strings);
     state_add_entry(&e->state, st, id, p, len - head, lsn);
     idmp_commit(st->more->idmp, item, id, e->now_ms);

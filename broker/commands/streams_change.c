@@ -345,15 +345,14 @@ size_t streams_xdelex_bound(const struct slice *argv, size_t argc)
 static void setid_append(struct engine *e, struct client *c, struct stream *st, struct id last,
                          uint64_t added, struct id max_deleted)
 {
-    size_t len =
-        varint_size(st->object.oid) + id_size(last) + varint_size(added) + id_size(max_deleted);
-    uint64_t oid = st->object.oid, lsn;
+    size_t len = varint_size(st->oid) + id_size(last) + varint_size(added) + id_size(max_deleted);
+    uint64_t oid = st->oid, lsn;
     uint8_t *p = engine_append_to(e, c, &st->object, RECORD_SETID, len, &lsn);
 
-    p = varint_put(id_put(varint_put(p, st->object.oid), last), added);
+    p = varint_put(id_put(varint_put(p, st->oid), last), added);
     id_put(p, max_deleted);
     state_set_id(&e->state, st, last, added, max_deleted, lsn);
-    if (st->object.oid != oid)
+    if (st->oid != oid)
         redelivery_began_anew(e, st);
 }
 

@@ -442,12 +442,11 @@ static bool range_make_room(struct engine *e, struct cold_work *w)
         return false;
     for (size_t i = 0; i < r->n; i++) {
         const struct range_source *s = &r->sources[i];
-        const struct object *o = state_find_oid(&e->state, s->seen.oid);
-        const struct stream *st = (const struct stream *)(const void *)o;
+        const struct stream *st = state_find_oid(&e->state, s->seen.oid);
 
         if (!range_needs_tail(r, i))
             continue;
-        if (o == NULL || o->type != OBJECT_STREAM)
+        if (st == NULL)
             return false;
         if (id_cmp(range_tail_id(s, s->n_tail - 1), st->sealed_last) > 0)
             return false;
@@ -711,7 +710,7 @@ static void range_fill_source(struct engine *e, const struct range_request *q, s
     if (id_cmp(p->from, p->st->sealed_last) <= 0)
         s->has_sealed = cold_get_sealed(e, p->st, &s->sealed);
     range_narrow(s);
-    s->seen.oid = p->st->object.oid;
+    s->seen.oid = p->st->oid;
     s->seen.upto = p->st->last_id;
     if (id_cmp(p->st->sealed_last, s->seen.upto) < 0)
         s->seen.upto = p->st->sealed_last;

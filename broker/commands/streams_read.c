@@ -442,7 +442,7 @@ static const struct stream *xread_stream(const struct engine *e, const struct cl
     if (st == NULL)
         return NULL;
     *from = r->after[i];
-    if (r->seen != NULL && r->seen[i].oid == st->object.oid && id_cmp(*from, r->seen[i].upto) < 0)
+    if (r->seen != NULL && r->seen[i].oid == st->oid && id_cmp(*from, r->seen[i].upto) < 0)
         *from = r->seen[i].upto;
     return id_cmp(*from, st->last_id) < 0 && id_next(from) ? st : NULL;
 }

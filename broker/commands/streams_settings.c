@@ -115,7 +115,7 @@ static void xcfgset_append(struct engine *e, struct client *c, struct stream *st
                            const struct stream_settings *x)
 {
     uint64_t values[SETTING_COUNT], lsn;
-    size_t n = 0, len = varint_size(st->object.oid);
+    size_t n = 0, len = varint_size(st->oid);
     uint8_t *p;
 
     for (unsigned tag = 1; tag < SETTING_COUNT; tag++) {
@@ -127,7 +127,7 @@ static void xcfgset_append(struct engine *e, struct client *c, struct stream *st
     }
     len += varint_size(n);
     p = engine_append_to(e, c, &st->object, RECORD_SETTINGS, len, &lsn);
-    p = varint_put(varint_put(p, st->object.oid), n);
+    p = varint_put(varint_put(p, st->oid), n);
     for (unsigned tag = 1; tag < SETTING_COUNT; tag++)
         if (which >> tag & 1)
             p = varint_put(varint_put(p, tag), values[tag]);
@@ -137,11 +137,11 @@ static void xcfgset_append(struct engine *e, struct client *c, struct stream *st
 static void xcfgset_append_idmp(struct engine *e, struct client *c, struct stream *st,
                                 uint64_t duration_s, uint64_t maxsize)
 {
-    size_t len = varint_size(st->object.oid) + varint_size(duration_s) + varint_size(maxsize);
+    size_t len = varint_size(st->oid) + varint_size(duration_s) + varint_size(maxsize);
     uint64_t lsn;
     uint8_t *p = engine_append_to(e, c, &st->object, RECORD_IDMP_CONFIG, len, &lsn);
 
-    varint_put(varint_put(varint_put(p, st->object.oid), duration_s), maxsize);
+    varint_put(varint_put(varint_put(p, st->oid), duration_s), maxsize);
     state_set_idmp(&e->state, st, (uint32_t)duration_s, (uint32_t)maxsize);
 }
 

@@ -118,12 +118,11 @@ void xdlq_start(struct engine *e, struct client *c, struct xdlq_walk *w)
 
 struct stream *xdlq_stream(const struct engine *e, const struct xdlq_walk *w)
 {
-    struct object *o = w->oid == 0 ? NULL : state_find_oid(&e->state, w->oid);
+    struct stream *st = w->oid == 0 ? NULL : state_find_oid(&e->state, w->oid);
 
-    if (o == NULL || o->type != OBJECT_STREAM || !state_has_name(&e->state, o) ||
-        engine_is_expired(e, o))
+    if (st == NULL || !state_has_name(&e->state, &st->object) || engine_is_expired(e, &st->object))
         return NULL;
-    return (struct stream *)(void *)o;
+    return st;
 }
 
 void xdlq_advance(struct xdlq_walk *w, struct id id)

@@ -294,7 +294,7 @@ void xdlq_info(struct engine *e, struct client *c, const struct slice *argv, siz
     dict_init(&x->origins, e->state.hash_key, info_key);
     x->walk.slice = info_slice;
     x->walk.free = info_free;
-    x->walk.oid = dlq->object.oid;
+    x->walk.oid = dlq->oid;
     x->walk.last = dlq->last_id;
     xdlq_start(e, c, &x->walk);
 }

@@ -268,7 +268,7 @@ static void redrive_append(struct redrive_batch *b)
     if (b->n_appended == 0)
         return;
     retention_appended(e, b->st);
-    engine_key_changed(e, b->st->object.db, b->st->object.name);
+    engine_key_changed(e, state_db_of(&e->state, &b->st->object), stream_name(b->st));
 }
 
 /* The letters that go, as what is to be deleted. Errors: ERR_NOMEM, ERR_CORRUPT. */
@@ -330,7 +330,7 @@ static bool redrive_apply(struct redrive_batch *b)
         rc = redrive_pend(b, &err);
     if (rc == OK) {
         redrive_append(b);
-        deletion_apply(b->engine, b->client, b->dlq->object.name, b->dlq, &d);
+        deletion_apply(b->engine, b->client, stream_name(b->dlq), b->dlq, &d);
         b->redrive->n_redriven += b->n_pending;
         b->redrive->n_appended += b->n_appended;
         b->redrive->left -= b->n;
@@ -378,11 +378,10 @@ static int redrive_do(struct redrive_batch *b, bool *replied, struct err *err)
 static bool redrive_find_group(struct engine *e, struct client *c, const struct redrive *r,
                                struct stream **st, struct group **g)
 {
-    struct object *o = state_find_oid(&e->state, r->oid);
-
-    *st = (struct stream *)(void *)o;
+    *st = state_find_oid(&e->state, r->oid);
     *g = NULL;
-    if (o != NULL && state_has_name(&e->state, o) && !engine_is_expired(e, o))
+    if (*st != NULL && state_has_name(&e->state, &(*st)->object) &&
+        !engine_is_expired(e, &(*st)->object))
         *g = groups_by_gid(stream_groups(*st), r->gid);
     if (*g == NULL)
         xgroup_no_key_or_group(c, r->key, r->group, "");
@@ -469,16 +468,16 @@ static bool redrive_parse(struct client *c, const struct slice *argv, size_t arg
 static struct redrive *redrive_new(const struct stream *dlq, const struct stream *st,
                                    const struct group *g, const struct redrive_options *options)
 {
-    struct slice key = st->object.name;
+    struct slice key = stream_name(st);
     struct redrive *r = calloc(1, sizeof *r + key.n + g->name.n);
 
     if (r == NULL)
         return NULL;
     r->walk.slice = redrive_slice;
     r->walk.free = redrive_free;
-    r->walk.oid = dlq == NULL ? 0 : dlq->object.oid;
+    r->walk.oid = dlq == NULL ? 0 : dlq->oid;
     r->walk.last = dlq == NULL ? ID_MIN : dlq->last_id;
-    r->oid = st->object.oid;
+    r->oid = st->oid;
     r->gid = g->gid;
     r->all_groups = options->all_groups;
     r->left = options->count;

@@ -636,8 +636,7 @@ bool cold_get_sealed(struct engine *e, const struct stream *st, struct sealed *o
 {
     if (st->n_entries == stream_index_n(st->tail) || !log_has_sealed(e->log))
         return false;
-    log_get_sealed(e->log, st->object.oid, stream_floor(st), stream_deletes(st), st->sealed_last,
-                   out);
+    log_get_sealed(e->log, st->oid, stream_floor(st), stream_deletes(st), st->sealed_last, out);
     return true;
 }
 

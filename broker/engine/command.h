@@ -82,8 +82,9 @@ struct command {
     /* 0: no keys; last_key may be negative, counted from the end */
     int first_key, last_key, key_step;
     command_get_keys *get_keys; /* with CMD_MOVABLE_KEYS, unless key_count_at says it */
-    int key_count_at;  /* the argument that says how many keys follow it, key_step apart; 0: none */
-    const char *group; /* "stream", "generic", "connection", "server", "transactions", "pubsub", "scripting", "beck" */
+    int key_count_at; /* the argument that says how many keys follow it, key_step apart; 0: none */
+    const char *
+        group; /* "stream", "generic", "connection", "server", "transactions", "pubsub", "scripting", "beck" */
     const char *since; /* Redis's version, or "beck 0.1" */
     const char *complexity;
     const char *summary; /* one line, our words */

@@ -210,8 +210,7 @@ static int cursor_count_sealed(struct cursor *c, struct id from, struct id to, u
     }
     if (rc == OK && n > stream_n_sealed(c->st))
         rc = err_set(e, ERR_CORRUPT,
-                     "stream %" PRIu64 " has more entries in segments than it counts",
-                     c->st->object.oid);
+                     "stream %" PRIu64 " has more entries in segments than it counts", c->st->oid);
     if (rc == OK)
         *out = n;
     return rc;

@@ -126,7 +126,7 @@ static void deadletter_values(const struct deadletter_move *m, size_t i, bool go
     const struct consumer *c = group_consumer_at(m->group, x->slot);
 
     snprintf(t->deliveries, sizeof t->deliveries, "%" PRIu64, x->count);
-    out[0] = m->st->object.name;
+    out[0] = stream_name(m->st);
     out[1] = slice_of(t->id, id_format(x->id, t->id));
     out[2] = m->group->name;
     out[3] = c == NULL ? slice_of("", 0) : c->name;
@@ -226,7 +226,7 @@ static int deadletter_target(const struct deadletter_move *m, struct object **ou
 
     if (name.n == 0)
         return err_set(err, ERR_USAGE, "the group has no dead-letter stream");
-    o = state_find(&m->engine->state, m->st->object.db, name);
+    o = state_find(&m->engine->state, state_db_of(&m->engine->state, &m->st->object), name);
     if (o == &m->st->object) /* L3 */
         return err_set(err, ERR_USAGE, "the dead-letter stream is the stream itself");
     if (o != NULL && o->type != OBJECT_STREAM)
@@ -272,7 +272,7 @@ static void deadletter_write(struct deadletter_move *m, struct client *c, struct
     n_acked = grouplog_ack(e, c, m->st, m->group, ids, m->n);
     assert(n_acked == m->n); /* L1 */
     redelivery_count_moved(e, m->group, m->n, m->n_gone);
-    engine_key_changed(e, dlq->object.db, dlq->object.name);
+    engine_key_changed(e, dlq->object.db, stream_name(dlq));
 }
 
 /* Whether the stream has so many IDs left. */
@@ -287,7 +287,7 @@ static int deadletter_append(struct deadletter_move *m, struct client *c, struct
 {
     struct engine *e = m->engine;
     bool expired = target != NULL && engine_is_expired(e, target);
-    struct stream *dlq = (struct stream *)(void *)target;
+    struct stream *dlq = stream_of(target);
     struct slice name = group_options(m->group)->dlq;
     bool created = target == NULL || expired;
     int rc = created ? state_reserve_stream(&e->state, name, &dlq, err) : OK;
@@ -308,7 +308,7 @@ static int deadletter_append(struct deadletter_move *m, struct client *c, struct
     if (expired)
         engine_unname(e, c, target, REASON_EXPIRE);
     if (created)
-        engine_add_stream(e, c, dlq, m->st->object.db, name);
+        engine_add_stream(e, c, dlq, state_db_of(&e->state, &m->st->object), name);
     deadletter_write(m, c, dlq);
     return OK;
 }

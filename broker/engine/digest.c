@@ -170,19 +170,20 @@ static uint8_t *digest_put_settings(uint8_t *p, const struct stream_settings *x)
     return p;
 }
 
-static bool digest_put_header(const struct object *o, uint64_t clock, struct digest_header *h)
+static bool digest_put_header(const struct object *o, int db, uint64_t clock,
+                              struct digest_header *h)
 {
-    const struct stream *st = (const struct stream *)o;
+    const struct stream *st = stream_of(o);
     uint64_t idmp[2] = { 0, 0 };
-    uint8_t *p = malloc(DIGEST_HEADER_MAX + o->name.n);
+    uint8_t *p = malloc(DIGEST_HEADER_MAX + object_name(o).n);
 
     assert(o->type == OBJECT_STREAM);
     if (p == NULL)
         return false;
     *h = (struct digest_header){ .bytes = p, .top = state_tail_last(st) };
     idmp_digest(stream_idmp(st), clock >> 16, idmp);
-    p = varint_put(varint_put(p, o->db), o->type);
-    p = varint_put(slice_put(p, o->name), o->expiry_ms);
+    p = varint_put(varint_put(p, (uint64_t)db), o->type);
+    p = varint_put(slice_put(p, object_name(o)), o->expiry_ms);
     p = varint_put(varint_put(id_put(p, st->last_id), st->entries_added), st->n_entries);
     p = digest_put_settings(id_put(p, stream_max_deleted(st)), stream_settings(st));
     put_u64le(p, idmp[0]);
@@ -195,7 +196,7 @@ static bool digest_put_header(const struct object *o, uint64_t clock, struct dig
  * for changes of what is. */
 static bool digest_take_groups(const struct object *o, bool at_once, struct digest_header *h)
 {
-    const struct groups *gs = stream_groups((const struct stream *)o);
+    const struct groups *gs = stream_groups(stream_of(o));
 
     h->has_groups = groups_n(gs) > 0;
     if (!h->has_groups)
@@ -214,11 +215,12 @@ static void digest_free_header(struct digest_header *h)
     h->bytes = NULL;
 }
 
-static bool digest_make_header(const struct object *o, uint64_t clock, bool at_once,
+static bool digest_make_header(const struct digest *d, const struct object *o, bool at_once,
                                struct digest_header *h)
 {
     *h = (struct digest_header){ 0 };
-    if (digest_put_header(o, clock, h) && digest_take_groups(o, at_once, h))
+    if (digest_put_header(o, state_db_of(d->state, o), d->clock, h) &&
+        digest_take_groups(o, at_once, h))
         return true;
     digest_free_header(h);
     return false;
@@ -260,7 +262,7 @@ static void digest_take_sealed(struct log *log, const struct stream *st, struct 
     if (first != NULL)
         entry_id(first, &part->tail_first);
     if (part->has_sealed)
-        log_get_sealed(log, st->object.oid, stream_floor(st), stream_deletes(st), st->sealed_last,
+        log_get_sealed(log, st->oid, stream_floor(st), stream_deletes(st), st->sealed_last,
                        &part->sealed);
 }
 
@@ -420,12 +422,12 @@ static void digest_job_done(struct digest *d)
 
 static bool digest_is_done(const struct digest *d, const struct object *o)
 {
-    return !d->at_once && o->digested > d->number; /* G1 */
+    return !d->at_once && stream_of(o)->digested > d->number; /* G1 */
 }
 
 static bool digest_has(const struct digest *d, const struct object *o)
 {
-    return !digest_is_done(d, o) && o->generation >= d->generations[o->db];
+    return !digest_is_done(d, o) && stream_of(o)->generation >= d->generations[o->db];
 }
 
 static void digest_push(struct digest *d, struct object *o)
@@ -442,7 +444,7 @@ static void digest_push(struct digest *d, struct object *o)
         d->items = items;
         d->cap_items = cap;
     }
-    items[d->n_items++] = (struct digest_item){ o->oid, o };
+    items[d->n_items++] = (struct digest_item){ stream_of(o)->oid, o };
 }
 
 void digest_found(struct digest *d, struct object *o)
@@ -453,7 +455,7 @@ void digest_found(struct digest *d, struct object *o)
 
 static void digest_gather_node(void *ctx, struct dict_node *node)
 {
-    digest_found(ctx, state_of_oid_node(node));
+    digest_found(ctx, &state_of_oid_node(node)->object);
 }
 
 static int digest_cmp(const void *a, const void *b)
@@ -575,24 +577,25 @@ static void digest_give_part(struct digest *d, struct digest_part *part)
 
 void digest_skip(struct digest *d, struct object *o)
 {
-    o->digested = d->number + 1;
+    stream_of(o)->digested = d->number + 1;
 }
 
 /* Starts hashing o: its header now, or the one that was pinned. False: no memory. */
 static bool digest_begin(struct digest *d, struct object *o, struct digest_part *part)
 {
-    struct digest_pin *pin = !d->at_once && o->digested == d->number ? digest_pin_find(d, o) : NULL;
+    struct digest_pin *pin =
+        !d->at_once && stream_of(o)->digested == d->number ? digest_pin_find(d, o) : NULL;
 
     *part = (struct digest_part){ 0 };
     if (pin != NULL) {
         part->header = pin->header;
         pin->header.groups = NULL;
         pin->header.bytes = NULL;
-    } else if (!digest_make_header(o, d->clock, d->at_once, &part->header)) {
+    } else if (!digest_make_header(d, o, d->at_once, &part->header)) {
         digest_fail_nomem(d);
         return false;
     }
-    digest_take_sealed(d->log, (const struct stream *)o, part);
+    digest_take_sealed(d->log, stream_of(o), part);
     return true;
 }
 
@@ -622,7 +625,7 @@ static void digest_end(struct digest *d, struct object *o, struct digest_part *p
     struct digest_rest *rest;
 
     if (!d->at_once)
-        o->digested = d->number + 1;
+        stream_of(o)->digested = d->number + 1;
     if (part->header.groups == NULL) {
         digest_end_part(d, part);
         return;
@@ -664,20 +667,20 @@ static void digest_pin(struct digest *d, struct object *o)
 {
     struct digest_pin *pin = malloc(sizeof *pin);
 
-    if (pin == NULL || !digest_make_header(o, d->clock, false, &pin->header)) {
+    if (pin == NULL || !digest_make_header(d, o, false, &pin->header)) {
         free(pin);
         digest_fail_nomem(d);
         return;
     }
     pin->object = o;
     dict_add(&d->pins, &pin->node, digest_pin_key(&pin->node));
-    o->digested = d->number;
+    stream_of(o)->digested = d->number;
 }
 
 /* Hashes the tail of o to its end before it loses entries; what is being hashed at the moment goes on afterwards. */
 static void digest_include(struct digest *d, struct object *o)
 {
-    const struct stream *st = (const struct stream *)o;
+    const struct stream *st = stream_of(o);
     size_t budget = SIZE_MAX;
     struct digest_part part;
     struct id next = ID_MIN;
@@ -693,11 +696,11 @@ static void digest_include(struct digest *d, struct object *o)
 
 void digest_before(struct digest *d, struct object *o, enum digest_change change)
 {
-    if (d->rc != OK || !digest_has(d, o))
+    if (change == DIGEST_VALUE || d->rc != OK || !digest_has(d, o))
         return;
     if (change == DIGEST_REMOVE)
         digest_include(d, o);
-    else if (o->digested != d->number && d->current != o)
+    else if (stream_of(o)->digested != d->number && d->current != o)
         digest_pin(d, o);
 }
 
@@ -731,7 +734,7 @@ static bool digest_is_complete(const struct digest *d)
 static void digest_run(struct digest *d, size_t budget)
 {
     while (budget > 0 && !digest_is_complete(d) && !digest_must_wait(d)) {
-        const struct stream *st = (const struct stream *)d->current;
+        const struct stream *st = d->current == NULL ? NULL : stream_of(d->current);
 
         if (st != NULL) {
             if (digest_tail(st, &d->next, d->part.header.top, &budget, d->part.entries))

@@ -28,6 +28,7 @@ bool digest_step(struct engine *e, size_t budget);
 enum digest_change {
     DIGEST_HEADER, /* an entry with a larger ID than all comes, or anything changes but the entries */
     DIGEST_REMOVE, /* entries go, or lose their addresses */
+    DIGEST_VALUE,  /* a value is about to change, or to go */
 };
 void digest_before(struct digest *d, struct object *o, enum digest_change change);
 

@@ -45,7 +45,8 @@
 #include "log/record.h"
 
 enum {
-    ENGINE_EXPIRE_SLICE = 64,    /* keys a round */
+    ENGINE_EXPIRE_SLICE = 256,   /* keys that leave in a round */
+    ENGINE_EXPIRE_LOOKS = 2048,  /* entries of the wheel that are looked at */
     ENGINE_REAP_SLICE = 3000,    /* entries or objects freed a round: about a millisecond */
     ENGINE_DICT_SLICE = 256,     /* buckets a round */
     ENGINE_DIGEST_SLICE = 20000, /* entries hashed a round */
@@ -77,6 +78,7 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
         io->random(io, e->rng, sizeof e->rng) != 0)
         return err_sys(err, ERR_IO, "read randomness");
     state_init(&e->state, hash_key);
+    e->state.now_ms = io->wall_ms(io);
     rc = watching_new(e->state.hash_key, &e->watching, err);
     if (rc == OK)
         rc = pubsub_new(e->state.hash_key, &e->pubsub, err);
@@ -136,6 +138,7 @@ static void engine_advance_clock(struct engine *e)
     if (e->clock < wall_ms << ENGINE_CLOCK_BITS)
         e->clock = wall_ms << ENGINE_CLOCK_BITS;
     e->now_ms = e->clock >> ENGINE_CLOCK_BITS;
+    e->state.now_ms = e->now_ms;
 }
 
 /* Whether the configuration limits any stream. */
@@ -166,8 +169,8 @@ static void engine_complain_of(struct engine *e, const struct stream *st, const 
                                const char *what)
 {
     engine_complain(e, "group %.*s of stream %.*s: %s; that is put right", (int)g->name.n,
-                    (const char *)g->name.p, (int)st->object.name.n,
-                    (const char *)st->object.name.p, what);
+                    (const char *)g->name.p, (int)stream_name(st).n,
+                    (const char *)stream_name(st).p, what);
 }
 
 /* The group is complete now; what does not fit in it, or does not fit its stream, is put right, which the operator is told. */
@@ -208,10 +211,9 @@ struct engine_rebuild {
 static void engine_rebuild_node(void *ctx, struct dict_node *node)
 {
     struct engine_rebuild *x = ctx;
-    struct object *o = state_of_oid_node(node);
 
-    if (x->rc == OK && o->type == OBJECT_STREAM)
-        x->rc = engine_rebuild_groups(x->e, (struct stream *)(void *)o, x->err);
+    if (x->rc == OK)
+        x->rc = engine_rebuild_groups(x->e, state_of_oid_node(node), x->err);
 }
 
 static int engine_rebuild(struct engine *e, struct err *err)
@@ -590,22 +592,23 @@ void engine_round_begin(struct engine *e)
 /* Removes keys whose time has come, up to a slice of them. */
 static void engine_expire(struct engine *e)
 {
-    size_t left = ENGINE_EXPIRE_SLICE;
+    size_t looks = ENGINE_EXPIRE_LOOKS;
+    struct object *o;
 
     if (e->failed || e->expire_again_ms > e->now_ms)
         return;
-    for (int db = 0; db < CONFIG_DATABASES; db++) {
-        struct object *o;
-        while ((o = state_next_expiry(&e->state, db)) != NULL && engine_is_expired(e, o)) {
-            if (left-- == 0)
-                return;
-            if (log_reserve(e->log, o->name.n + ENGINE_RECORD, NULL) != OK) {
-                e->expire_again_ms = e->now_ms + ENGINE_RETRY_MS;
-                return;
-            }
-            engine_unname(e, NULL, o, REASON_EXPIRE);
-            engine_commit_if_large(e);
+    for (int left = ENGINE_EXPIRE_SLICE; left > 0; left--) {
+        o = state_take_expired(&e->state, e->now_ms, &looks);
+        if (o == NULL)
+            return;
+        if (log_reserve(e->log, object_name(o).n + ENGINE_RECORD, NULL) != OK) {
+            e->expire_again_ms = e->now_ms + ENGINE_RETRY_MS;
+            err_ignore(
+                state_watch_expiry(&e->state, o, NULL)); /* else it leaves when it is asked for */
+            return;
         }
+        engine_unname(e, NULL, o, REASON_EXPIRE);
+        engine_commit_if_large(e);
     }
 }
 
@@ -658,7 +661,7 @@ static uint64_t engine_next_log_ms(const struct engine *e)
 
 uint64_t engine_next_deadline_ms(const struct engine *e)
 {
-    uint64_t next = blocking_next_deadline_ms(e->blocking), log_ms;
+    uint64_t next = blocking_next_deadline_ms(e->blocking), log_ms, expiry_ms;
 
     if (e->busy || cold_has_ready(e))
         return e->now_ms;
@@ -673,15 +676,10 @@ uint64_t engine_next_deadline_ms(const struct engine *e)
         next = retention_next_ms(e);
     if (redelivery_next_ms(e) < next)
         next = redelivery_next_ms(e);
-    for (int db = 0; db < CONFIG_DATABASES; db++) {
-        const struct object *o = state_next_expiry(&e->state, db);
-        uint64_t at = o == NULL ? UINT64_MAX : o->expiry_ms;
-        if (at < e->expire_again_ms)
-            at = e->expire_again_ms;
-        if (at < next)
-            next = at;
-    }
-    return next;
+    expiry_ms = state_next_expiry_ms(&e->state);
+    if (expiry_ms < e->expire_again_ms)
+        expiry_ms = e->expire_again_ms;
+    return expiry_ms < next ? expiry_ms : next;
 }
 
 /* ---- for commands ---- */
@@ -693,7 +691,7 @@ const struct settings_rule *engine_rule(const struct engine *e, struct stream *s
     if (rules->n == 0)
         return NULL;
     if (st->rules_version != e->rules_version) {
-        st->rule = (uint8_t)settings_rules_find(rules, st->object.name);
+        st->rule = (uint8_t)settings_rules_find(rules, stream_name(st));
         st->rules_version = e->rules_version;
     }
     return st->rule < rules->n ? &rules->rules[st->rule] : NULL;
@@ -750,7 +748,7 @@ void engine_config_changed(struct engine *e, const char *key)
 static enum log_class engine_class(const struct engine *e, struct object *o)
 {
     assert(o->type == OBJECT_STREAM);
-    return (enum log_class)engine_setting(e, (struct stream *)(void *)o, SETTING_DURABILITY, NULL);
+    return (enum log_class)engine_setting(e, stream_of(o), SETTING_DURABILITY, NULL);
 }
 
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class,
@@ -775,7 +773,7 @@ uint8_t *engine_append_to(struct engine *e, struct client *c, struct object *o, 
     uint8_t *body = engine_append(e, c, type, class, len, out_lsn);
 
     if (class == LOG_ALWAYS)
-        o->always_lsn = *out_lsn;
+        stream_of(o)->always_lsn = *out_lsn;
     return body;
 }
 
@@ -803,11 +801,11 @@ bool engine_next_id(const struct engine *e, struct id last, struct id *out)
 void engine_add_entry(struct engine *e, struct client *c, struct stream *st, struct id id,
                       struct slice body)
 {
-    size_t len = varint_size(st->object.oid) + id_size(id) + body.n;
+    size_t len = varint_size(st->oid) + id_size(id) + body.n;
     uint64_t lsn;
     uint8_t *p = engine_append_to(e, c, &st->object, RECORD_ENTRY, len, &lsn), *entry;
 
-    entry = varint_put(p, st->object.oid);
+    entry = varint_put(p, st->oid);
     memcpy(id_put(entry, id), body.p, body.n);
     state_add_entry(&e->state, st, id, entry, id_size(id) + body.n, lsn);
 }
@@ -817,7 +815,8 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
     struct object *o = state_find(&e->state, c->db, key);
 
     if (o != NULL)
-        engine_raise(&c->need_durable, o->always_lsn); /* that it expires too is told by a record */
+        engine_raise(&c->need_durable,
+                     object_always_lsn(o)); /* that it expires too is told by a record */
     if (o != NULL && !engine_is_expired(e, o)) {
         e->stats.keyspace_hits++;
         return o;
@@ -835,7 +834,7 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
         engine_raise(&c->need_durable, e->state.last_always_unbind);
         return NULL;
     }
-    engine_raise(&c->need_durable, o->always_lsn);
+    engine_raise(&c->need_durable, object_always_lsn(o));
     if (!engine_is_expired(e, o))
         return o;
     engine_unname(e, c, o, REASON_EXPIRE);
@@ -851,12 +850,13 @@ static void engine_key_touched(struct engine *e, int db, struct slice key)
 
 void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason)
 {
-    size_t len = varint_size(o->db) + slice_size(o->name) + 1 + varint_size(o->rev);
+    int db = state_db_of(&e->state, o);
+    size_t len = varint_size((uint64_t)db) + slice_size(object_name(o)) + 1 + varint_size(o->rev);
     enum log_class class = engine_class(e, o);
     uint64_t lsn;
     uint8_t *p = engine_append(e, c, RECORD_UNNAME, class, len, &lsn);
 
-    p = slice_put(varint_put(p, o->db), o->name);
+    p = slice_put(varint_put(p, (uint64_t)db), object_name(o));
     *p++ = (uint8_t)reason;
     varint_put(p, o->rev);
     if (class == LOG_ALWAYS)
@@ -865,17 +865,17 @@ void engine_unname(struct engine *e, struct client *c, struct object *o, unsigne
         e->stats.n_expired_keys++;
     state_unbind(&e->state, o); /* its memory stays until the round's end */
     if (reason != REASON_EXPIRE)
-        lease_end(e->leases, o->db, o->name);
-    engine_key_touched(e, o->db, o->name);
+        lease_end(e->leases, db, object_name(o));
+    engine_key_touched(e, db, object_name(o));
 }
 
 int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
                 uint64_t expiry_ms, struct err *err)
 {
-    size_t len =
-        varint_size((uint64_t)db) + slice_size(name) + varint_size(o->oid) + varint_size(expiry_ms);
-    bool renamed = db != o->db || !slice_equal(name, o->name);
-    struct stream *st = (struct stream *)(void *)o;
+    size_t len = varint_size((uint64_t)db) + slice_size(name) + varint_size(stream_of(o)->oid) +
+                 varint_size(expiry_ms);
+    bool renamed = db != state_db_of(&e->state, o) || !slice_equal(name, object_name(o));
+    struct stream *st = stream_of(o);
     uint64_t lsn = log_last_lsn(e->log) + 1; /* what the record will get */
     uint8_t *p;
     int rc = state_bind(&e->state, o, db, name, expiry_ms, lsn, err);
@@ -887,8 +887,8 @@ int engine_bind(struct engine *e, struct client *c, struct object *o, int db, st
     p = engine_append_to(e, c, o, RECORD_NAME, len, &lsn);
     assert(lsn == o->rev);
     p = slice_put(varint_put(p, (uint64_t)db), name);
-    varint_put(varint_put(p, o->oid), expiry_ms);
-    if (renamed && o->always_lsn == lsn)
+    varint_put(varint_put(p, st->oid), expiry_ms);
+    if (renamed && st->always_lsn == lsn)
         e->state.last_always_unbind = lsn; /* the former name, and whoever had the new one */
     if (renamed)
         retention_changed(e, st);

@@ -42,7 +42,7 @@ void grouplog_need(struct client *c, const struct group *g)
 
 static struct journal_to grouplog_to(const struct grouplog *x)
 {
-    return (struct journal_to){ x->st->object.oid, x->g->gid };
+    return (struct journal_to){ x->st->oid, x->g->gid };
 }
 
 /* A record about the group alone. */
@@ -70,7 +70,7 @@ static uint8_t *grouplog_append_to(const struct grouplog *x, uint8_t type, size_
 
 static void grouplog_wake(struct engine *e, const struct stream *st)
 {
-    blocking_ready(e->blocking, st->object.db, st->object.name);
+    blocking_ready(e->blocking, state_db_of(&e->state, &st->object), stream_name(st));
 }
 
 /* The group has changed. */
@@ -121,8 +121,8 @@ int grouplog_create(struct engine *e, struct client *c, struct stream *st, struc
     if (rc != OK)
         return rc;
     group_set_position(x.g, last, entries_read, n_behind);
-    p = grouplog_append_to(&x, RECORD_GROUP, journal_group_size(st->object.oid, x.g), &lsn);
-    journal_group_put(p, st->object.oid, x.g);
+    p = grouplog_append_to(&x, RECORD_GROUP, journal_group_size(st->oid, x.g), &lsn);
+    journal_group_put(p, st->oid, x.g);
     groups_add(st->more->groups, x.g, lsn);
     grouplog_changed(&x, true);
     *out = x.g;
@@ -367,7 +367,7 @@ static void grouplog_all_changed(struct engine *e, struct stream *st)
 void grouplog_unref(struct engine *e, struct client *c, struct stream *st, const struct id *ids,
                     size_t n)
 {
-    const struct journal_to to = { st->object.oid, 0 };
+    const struct journal_to to = { st->oid, 0 };
     struct grouplog x = { e, c, st, NULL, false };
     uint64_t lsn;
     uint8_t *p;
@@ -386,14 +386,14 @@ void grouplog_unref(struct engine *e, struct client *c, struct stream *st, const
 void grouplog_unref_below(struct engine *e, struct client *c, struct stream *st, struct id first)
 {
     struct grouplog x = { e, c, st, NULL, false };
-    size_t len = journal_unref_size(st->object.oid, first);
+    size_t len = journal_unref_size(st->oid, first);
     uint64_t lsn;
     uint8_t *p;
 
     if (groups_n(stream_groups(st)) == 0)
         return;
     p = grouplog_append_to(&x, RECORD_UNREF, len, &lsn);
-    journal_unref_put(p, st->object.oid, first);
+    journal_unref_put(p, st->oid, first);
     groups_forget_below(st->more->groups, first, lsn);
     grouplog_all_changed(e, st);
 }

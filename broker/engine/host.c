@@ -4,8 +4,7 @@
 
 static struct stream *host_find(struct engine *e, uint64_t oid)
 {
-    struct object *o = state_find_oid(&e->state, oid);
-    return o != NULL && o->type == OBJECT_STREAM ? (struct stream *)o : NULL;
+    return state_find_oid(&e->state, oid);
 }
 
 /* ---- a start ---- */
@@ -43,8 +42,8 @@ static int host_measure(void *ctx, const struct stream *st, struct id from, stru
     struct reader reader;
     int rc;
 
-    log_get_sealed(engine->log, st->object.oid, stream_floor(st), stream_deletes(st),
-                   st->sealed_last, &sealed);
+    log_get_sealed(engine->log, st->oid, stream_floor(st), stream_deletes(st), st->sealed_last,
+                   &sealed);
     reader_init(&reader, &sealed, log_cache(engine->log), log_sync_decoder(engine->log), NULL);
     rc = reader_count(&reader, from, to, UINT64_MAX, n, bytes, e);
     reader_fini(&reader);

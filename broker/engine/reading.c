@@ -108,7 +108,7 @@ static struct group *reading_group_of(const struct engine *e, struct object *o, 
 {
     if (o == NULL || o->type != OBJECT_STREAM || !state_has_name(&e->state, o))
         return NULL;
-    *st = (struct stream *)(void *)o;
+    *st = stream_of(o);
     return groups_by_gid(stream_groups(*st), gid);
 }
 
@@ -116,8 +116,9 @@ static struct group *reading_group_of(const struct engine *e, struct object *o, 
 static struct group *reading_group(const struct engine *e, const struct reading_wait *w,
                                    struct stream **st)
 {
-    struct object *o = state_find_oid(&e->state, w->oid);
-    struct group *g = reading_group_of(e, o, w->reading->gid, st);
+    struct stream *found = state_find_oid(&e->state, w->oid);
+    struct group *g =
+        reading_group_of(e, found == NULL ? NULL : &found->object, w->reading->gid, st);
 
     if (g != NULL)
         return g;
@@ -185,7 +186,7 @@ int reading_bind(struct engine *e, struct reading_wait *w, struct stream *st, st
     if (r == NULL)
         return err_set(err, ERR_NOMEM, "no memory to wait for a group");
     reading_link(r, w);
-    w->oid = st->object.oid;
+    w->oid = st->oid;
     w->consumer_lsn = lsn;
     if (consumer != NULL)
         consumer->n_waiting++;

@@ -113,18 +113,16 @@ void redelivery_free(struct redelivery *r)
 
 static struct redelivery_group redelivery_name(const struct stream *st, const struct group *g)
 {
-    return (struct redelivery_group){ st->object.oid, g->gid };
+    return (struct redelivery_group){ st->oid, g->gid };
 }
 
 /* NULL: it is gone, or its stream has no name any more. */
 static struct group *redelivery_find(const struct engine *e, struct redelivery_group x,
                                      struct stream **out)
 {
-    struct object *o = state_find_oid(&e->state, x.oid);
-    struct stream *st = (struct stream *)(void *)o;
+    struct stream *st = state_find_oid(&e->state, x.oid);
 
-    if (o == NULL || o->type != OBJECT_STREAM || engine_is_expired(e, o) ||
-        !state_has_name(&e->state, o))
+    if (st == NULL || engine_is_expired(e, &st->object) || !state_has_name(&e->state, &st->object))
         return NULL;
     *out = st;
     return groups_by_gid(stream_groups(st), x.gid);
@@ -335,7 +333,7 @@ void redelivery_seen(struct engine *e, struct stream *st, struct group *g, struc
 
 static void redelivery_wake(struct engine *e, const struct stream *st)
 {
-    blocking_ready(e->blocking, st->object.db, st->object.name);
+    blocking_ready(e->blocking, state_db_of(&e->state, &st->object), stream_name(st));
 }
 
 /* The group goes on in the queue of work if it has any, else into the heap. */
@@ -409,7 +407,7 @@ static void redelivery_complain(struct engine *e, const struct stream *st, struc
                                 const struct err *err)
 {
     uint32_t kind = 1u << (err->code & 31);
-    const struct slice *key = &st->object.name;
+    struct slice key = stream_name(st);
 
     e->redelivery->stats.n_failed++;
     if (g->chores.complained & kind)
@@ -419,7 +417,7 @@ static void redelivery_complain(struct engine *e, const struct stream *st, struc
                     "group %.*s of stream %.*s: entries that have failed for the last time cannot "
                     "be moved to the dead-letter stream, and stay: %s",
                     (int)(g->name.n < 100 ? g->name.n : 100), (const char *)g->name.p,
-                    (int)(key->n < 100 ? key->n : 100), (const char *)key->p, err->text);
+                    (int)(key.n < 100 ? key.n : 100), (const char *)key.p, err->text);
 }
 
 /* Nothing is moved for a while; then all are tried anew. */
@@ -558,12 +556,12 @@ static void redelivery_enroll_all(struct engine *e, struct stream *st)
 static void redelivery_walk_node(void *ctx, struct dict_node *node)
 {
     struct object *o = (struct object *)(void *)node;
-    struct stream *st = (struct stream *)(void *)o;
+    struct stream *st = stream_of(o);
     struct engine *e = ctx;
 
     if (o->type != OBJECT_STREAM || groups_n(stream_groups(st)) == 0)
         return;
-    if (!redelivery_push(&e->redelivery->found, (struct redelivery_group){ o->oid, 0 }))
+    if (!redelivery_push(&e->redelivery->found, (struct redelivery_group){ st->oid, 0 }))
         redelivery_enroll_all(e, st); /* there is no memory to do it by and by */
 }
 
@@ -594,19 +592,19 @@ static bool redelivery_walk_group(struct engine *e)
 {
     struct redelivery_queue *q = &e->redelivery->found;
     struct redelivery_group *x = &q->at[q->first];
-    struct object *o;
+    struct stream *st;
     struct group *g;
 
     if (redelivery_queued(q) == 0)
         return false;
-    o = state_find_oid(&e->state, x->oid);
-    g = o == NULL ? NULL : groups_next_gid(stream_groups((struct stream *)(void *)o), x->gid);
+    st = state_find_oid(&e->state, x->oid);
+    g = st == NULL ? NULL : groups_next_gid(stream_groups(st), x->gid);
     if (g == NULL) {
         q->first++;
         return true;
     }
     x->gid = g->gid;
-    redelivery_enroll(e, (struct stream *)(void *)o, g);
+    redelivery_enroll(e, st, g);
     return true;
 }
 
@@ -704,7 +702,7 @@ static void redelivery_check_node(void *ctx, struct dict_node *node)
 {
     struct redelivery_checking *x = ctx;
     struct object *o = (struct object *)(void *)node;
-    const struct stream *st = (struct stream *)(void *)o;
+    const struct stream *st = stream_of(o);
     struct group *g = NULL;
 
     while (o->type == OBJECT_STREAM &&

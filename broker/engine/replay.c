@@ -52,7 +52,7 @@ static struct replay_claim *replay_claim_of(const struct dict_node *node)
 
 static struct slice replay_claim_key(const struct dict_node *node)
 {
-    return replay_claim_of(node)->first->name;
+    return object_name(replay_claim_of(node)->first);
 }
 
 static struct object *replay_next(const struct object *o)
@@ -63,8 +63,8 @@ static struct object *replay_next(const struct object *o)
 /* Takes o out of the names, if it is in them, and remembers its claim. */
 static int replay_displace(struct state *s, struct object *o, struct err *e)
 {
-    struct dict *claims = &s->replay->claims[o->db];
-    struct replay_claim *claim = replay_claim_of(dict_find(claims, o->name));
+    struct dict *claims = &s->replay->claims[state_db_of(s, o)];
+    struct replay_claim *claim = replay_claim_of(dict_find(claims, object_name(o)));
 
     if (state_has_name(s, o))
         state_take_name(s, o);
@@ -74,7 +74,7 @@ static int replay_displace(struct state *s, struct object *o, struct err *e)
             return err_set(e, ERR_NOMEM, "keep an object without its name");
         claim->first = o;
         o->node.next = NULL;
-        dict_add(claims, &claim->node, o->name);
+        dict_add(claims, &claim->node, object_name(o));
     } else {
         o->node.next = &claim->first->node;
         claim->first = o;
@@ -86,9 +86,9 @@ static int replay_displace(struct state *s, struct object *o, struct err *e)
 /* Takes o out of the claims, if it is in them. */
 static void replay_forget_claim(struct state *s, struct object *o)
 {
-    struct dict *claims = s->replay == NULL ? NULL : &s->replay->claims[o->db];
+    struct dict *claims = s->replay == NULL ? NULL : &s->replay->claims[state_db_of(s, o)];
     struct replay_claim *claim =
-        claims == NULL ? NULL : replay_claim_of(dict_find(claims, o->name));
+        claims == NULL ? NULL : replay_claim_of(dict_find(claims, object_name(o)));
     struct object *before;
 
     if (claim == NULL)
@@ -153,7 +153,7 @@ static void replay_drop_older(struct state *s, int db, struct slice name, uint64
 /* Gives o, which has no name and is in no list of claims, the name that it claims, unless a later binding has it. */
 static int replay_place(struct state *s, struct object *o, struct err *e)
 {
-    struct object *holder = state_find(s, o->db, o->name);
+    struct object *holder = state_find(s, state_db_of(s, o), object_name(o));
     bool later = holder == NULL || o->rev > holder->rev;
     int rc = OK;
 
@@ -163,7 +163,8 @@ static int replay_place(struct state *s, struct object *o, struct err *e)
         return replay_displace(s, o, e);
     if (holder != NULL)
         rc = replay_displace(s, holder, e);
-    return rc == OK ? state_bind(s, o, o->db, o->name, o->expiry_ms, o->rev, e) : rc;
+    return rc == OK ? state_bind(s, o, state_db_of(s, o), object_name(o), o->expiry_ms, o->rev, e)
+                    : rc;
 }
 
 /* ---- a start ---- */
@@ -184,12 +185,12 @@ int replay_add(struct state *s, struct stream *st, uint64_t as_of, struct err *e
 {
     struct object *o = &st->object;
 
-    if (state_find_oid(s, o->oid) != NULL) {
+    if (state_find_oid(s, st->oid) != NULL) {
         state_discard_stream(st);
         return OK;
     }
-    o->always_lsn = as_of;
-    state_add_nameless(s, o);
+    st->always_lsn = as_of;
+    state_add_nameless(s, st);
     return replay_place(s, o, e);
 }
 
@@ -248,7 +249,7 @@ static uint64_t replay_end_lsn(const struct state *s)
 /* Whether the object is so new that it has the record already. */
 static bool replay_has(const struct object *o, uint64_t lsn)
 {
-    return lsn <= o->always_lsn && !BUG(BUG_REPLAY_COUNTS_TWICE);
+    return lsn <= stream_of(o)->always_lsn && !BUG(BUG_REPLAY_COUNTS_TWICE);
 }
 
 /* ---- reading records ---- */
@@ -316,12 +317,14 @@ static int replay_read_key(struct replay_record *in, int *db, struct slice *key)
 /* The object of an oid; *out is NULL if it was gone when the checkpoint was made. */
 static int replay_read_object(const struct state *s, struct replay_record *in, struct object **out)
 {
+    struct stream *st;
     uint64_t oid;
     int rc = replay_read_u64(in, &oid);
 
     if (rc != OK)
         return rc;
-    *out = state_find_oid(s, oid);
+    st = state_find_oid(s, oid);
+    *out = st == NULL ? NULL : &st->object;
     if (*out == NULL && in->r->lsn > replay_end_lsn(s))
         return replay_corrupt(in, "there is no such object");
     return OK;
@@ -332,10 +335,8 @@ static int replay_read_stream(const struct state *s, struct replay_record *in, s
     struct object *o = NULL;
     int rc = replay_read_object(s, in, &o);
 
-    if (rc == OK && o != NULL && o->type != OBJECT_STREAM)
-        rc = replay_corrupt(in, "the object is no stream");
     if (rc == OK)
-        *out = (struct stream *)o;
+        *out = o == NULL ? NULL : stream_of(o);
     return rc;
 }
 
@@ -368,9 +369,10 @@ static int replay_apply_stream(struct state *s, struct replay_record *in)
         state_add_stream(s, st, lsn, db);
         return OK;
     }
-    st->object.oid = st->object.rev = lsn;
-    st->object.db = (uint8_t)db;
-    state_add_nameless(s, &st->object);
+    st->oid = lsn;
+    object_set_rev(&st->object, lsn);
+    st->object.db = s->place[db] & 15u;
+    state_add_nameless(s, st);
     return replay_displace(s, &st->object, in->e);
 }
 
@@ -924,7 +926,7 @@ static void replay_flush_db(struct state *s, int db, uint64_t lsn)
     if (lsn > replay_end_lsn(s))
         state_flush(s, db);
     else
-        replay_flush_all(&s->dbs[db].names, replay_flush_node, &f);
+        replay_flush_all(state_names(s, db), replay_flush_node, &f);
 }
 
 static int replay_apply_flush(struct state *s, struct replay_record *in)

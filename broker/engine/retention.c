@@ -150,10 +150,9 @@ static void retention_remove(struct retention *r, size_t i)
 /* The stream of an entry; NULL if the entry is void. */
 static struct stream *retention_stream(const struct engine *e, struct retention_due x)
 {
-    struct object *o = state_find_oid(&e->state, x.oid);
-    struct stream *st = (struct stream *)(void *)o;
+    struct stream *st = state_find_oid(&e->state, x.oid);
 
-    return o != NULL && o->type == OBJECT_STREAM && st->due_s == x.due_s ? st : NULL;
+    return st != NULL && st->due_s == x.due_s ? st : NULL;
 }
 
 static void retention_sweep(struct engine *e)
@@ -193,7 +192,7 @@ static void retention_schedule(struct engine *e, struct stream *st, uint32_t due
         r->cap = cap;
     }
     st->due_s = due_s;
-    retention_up(r, r->n++, (struct retention_due){ st->object.oid, due_s });
+    retention_up(r, r->n++, (struct retention_due){ st->oid, due_s });
 }
 
 /* ---- limits and times ---- */
@@ -451,7 +450,7 @@ static void retention_cut(struct engine *e, struct stream *st, const struct trim
     s->n_entries += cut->n;
     s->bytes += cut->bytes;
     trim_apply(e, NULL, st, cut);
-    engine_key_changed(e, st->object.db, st->object.name);
+    engine_key_changed(e, state_db_of(&e->state, &st->object), stream_name(st));
     if (log_open_bytes(e->log) > LOG_BATCH_BYTES_SOFT)
         log_commit(e->log, false);
 }
@@ -568,7 +567,7 @@ static void retention_do(struct engine *e, struct stream *st, struct retention_l
         wants_fini(&wants, log_cache(e->log));
         return;
     }
-    *load = (struct retention_load){ r, st->object.oid, tries + 1, true };
+    *load = (struct retention_load){ r, st->oid, tries + 1, true };
     if (tries < RETENTION_TRIES && !wants.failed &&
         cold_load(e, &wants, retention_loaded, load, &err) == OK) {
         r->n_loads++;
@@ -584,12 +583,11 @@ static void retention_do(struct engine *e, struct stream *st, struct retention_l
 static void retention_loaded(struct engine *e, void *ctx, int rc)
 {
     struct retention_load *load = ctx;
-    struct object *o = state_find_oid(&e->state, load->oid);
-    struct stream *st = (struct stream *)(void *)o;
+    struct stream *st = state_find_oid(&e->state, load->oid);
 
     load->busy = false;
     load->retention->n_loads--;
-    if (o == NULL || o->type != OBJECT_STREAM || st->due_s != RETENTION_LOADING)
+    if (st == NULL || st->due_s != RETENTION_LOADING)
         return;
     st->due_s = 0;
     if (rc == OK) {
@@ -598,8 +596,8 @@ static void retention_loaded(struct engine *e, void *ctx, int rc)
     }
     e->retention->stats.n_failed++;
     err_set(&e->retention->stats.last_error, rc, "segments of stream %.*s: %s",
-            (int)(st->object.name.n < 100 ? st->object.name.n : 100),
-            (const char *)st->object.name.p, err_text(rc));
+            (int)(stream_name(st).n < 100 ? stream_name(st).n : 100),
+            (const char *)stream_name(st).p, err_text(rc));
     retention_schedule(e, st, retention_now_s(e) + RETENTION_FAILED_S);
 }
 
@@ -610,7 +608,7 @@ static void retention_walk_node(void *ctx, struct dict_node *node)
     struct object *o = (struct object *)(void *)node;
 
     if (o->type == OBJECT_STREAM)
-        retention_changed(ctx, (struct stream *)(void *)o);
+        retention_changed(ctx, stream_of(o));
 }
 
 void retention_walk(struct engine *e)

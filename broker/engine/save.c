@@ -117,13 +117,13 @@ static unsigned save_flags(const struct stream *st)
            (stream_idmp(st) != &STREAM_IDMP_NONE ? SAVE_HAS_IDMP : 0u);
 }
 
-static uint8_t *save_head(uint8_t *p, const struct stream *st, unsigned flags)
+static uint8_t *save_head(uint8_t *p, const struct stream *st, int db, unsigned flags)
 {
     const struct object *o = &st->object;
 
     *p++ = SAVE_STREAM;
-    p = varint_put(varint_put(varint_put(p, o->oid), o->rev), o->db);
-    p = varint_put(slice_put(p, o->name), o->expiry_ms);
+    p = varint_put(varint_put(varint_put(p, st->oid), o->rev), (uint64_t)db);
+    p = varint_put(slice_put(p, object_name(o)), o->expiry_ms);
     p = varint_put(id_put(p, st->last_id), st->entries_added);
     p = varint_put(varint_put(varint_put(p, st->added_when_empty), st->n_entries), st->bytes);
     *p++ = (uint8_t)flags;
@@ -138,23 +138,23 @@ static size_t save_stream(struct save *x, const struct stream *st, struct log_bu
     size_t n_deletes = save_deletes_n(st, ID_MIN), n_idmp = 0;
     size_t idmp = save_idmp_max(stream_idmp(st), &n_idmp);
     unsigned flags = save_flags(st);
-    uint8_t *p = log_buffer_grow(out, SAVE_HEAD_MAX + st->object.name.n +
+    uint8_t *p = log_buffer_grow(out, SAVE_HEAD_MAX + stream_name(st).n +
                                           (2 * n_deletes + 2 * SETTING_COUNT) * VARINT_MAX + idmp);
 
     if (p == NULL)
         return 1;
-    p = save_head(p, st, flags);
+    p = save_head(p, st, state_db_of(x->state, &st->object), flags);
     if (flags & SAVE_HAS_DELETES) {
         x->rest = ID_MIN;
         if (save_deletes(st, &x->rest, n_deletes, &p))
-            x->rest_oid = st->object.oid;
+            x->rest_oid = st->oid;
     }
     if (flags & SAVE_HAS_SETTINGS)
         p = save_settings(p, stream_settings(st));
     if (flags & SAVE_HAS_IDMP)
         p = save_idmp(p, stream_idmp(st), n_idmp);
     out->n = (size_t)(p - out->p);
-    x->groups_oid = groups_n(stream_groups(st)) > 0 ? st->object.oid : 0;
+    x->groups_oid = groups_n(stream_groups(st)) > 0 ? st->oid : 0;
     x->gid = 0;
     x->in_pending = false;
     return 1 + (n_deletes + n_idmp) / SAVE_WORTH;
@@ -163,18 +163,17 @@ static size_t save_stream(struct save *x, const struct stream *st, struct log_bu
 /* Saves more of the deleted IDs of the stream that was saved last. */
 static size_t save_rest(struct save *x, const struct state *s, struct log_buffer *out)
 {
-    const struct object *o = state_find_oid(s, x->rest_oid);
-    const struct stream *st = (const struct stream *)o;
-    size_t n = o == NULL ? 0 : save_deletes_n(st, x->rest);
+    const struct stream *st = state_find_oid(s, x->rest_oid);
+    size_t n = st == NULL ? 0 : save_deletes_n(st, x->rest);
     uint8_t *p = n == 0 ? NULL : log_buffer_grow(out, (2 * n + 3) * VARINT_MAX);
 
     x->rest_oid = 0;
     if (p == NULL)
         return 1;
     *p++ = SAVE_DELETED;
-    p = varint_put(p, o->oid);
+    p = varint_put(p, st->oid);
     if (save_deletes(st, &x->rest, n, &p))
-        x->rest_oid = o->oid;
+        x->rest_oid = st->oid;
     out->n = (size_t)(p - out->p);
     return 1 + n / SAVE_WORTH;
 }
@@ -217,15 +216,15 @@ static size_t save_pending(struct save *x, uint64_t oid, const struct group *g,
 /* Saves the next of the stream's groups, or more of what is pending in the one that was saved last. */
 static size_t save_groups(struct save *x, const struct state *s, struct log_buffer *out)
 {
-    const struct object *o = state_find_oid(s, x->groups_oid);
-    const struct groups *gs = o == NULL ? NULL : stream_groups((const struct stream *)o);
+    const struct stream *st = state_find_oid(s, x->groups_oid);
+    const struct groups *gs = st == NULL ? NULL : stream_groups(st);
     const struct group *g = groups_by_gid(gs, x->gid);
 
     if (x->in_pending && g != NULL)
-        return save_pending(x, o->oid, g, out);
+        return save_pending(x, st->oid, g, out);
     g = groups_next_gid(gs, x->gid);
     if (g != NULL)
-        return save_group(x, o->oid, g, out);
+        return save_group(x, st->oid, g, out);
     x->groups_oid = 0;
     return 0;
 }
@@ -271,7 +270,7 @@ static void save_found_node(void *ctx, struct dict_node *node)
 /* Saves what is next, or looks for more; returns what that was worth. */
 static size_t save_step(struct save *x, struct log_buffer *out)
 {
-    const struct object *o;
+    const struct stream *st;
 
     if (x->rest_oid != 0)
         return save_rest(x, x->state, out);
@@ -282,8 +281,8 @@ static size_t save_step(struct save *x, struct log_buffer *out)
         x->scanned = x->cursor == 0;
         return 0;
     }
-    o = state_find_oid(x->state, x->oids[--x->n]);
-    return o == NULL ? 0 : save_stream(x, (const struct stream *)(const void *)o, out);
+    st = state_find_oid(x->state, x->oids[--x->n]);
+    return st == NULL ? 0 : save_stream(x, st, out);
 }
 
 static bool save_is_over(const struct save *x)
@@ -502,10 +501,10 @@ static int save_load_object(struct save_reader *in, struct state *s, struct stre
     if (rc != OK)
         return rc;
     o = &(*out)->object;
-    o->oid = oid_rev_db[0];
-    o->rev = oid_rev_db[1];
-    o->db = (uint8_t)oid_rev_db[2];
-    o->expiry_ms = expiry_ms;
+    (*out)->oid = oid_rev_db[0];
+    object_set_rev(o, oid_rev_db[1]);
+    o->db = s->place[oid_rev_db[2]] & 15u;
+    object_set_expiry(o, expiry_ms);
     return OK;
 }
 
@@ -547,17 +546,13 @@ static int save_load_stream(struct save_reader *in, struct state *s)
 /* The stream, which came before, of which something more is said. */
 static int save_load_more_of(struct save_reader *in, const struct state *s, struct stream **out)
 {
-    struct object *o;
     uint64_t oid = 0;
     int rc = save_get(in, &oid, 1);
 
     if (rc != OK)
         return rc;
-    o = state_find_oid(s, oid);
-    if (o == NULL || o->type != OBJECT_STREAM)
-        return save_corrupt(in, "more of a stream that did not come before");
-    *out = (struct stream *)o;
-    return OK;
+    *out = state_find_oid(s, oid);
+    return *out != NULL ? OK : save_corrupt(in, "more of a stream that did not come before");
 }
 
 /* More deleted IDs. */

@@ -214,7 +214,7 @@ static struct id sieve_end(const struct stream *st, const struct trim_cut *cut)
 static void sieve_sift(struct engine *e, struct client *c, struct stream *st, const struct sieve *x)
 {
     struct state_left left = { st->n_entries - x->n, st->bytes };
-    size_t len = varint_size(st->object.oid) + varint_size(left.n) + varint_size(x->n);
+    size_t len = varint_size(st->oid) + varint_size(left.n) + varint_size(x->n);
     uint64_t lsn;
     uint8_t *p;
 
@@ -223,7 +223,7 @@ static void sieve_sift(struct engine *e, struct client *c, struct stream *st, co
     for (size_t i = 0; i < x->n; i++)
         len += id_size(x->ids[i]);
     p = engine_append_to(e, c, &st->object, RECORD_SIFT, len, &lsn);
-    p = varint_put(varint_put(varint_put(p, st->object.oid), left.n), left.bytes);
+    p = varint_put(varint_put(varint_put(p, st->oid), left.n), left.bytes);
     p = varint_put(p, x->n);
     for (size_t i = 0; i < x->n; i++)
         p = id_put(p, x->ids[i]);

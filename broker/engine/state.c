@@ -12,14 +12,15 @@
  * single objects hang in `dropped`, a flushed database's dictionary becomes a `grave` as it is and a new one
  * takes its place. Objects in a grave still stand in the table by oid; their generation tells that they are gone.
  *
- *   S1  An object that has a name is in its database's dict under it, in the dict by oid, and nowhere else;
+ *   S1  An object that has a name is in its database's dict under it, a stream also in the dict by oid, and nowhere else;
  *       its generation is its database's.
- *   S2  An object with an expiry is in its database's heap at expiry_slot; the heap's parent is never later
- *       than its children.
+ *   S2  An object that will expire has an entry in its database's wheel, in the slot that it notes, no later than that.
  *   S3  n_objects is the number of objects that have a name.
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
  *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
+ *   S8  `live` has the LSNs of the records that back values, one for each backed value, and no others.
+ *   S9  used_bytes is what names and values take.
  *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it: n_behind
  *       of each is the number of entries that live at or below its last_id.
  *
@@ -29,7 +30,10 @@
 #include "broker/engine/state.h"
 #include <assert.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdlib.h>
+#include "broker/cache/hash.h"
+#include "broker/cache/list.h"
 #include "broker/engine/digest.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/replay.h"
@@ -38,18 +42,11 @@
 #include "log/entry.h"
 #include "log/record.h"
 
-enum {
-    STATE_HEAP_FIRST = 16,
-};
-
-static struct object *state_of_node(const struct dict_node *node)
-{
-    return (struct object *)(uintptr_t)node; /* node is its first member */
-}
+enum { STATE_BURY_MAX = 1000 /* elements of a value that are freed at once */ };
 
 static struct slice state_name_key(const struct dict_node *node)
 {
-    return state_of_node(node)->name;
+    return object_name(state_of_node(node));
 }
 
 static struct slice state_oid_key(const struct dict_node *node)
@@ -101,30 +98,68 @@ void state_init(struct state *s, const uint8_t hash_key[16])
     memcpy(s->hash_key, hash_key, sizeof s->hash_key);
     stream_memory_init(&s->tails);
     dict_init(&s->oids, s->hash_key, state_oid_key);
-    for (int db = 0; db < CONFIG_DATABASES; db++)
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
         dict_init(&s->dbs[db].names, s->hash_key, state_name_key);
+        s->place[db] = s->number[db] = (uint8_t)db;
+    }
 }
 
-/* A name lies behind its stream, where the first one was put, or in memory of its own. */
-static bool state_name_is_inside(const struct object *o)
+static size_t state_object_bytes(const struct object *o)
 {
-    return o->name.p == (const uint8_t *)((const struct stream *)(const void *)o + 1);
+    const void *p = o->type == OBJECT_STREAM ? (const void *)stream_of(o) : o;
+
+    return malloc_usable_size((void *)(uintptr_t)p) +
+           sizeof(size_t); /* and what malloc keeps with it */
 }
 
 static void state_free_name(struct object *o)
 {
-    if (!state_name_is_inside(o))
-        free((void *)(uintptr_t)o->name.p);
+    if (o->flags & OBJECT_NAME_OUT)
+        free((void *)(uintptr_t)object_name(o).p);
+}
+
+static void state_free_stream(struct stream *st)
+{
+    stream_index_free(st->tail);
+    stream_free_more(st->more);
+    state_free_name(&st->object);
+    free(st);
+}
+
+/* A value's memory but for what may be large. */
+static void state_free_value(struct object *o)
+{
+    state_free_name(o);
+    free(o);
+}
+
+static bool state_has_pointer(const struct object *o)
+{
+    return !(o->flags & OBJECT_COLD) &&
+           (o->flags & OBJECT_OUT || o->type == OBJECT_HASH || o->type == OBJECT_LIST);
+}
+
+/* Frees about `budget` elements of what the value points to; true when all of it is gone. */
+static bool state_shrink_value(const struct object *o, size_t budget)
+{
+    if (!state_has_pointer(o))
+        return true;
+    switch (o->type) {
+    case OBJECT_HASH: return !hash_shrink(object_pointer(o), budget);
+    case OBJECT_LIST: return !list_shrink(object_pointer(o), budget);
+    default: free(object_pointer(o)); return true;
+    }
 }
 
 static void state_free_object(struct object *o)
 {
-    struct stream *st = (struct stream *)o;
-
-    stream_index_free(st->tail);
-    stream_free_more(st->more);
-    state_free_name(o);
-    free(st);
+    if (o->type == OBJECT_STREAM) {
+        state_free_stream(stream_of(o));
+        return;
+    }
+    while (!state_shrink_value(o, SIZE_MAX))
+        ;
+    state_free_value(o);
 }
 
 static void state_push(struct object **list, struct object *o)
@@ -133,35 +168,56 @@ static void state_push(struct object **list, struct object *o)
     *list = o;
 }
 
-static void state_collect(void *ctx, struct dict_node *node)
+/* The scan has the next node already. */
+static void state_free_node(void *ctx, struct dict_node *node)
 {
-    state_push(ctx, state_of_oid_node(node));
+    (void)ctx;
+    if (state_of_node(node)->type != OBJECT_STREAM)
+        state_free_object(state_of_node(node));
+}
+
+static void state_free_oid_node(void *ctx, struct dict_node *node)
+{
+    (void)ctx;
+    state_free_stream(state_of_oid_node(node));
+}
+
+/* Frees a dictionary and the values in it; streams are in the table by oid. */
+static void state_free_names(struct dict *names)
+{
+    uint64_t cursor = 0;
+
+    do
+        cursor = dict_scan(names, cursor, state_free_node, NULL);
+    while (cursor != 0);
+    dict_fini(names);
 }
 
 void state_fini(struct state *s)
 {
-    struct object *list = s->dropped; /* all others are in the table by oid */
     uint64_t cursor = 0;
 
-    do
-        cursor = dict_scan(&s->oids, cursor, state_collect, &list);
-    while (cursor != 0);
     replay_free(s);
     for (int db = 0; db < CONFIG_DATABASES; db++) {
-        dict_fini(&s->dbs[db].names);
-        free(s->dbs[db].expiries);
+        state_free_names(&s->dbs[db].names);
+        if (s->dbs[db].wheel != NULL)
+            wheel_fini(s->dbs[db].wheel);
+        free(s->dbs[db].wheel);
     }
     while (s->graves != NULL) {
         struct state_grave *grave = s->graves;
         s->graves = grave->next;
-        dict_fini(&grave->names);
+        state_free_names(&grave->names);
         free(grave);
     }
-    while (list != NULL) {
-        struct object *o = list;
-        list = state_of_node(o->node.next);
+    while (s->dropped != NULL) {
+        struct object *o = s->dropped;
+        s->dropped = state_of_node(o->node.next);
         state_free_object(o);
     }
+    do
+        cursor = dict_scan(&s->oids, cursor, state_free_oid_node, NULL);
+    while (cursor != 0);
     while (s->dropped_groups != NULL) {
         struct group *g = s->dropped_groups;
         s->dropped_groups = g->next;
@@ -177,157 +233,208 @@ void state_fini(struct state *s)
 
 struct object *state_find(const struct state *s, int db, struct slice name)
 {
-    return state_of_node(dict_find(&s->dbs[db].names, name));
+    return state_of_node(dict_find(&s->dbs[s->place[db]].names, name));
 }
 
-struct object *state_find_oid(const struct state *s, uint64_t oid)
+struct stream *state_find_oid(const struct state *s, uint64_t oid)
 {
     struct dict_node *node = dict_find(&s->oids, slice_of(&oid, sizeof oid));
-    struct object *o;
+    struct stream *st;
 
     if (node == NULL)
         return NULL;
-    o = state_of_oid_node(node);
-    return o->generation == s->dbs[o->db].generation ? o : NULL;
+    st = state_of_oid_node(node);
+    return st->generation == s->dbs[st->object.db].generation ? st : NULL;
 }
 
-/* The slot of a name: CRC16 (CCITT, as XMODEM computes it) of what stands between its first { and the next }, or
- * of all of it, modulo 16,384. Clients of a cluster compute the same. */
-static uint16_t state_slot(struct slice name)
-{
-    const uint8_t *open = name.n > 0 ? memchr(name.p, '{', name.n) : NULL;
-    unsigned crc = 0;
+/* ---- when objects expire ---- */
 
-    if (open != NULL) {
-        const uint8_t *from = open + 1;
-        const uint8_t *close = memchr(from, '}', (size_t)(name.p + name.n - from));
-        if (close != NULL && close > from)
-            name = slice_of(from, (size_t)(close - from));
-    }
-    for (size_t i = 0; i < name.n; i++) {
-        crc ^= (unsigned)name.p[i] << 8;
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc & 0x8000 ? crc << 1 ^ 0x1021 : crc << 1;
-    }
-    return crc & 16383;
+/* When something of it ends by itself: it, or a field of a hash. */
+static uint64_t state_due_ms(const struct object *o)
+{
+    uint64_t due = object_end_ms(o), field = 0;
+
+    if (o->type == OBJECT_HASH && !(o->flags & OBJECT_COLD))
+        field = hash_next_expiry(object_pointer(o));
+    return field != 0 && (due == 0 || field < due) ? field : due;
 }
 
-/* ---- the heap of expiries ---- */
-
-static void state_heap_put(struct state_db *d, size_t i, struct object *o)
+/* The database has a wheel from now on. */
+static int state_need_wheel(struct state *s, int place, struct err *e)
 {
-    d->expiries[i] = o;
-    o->expiry_slot = (uint32_t)i;
-}
+    struct state_db *d = &s->dbs[place];
 
-static void state_heap_up(struct state_db *d, size_t i, struct object *o)
-{
-    while (i > 0 && d->expiries[(i - 1) / 2]->expiry_ms > o->expiry_ms) {
-        state_heap_put(d, i, d->expiries[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    state_heap_put(d, i, o);
-}
-
-static void state_heap_down(struct state_db *d, size_t i, struct object *o)
-{
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child + 1 < d->n_expiries &&
-            d->expiries[child + 1]->expiry_ms < d->expiries[child]->expiry_ms)
-            child++;
-        if (child >= d->n_expiries || d->expiries[child]->expiry_ms >= o->expiry_ms)
-            break;
-        state_heap_put(d, i, d->expiries[child]);
-        i = child;
-    }
-    state_heap_put(d, i, o);
-}
-
-static void state_heap_remove(struct state_db *d, struct object *o)
-{
-    size_t i = o->expiry_slot;
-    struct object *last;
-
-    if (i == UINT32_MAX)
-        return;
-    o->expiry_slot = UINT32_MAX;
-    last = d->expiries[--d->n_expiries];
-    if (last == o)
-        return;
-    state_heap_down(d, i, last);
-    state_heap_up(d, last->expiry_slot, last);
-}
-
-static void state_heap_add(struct state_db *d, struct object *o)
-{
-    assert(d->n_expiries < d->cap_expiries);
-    state_heap_up(d, d->n_expiries++, o);
-}
-
-static int state_heap_reserve(struct state_db *d, struct err *e)
-{
-    size_t cap = d->cap_expiries == 0 ? STATE_HEAP_FIRST : d->cap_expiries * 2;
-    struct object **heap;
-
-    if (d->n_expiries < d->cap_expiries)
+    if (d->wheel != NULL)
         return OK;
-    if (cap > UINT32_MAX)
-        return err_set(e, ERR_NOMEM, "keep the expiries of %zu keys", cap);
-    heap = realloc(d->expiries, cap * sizeof *heap);
-    if (heap == NULL)
-        return err_set(e, ERR_NOMEM, "keep the expiries of %zu keys", cap);
-    d->expiries = heap;
-    d->cap_expiries = cap;
+    d->wheel = calloc(1, sizeof *d->wheel);
+    if (d->wheel == NULL)
+        return err_set(e, ERR_NOMEM, "keep the expiries of a database");
+    wheel_begin(d->wheel, s->now_ms);
     return OK;
+}
+
+/* S2: for an object of that hash and database, which notes `slot`. */
+static int state_watch(struct state *s, int place, uint32_t hash, uint64_t due_ms, uint16_t *slot,
+                       struct err *e)
+{
+    int rc = due_ms == 0 ? OK : state_need_wheel(s, place, e);
+
+    if (rc != OK || due_ms == 0)
+        return rc;
+    return wheel_add(s->dbs[place].wheel, hash, due_ms, slot, e);
+}
+
+int state_watch_expiry(struct state *s, struct object *o, struct err *e)
+{
+    uint16_t slot = o->wheel;
+    int rc = state_watch(s, o->db, o->node.hash, state_due_ms(o), &slot, e);
+
+    o->wheel = slot;
+    return rc;
+}
+
+struct state_expired {
+    uint16_t slot;
+    uint64_t now_ms;
+    struct object *found;
+    struct state *s;
+};
+
+/* One of an entry's hash: its entry has come up; if its time has not come, it gets another one. */
+static void state_expired_node(void *ctx, struct dict_node *node)
+{
+    struct state_expired *x = ctx;
+    struct object *o = state_of_node(node);
+    uint64_t due = state_due_ms(o);
+
+    if (o->wheel != x->slot || x->found != NULL)
+        return;
+    if (due != 0 && due <= x->now_ms) {
+        x->found = o;
+        return;
+    }
+    o->wheel = WHEEL_NONE;
+    if (state_watch_expiry(x->s, o, NULL) != OK)
+        x->found = o; /* whoever takes it will try again */
+}
+
+static struct object *state_take_expired_of(struct state *s, int db, uint64_t now_ms,
+                                            size_t *budget)
+{
+    struct state_db *d = &s->dbs[db];
+    struct state_expired x = { .now_ms = now_ms, .s = s };
+    uint32_t hash;
+
+    while (d->wheel != NULL && *budget > 0 && wheel_take(d->wheel, now_ms, &hash, &x.slot)) {
+        --*budget;
+        dict_each_hash(&d->names, hash, state_expired_node, &x);
+        if (x.found != NULL) {
+            x.found->wheel = WHEEL_NONE;
+            return x.found;
+        }
+    }
+    return NULL;
+}
+
+struct object *state_take_expired(struct state *s, uint64_t now_ms, size_t *budget)
+{
+    struct object *o = NULL;
+
+    for (int db = 0; db < CONFIG_DATABASES && o == NULL; db++)
+        o = state_take_expired_of(s, db, now_ms, budget);
+    return o;
+}
+
+uint64_t state_next_expiry_ms(const struct state *s)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        const struct wheel *w = s->dbs[db].wheel;
+        if (w != NULL && wheel_next_ms(w) < next)
+            next = wheel_next_ms(w);
+    }
+    return next;
 }
 
 /* ---- effects ---- */
 
+static void state_before_value(struct state *s, struct object *o)
+{
+    if (s->digest != NULL)
+        digest_before(s->digest, o, DIGEST_VALUE); /* S5 */
+}
+
 static void state_before(struct state *s, struct object *o, enum digest_change change)
 {
-    if (s->digest != NULL && o->oid != 0)    /* it has been added */
-        digest_before(s->digest, o, change); /* S5 */
+    if (s->digest != NULL && stream_of(o)->oid != 0) /* it has been added */
+        digest_before(s->digest, o, change);         /* S5 */
+}
+
+static int state_copy_name(struct slice name, struct slice *out, struct err *e)
+{
+    uint8_t *copy = malloc(name.n > 0 ? name.n : 1);
+
+    if (copy == NULL)
+        return err_set(e, ERR_NOMEM, "copy a name of %zu bytes", name.n);
+    if (name.n > 0)
+        memcpy(copy, name.p, name.n);
+    *out = slice_of(copy, name.n);
+    return OK;
 }
 
 int state_reserve_stream(struct state *s, struct slice name, struct stream **out, struct err *e)
 {
-    struct stream *st = malloc(sizeof *st + name.n);
+    struct slice own = name;
+    bool inside = name.n <= OBJECT_NAME_MAX;
+    size_t room = inside && name.n > sizeof name ? name.n : sizeof name; /* another name stands outside */
+    struct stream *st = malloc(offsetof(struct stream, object) + OBJECT_HEAD + room);
+    int rc = OK;
 
     (void)s;
     if (st == NULL)
         return err_set(e, ERR_NOMEM, "make a stream");
-    memset(st, 0, sizeof *st);
-    if (name.n > 0)
-        memcpy(st + 1, name.p, name.n);
-    st->object.name = slice_of(st + 1, name.n);
-    st->object.expiry_slot = UINT32_MAX;
+    memset(st, 0, offsetof(struct stream, object) + OBJECT_HEAD);
     st->object.type = OBJECT_STREAM;
-    st->object.slot = state_slot(name);
+    if (!inside) {
+        rc = state_copy_name(name, &own, e);
+        st->object.flags = OBJECT_NAME_OUT;
+        st->object.name_n = sizeof own;
+        memcpy(st->object.bytes, &own, sizeof own);
+    } else {
+        st->object.name_n = (uint16_t)name.n;
+        if (name.n > 0)
+            memcpy(st->object.bytes, name.p, name.n);
+    }
+    if (rc != OK) {
+        free(st);
+        return rc;
+    }
     *out = st;
     return OK;
 }
 
 void state_discard_stream(struct stream *st)
 {
-    state_free_object(&st->object);
+    state_free_stream(st);
 }
 
 void state_add_stream(struct state *s, struct stream *st, uint64_t lsn, int db)
 {
     struct object *o = &st->object;
 
-    o->oid = lsn;
-    o->rev = lsn;
-    o->db = (uint8_t)db;
-    o->generation = s->dbs[db].generation;
+    st->oid = lsn;
+    object_set_rev(o, lsn);
+    o->db = s->place[db] & 15u;
+    st->generation = s->dbs[o->db].generation;
     /* That it is new tells that a former object of the name is gone. */
-    if (o->always_lsn < s->last_always_unbind)
-        o->always_lsn = s->last_always_unbind;
+    if (st->always_lsn < s->last_always_unbind)
+        st->always_lsn = s->last_always_unbind;
     if (s->digest != NULL)
         digest_skip(s->digest, o);
-    dict_add(&s->dbs[db].names, &o->node, o->name);
-    dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
+    dict_add(&s->dbs[o->db].names, &o->node, object_name(o));
+    dict_add(&s->oids, &st->oid_node, state_oid_key(&st->oid_node));
+    s->used_bytes += state_object_bytes(o);
     s->n_objects++;
 }
 
@@ -441,12 +548,12 @@ void state_forget_below(struct stream *st, struct id first, bool all)
 void state_sealed(struct state *s, uint64_t oid, struct id last)
 {
     struct dict_node *node = dict_find(&s->oids, slice_of(&oid, sizeof oid));
-    struct stream *st = node == NULL ? NULL : (struct stream *)state_of_oid_node(node);
+    struct stream *st = node == NULL ? NULL : state_of_oid_node(node);
     struct id first = last;
 
     if (oid == LOG_CHANGES_OID)
         state_changes_sealed(s, last);
-    if (st == NULL || st->object.type != OBJECT_STREAM)
+    if (st == NULL)
         return;
     state_before(s, &st->object, DIGEST_REMOVE);
     if (id_cmp(last, st->sealed_last) > 0)
@@ -594,13 +701,13 @@ static void state_begin_anew(struct state *s, struct stream *st, uint64_t lsn)
 
     if (s->digest != NULL)
         digest_found(s->digest, o);
-    dict_remove(&s->oids, &o->oid_node);
-    o->oid = lsn;
+    dict_remove(&s->oids, &st->oid_node);
+    st->oid = lsn;
     st->due_s = 0;
-    o->rev = lsn;
+    object_set_rev(o, lsn);
     if (s->save != NULL)
         save_found(s->save, lsn);
-    dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
+    dict_add(&s->oids, &st->oid_node, state_oid_key(&st->oid_node));
     st->sealed_last = ID_MIN;
     st->more->floor = ID_MIN;
     delset_unref(st->more->deletes);
@@ -729,74 +836,504 @@ void state_configure(struct state *s, struct stream *st, uint32_t which,
         s->own_always = true;
 }
 
+/* ---- effects: values ---- */
+
+/* With what it points to. */
+static size_t state_whole_bytes(const struct object *o)
+{
+    size_t bytes = state_object_bytes(o);
+
+    if (!object_is_value(o) || !state_has_pointer(o))
+        return bytes;
+    if (o->type == OBJECT_HASH)
+        return bytes + hash_bytes(object_pointer(o));
+    if (o->type == OBJECT_LIST)
+        return bytes + list_bytes(object_pointer(o));
+    return bytes + malloc_usable_size(object_pointer(o));
+}
+
+/* What a value that is going is part of: memory that is used, records that live. */
+static void state_forget_value(struct state *s, struct object *o)
+{
+    s->used_bytes -= state_whole_bytes(o);
+    if (o->flags & OBJECT_BACKED)
+        state_end_change(s, object_back_lsn(o), object_name(o).n + object_size(o));
+}
+
+/* A value without a name: its memory goes now, or by and by if there is much of it. */
+static void state_bury(struct state *s, struct object *o)
+{
+    if (state_has_pointer(o) && object_size(o) > STATE_BURY_MAX && o->type != OBJECT_STRING)
+        state_push(&s->dropped, o);
+    else
+        state_free_object(o);
+}
+
+static void state_remove_value(struct state *s, struct object *o)
+{
+    state_before_value(s, o);
+    state_forget_value(s, o);
+    s->dbs[o->db].n_expiring -= o->expiry_ms != 0;
+    dict_remove(&s->dbs[o->db].names, &o->node);
+    s->n_objects--;
+    state_bury(s, o);
+}
+
+void state_get_value(const struct object *o, struct state_value *v)
+{
+    *v = (struct state_value){
+        .type = (enum object_type)o->type,
+        .flags = o->flags & (OBJECT_COLD | OBJECT_BACKED | OBJECT_ALWAYS),
+        .rev = o->rev,
+        .back_lsn = o->flags & OBJECT_BACKED ? object_back_lsn(o) : 0,
+        .expiry_ms = o->expiry_ms,
+        .stale_ms = object_stale_ms(o),
+        .size = object_size(o),
+    };
+    if (o->flags & OBJECT_COLD)
+        return;
+    if (o->type == OBJECT_STRING)
+        v->bytes = object_string(o);
+    else
+        v->pointer = object_pointer(o);
+}
+
+/* How a value lies: what is in front of the name, how much the name takes, how much the value. */
+struct state_layout {
+    unsigned flags; /* of OBJECT_NAME_OUT, OBJECT_OUT, OBJECT_BACK, OBJECT_STALE and v's */
+    size_t extras, name, value;
+};
+
+static void state_lay_out(const struct state_value *v, size_t name_n, struct state_layout *out)
+{
+    bool cold = v->flags & OBJECT_COLD, string = v->type == OBJECT_STRING;
+    bool back = v->flags & OBJECT_BACKED && v->back_lsn != 0 && v->back_lsn != v->rev;
+    bool name_out = name_n > OBJECT_NAME_MAX, value_out = string && v->bytes.n > OBJECT_INSIDE_MAX;
+
+    *out = (struct state_layout){
+        .flags = v->flags | (back ? OBJECT_BACK : 0u) | (v->stale_ms != 0 ? OBJECT_STALE : 0u) |
+                 (name_out ? OBJECT_NAME_OUT : 0u) | (!cold && value_out ? OBJECT_OUT : 0u),
+        .extras = (back ? 8u : 0u) + (v->stale_ms != 0 ? 8u : 0u),
+        .name = name_out ? sizeof(struct slice) : name_n,
+        .value = cold                   ? 0
+                 : string && !value_out ? v->bytes.n
+                                        : sizeof(void *),
+    };
+}
+
+/* Writes what stands in front of the name, and all numbers. */
+static void state_fill_head(struct object *o, const struct state_value *v,
+                            const struct state_layout *l)
+{
+    uint8_t *p = o->bytes;
+
+    object_set_rev(o, v->rev);
+    object_set_expiry(o, v->expiry_ms);
+    o->type = v->type & 15;
+    o->flags = l->flags & 255;
+    o->node.extra =
+        (uint32_t)(v->type == OBJECT_STRING && !(v->flags & OBJECT_COLD) ? v->bytes.n : v->size);
+    if (l->flags & OBJECT_BACK) {
+        memcpy(p, &v->back_lsn, 8);
+        p += 8;
+    }
+    if (l->flags & OBJECT_STALE)
+        memcpy(p, &v->stale_ms, 8);
+}
+
+/* A long string in memory of its own. */
+static struct object_bytes *state_copy_bytes(struct slice bytes)
+{
+    struct object_bytes *b = malloc(sizeof *b + bytes.n);
+
+    if (b == NULL)
+        return NULL;
+    b->cap = malloc_usable_size(b) - sizeof *b;
+    memcpy(b->bytes, bytes.p, bytes.n);
+    return b;
+}
+
+static void state_fill_value(struct object *o, const struct state_value *v,
+                             const struct state_layout *l, void *out)
+{
+    uint8_t *p = o->bytes + l->extras + l->name;
+
+    if (v->flags & OBJECT_COLD)
+        return;
+    if (v->type == OBJECT_STRING && !(l->flags & OBJECT_OUT)) {
+        if (v->bytes.n > 0)
+            memmove(p, v->bytes.p, v->bytes.n);
+    } else {
+        memcpy(p, &out, sizeof out);
+    }
+}
+
+static uint64_t state_value_due_ms(const struct state_value *v)
+{
+    uint64_t due = v->stale_ms != 0 ? v->stale_ms : v->expiry_ms, field = 0;
+
+    if (v->type == OBJECT_HASH && v->pointer != NULL)
+        field = hash_next_expiry(v->pointer);
+    return field != 0 && (due == 0 || field < due) ? field : due;
+}
+
+/* Everything that a value needs and that may not be there: room in the liveset, an entry in the wheel. `old` NULL: a new name. */
+static int state_prepare_value(struct state *s, int db, uint32_t hash, const struct state_value *v,
+                               const struct object *old, uint16_t *slot, struct err *e)
+{
+    uint64_t back = v->back_lsn != 0 ? v->back_lsn : v->rev;
+    int rc = OK;
+
+    *slot = old != NULL ? old->wheel : WHEEL_NONE;
+    if (v->flags & OBJECT_BACKED)
+        rc = liveset_reserve(&s->live, back, back, e);
+    if (rc == OK)
+        rc = state_watch(s, s->place[db], hash, state_value_due_ms(v), slot, e);
+    return rc;
+}
+
+/* The record that backs the value now lives, the one that did does not. */
+static void state_set_live(struct state *s, const struct object *old, const struct state_value *v)
+{
+    uint64_t back = v->back_lsn != 0 ? v->back_lsn : v->rev;
+
+    if (old != NULL && object_is_value(old) && old->flags & OBJECT_BACKED)
+        state_end_change(s, object_back_lsn(old), object_name(old).n + object_size(old));
+    if (v->flags & OBJECT_BACKED)
+        liveset_add(&s->live, back);
+}
+
+/* Whether the value can be written over the old one, where it is. */
+static bool state_fits(const struct object *o, const struct state_layout *l)
+{
+    const unsigned shape = OBJECT_NAME_OUT | OBJECT_BACK | OBJECT_STALE;
+    size_t need = OBJECT_HEAD + l->extras + l->name + l->value;
+    size_t have = malloc_usable_size((void *)(uintptr_t)o);
+
+    return (o->flags & shape) == (l->flags & shape) && need <= have && have - need < 48;
+}
+
+/* What a value pointed to, an object of `type` and `size`, goes: now, or by and by if there is much of it. */
+static void state_let_go(struct state *s, enum object_type type, size_t size, void *pointer)
+{
+    struct object *husk = malloc(OBJECT_HEAD + sizeof pointer);
+
+    if (pointer == NULL || husk == NULL || size <= STATE_BURY_MAX || type == OBJECT_STRING) {
+        if (pointer != NULL && type == OBJECT_HASH)
+            hash_free(pointer);
+        else if (pointer != NULL && type == OBJECT_LIST)
+            list_free(pointer);
+        else
+            free(pointer);
+        free(husk);
+        return;
+    }
+    memset(husk, 0, OBJECT_HEAD); /* it waits for its end as an object without a name */
+    husk->type = type & 15;
+    husk->node.extra = (uint32_t)size;
+    memcpy(husk->bytes, &pointer, sizeof pointer);
+    state_push(&s->dropped, husk);
+}
+
+/* What writing a value takes beside it. */
+struct state_writing {
+    struct state_layout l;
+    struct object *o;      /* where it will be */
+    void *pointer, *fresh; /* what it will point to; if that was made for it */
+    struct slice name;     /* of memory of its own, made for it; p NULL: none */
+};
+
+static void state_cancel(const struct state_writing *w, const struct object *old)
+{
+    free(w->fresh);
+    free((void *)(uintptr_t)w->name.p);
+    if (w->o != old)
+        free(w->o);
+}
+
+/* Gets all memory that the value needs. */
+static int state_get_ready(const struct state_value *v, struct slice name, struct object *old,
+                           struct state_writing *w, struct err *e)
+{
+    int rc = OK;
+
+    *w = (struct state_writing){ .o = old, .pointer = v->pointer };
+    state_lay_out(v, name.n, &w->l);
+    if (w->l.flags & OBJECT_OUT && old != NULL && old->flags & OBJECT_OUT &&
+        object_string(old).p == v->bytes.p)
+        w->pointer = object_pointer(old);
+    else if (w->l.flags & OBJECT_OUT)
+        w->pointer = w->fresh = state_copy_bytes(v->bytes);
+    if (w->l.flags & OBJECT_OUT && w->pointer == NULL)
+        rc = ERR_NOMEM;
+    if (rc == OK && (old == NULL || !state_fits(old, &w->l)))
+        w->o = malloc(OBJECT_HEAD + w->l.extras + w->l.name + w->l.value);
+    if (rc == OK && w->o == NULL)
+        rc = ERR_NOMEM;
+    if (rc == OK && w->l.flags & OBJECT_NAME_OUT && old == NULL)
+        rc = state_copy_name(name, &w->name, e);
+    if (rc == OK)
+        return OK;
+    state_cancel(w, old);
+    return err_set(e, ERR_NOMEM, "no memory for a value of %zu bytes", v->bytes.n);
+}
+
+/* The head and name of a new object, which may take an old one's place. */
+static void state_begin_object(const struct state_writing *w, struct slice name,
+                               const struct object *old)
+{
+    struct object *o = w->o;
+    uint8_t *at = o->bytes + w->l.extras;
+
+    memset(o, 0, OBJECT_HEAD);
+    o->name_n = (uint16_t)w->l.name;
+    o->clock = old != NULL ? old->clock : 0;
+    if (!(w->l.flags & OBJECT_NAME_OUT))
+        memcpy(at, name.n > 0 ? name.p : at, name.n);
+    else if (old != NULL)
+        memcpy(at, old->bytes + object_extras(old), sizeof name);
+    else
+        memcpy(at, &w->name, sizeof name);
+}
+
+/* Puts it where it is found. */
+static void state_place_object(struct state *s, struct object *o, struct object *old)
+{
+    struct dict *names = &s->dbs[o->db].names;
+
+    if (old == NULL) {
+        dict_add(names, &o->node, object_name(o));
+        s->n_objects++;
+    } else if (o != old) {
+        dict_replace(names, &old->node, &o->node);
+        free(old);
+    }
+    s->used_bytes += state_whole_bytes(o);
+    s->dbs[o->db].n_expiring += o->expiry_ms != 0;
+}
+
+/* The heart of it: the value of `old` (which has that name, or NULL) becomes v; *out is where it is. */
+static int state_write_value(struct state *s, int db, struct slice name, struct object *old,
+                             const struct state_value *v, struct object **out, struct err *e)
+{
+    uint32_t hash =
+        old != NULL ? old->node.hash : (uint32_t)(dict_hash(s->hash_key, name.p, name.n) >> 32);
+    void *gone = old != NULL && state_has_pointer(old) ? object_pointer(old) : NULL;
+    size_t gone_size = gone != NULL ? object_size(old) : 0;
+    enum object_type gone_type = gone != NULL ? (enum object_type)old->type : OBJECT_STRING;
+    struct state_writing w;
+    uint16_t slot = WHEEL_NONE;
+    int rc = state_get_ready(v, name, old, &w, e);
+
+    if (rc != OK)
+        return rc;
+    rc = state_prepare_value(s, db, hash, v, old, &slot, e);
+    if (rc != OK) {
+        state_cancel(&w, old);
+        return rc;
+    }
+    if (old != NULL) {
+        state_before_value(s, old);
+        s->used_bytes -= state_whole_bytes(old);
+        s->dbs[old->db].n_expiring -= old->expiry_ms != 0;
+    }
+    state_set_live(s, old, v);
+    if (w.o != old)
+        state_begin_object(&w, name, old);
+    state_fill_value(w.o, v, &w.l, w.pointer);
+    state_fill_head(w.o, v, &w.l);
+    w.o->db = s->place[db] & 15u;
+    w.o->wheel = slot;
+    state_place_object(s, w.o, old);
+    if (gone != w.pointer)
+        state_let_go(s, gone_type, gone_size, gone);
+    *out = w.o;
+    return OK;
+}
+
+int state_put_value(struct state *s, int db, struct slice name, const struct state_value *v,
+                    struct object **out, struct err *e)
+{
+    struct object *old = state_find(s, db, name), *stream = NULL;
+    int rc;
+
+    if (old != NULL && !object_is_value(old)) {
+        stream = old;
+        old = NULL;
+    }
+    rc = state_write_value(s, db, name, old, v, out, e);
+    if (rc == OK && stream != NULL)
+        state_unbind(s, stream);
+    return rc;
+}
+
+int state_set_value(struct state *s, struct object **o, const struct state_value *v, struct err *e)
+{
+    struct state_value now;
+
+    state_get_value(*o, &now);
+    now.flags = v->flags;
+    now.rev = v->rev;
+    now.back_lsn = v->back_lsn;
+    now.expiry_ms = v->expiry_ms;
+    now.stale_ms = v->stale_ms;
+    now.size = v->size;
+    if (now.flags & OBJECT_COLD)
+        now.pointer = NULL;
+    if (now.flags & OBJECT_COLD && now.type == OBJECT_STRING)
+        now.size = object_size(*o);
+    return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
+}
+
+/* A long string grows where it is, if there is room. */
+static bool state_patch_inside(struct object *o, uint64_t offset, struct slice bytes)
+{
+    struct object_bytes *b = o->flags & OBJECT_OUT ? object_pointer(o) : NULL;
+
+    if (b == NULL || offset + bytes.n > b->cap)
+        return false;
+    memmove(b->bytes + offset, bytes.p, bytes.n);
+    return true;
+}
+
+int state_patch_value(struct state *s, struct object **o, uint64_t offset, struct slice bytes,
+                      const struct state_value *v, struct err *e)
+{
+    struct slice old = object_string(*o);
+    size_t length = offset + bytes.n > old.n ? (size_t)offset + bytes.n : old.n;
+    struct state_value now = *v;
+    struct object_bytes *b;
+    int rc;
+
+    now.type = OBJECT_STRING;
+    state_before_value(s, *o);
+    if (state_patch_inside(*o, offset, bytes)) {
+        now.bytes = slice_of(old.p, length);
+        return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
+    }
+    b = malloc(sizeof *b + length + length / 2);
+    if (b == NULL)
+        return err_set(e, ERR_NOMEM, "no memory for a value of %zu bytes", length);
+    if (old.n > 0)
+        memcpy(b->bytes, old.p, old.n);
+    memmove(b->bytes + offset, bytes.p, bytes.n);
+    now.bytes = slice_of(b->bytes, length);
+    rc = state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
+    free(b);
+    return rc;
+}
+
+int state_rename_value(struct state *s, struct object **o, int db, struct slice name, uint64_t rev,
+                       unsigned flags, struct err *e)
+{
+    struct object *other = state_find(s, db, name), *from = *o;
+    struct state_value v;
+    int rc;
+
+    assert(other != from);
+    state_get_value(from, &v);
+    if (v.flags & OBJECT_BACKED)
+        v.back_lsn = object_back_lsn(from);
+    v.rev = rev;
+    v.flags = (v.flags & ~(unsigned)OBJECT_ALWAYS) | flags;
+    rc = state_write_value(s, db, name, NULL, &v, o, e);
+    if (rc != OK)
+        return rc;
+    if (other != NULL)
+        state_unbind(s, other);
+    /* What it points to and the record that backs it are the new one's by now. */
+    state_before_value(s, from);
+    s->used_bytes -= state_whole_bytes(from);
+    s->dbs[from->db].n_expiring -= from->expiry_ms != 0;
+    dict_remove(&s->dbs[from->db].names, &from->node);
+    s->n_objects--;
+    if (from->flags & OBJECT_OUT && !(from->flags & OBJECT_COLD))
+        free(object_pointer(from));
+    state_free_value(from);
+    return OK;
+}
+
+void state_swap(struct state *s, int a, int b)
+{
+    uint8_t place = s->place[a];
+
+    s->place[a] = s->place[b];
+    s->place[b] = place;
+    s->number[s->place[a]] = (uint8_t)a;
+    s->number[s->place[b]] = (uint8_t)b;
+}
+
 /* ---- effects: names ---- */
 
 bool state_has_name(const struct state *s, const struct object *o)
 {
-    return state_find(s, o->db, o->name) == o;
+    return state_find(s, state_db_of(s, o), object_name(o)) == o;
+}
+
+/* Out of the names; the entry in the wheel stays, and finds nobody. */
+static void state_take_out(struct state *s, struct object *o)
+{
+    dict_remove(&s->dbs[o->db].names, &o->node);
+    s->dbs[o->db].n_expiring -= o->expiry_ms != 0;
+    o->wheel = WHEEL_NONE;
+    s->used_bytes -= state_object_bytes(o);
+    s->n_objects--;
 }
 
 void state_take_name(struct state *s, struct object *o)
 {
-    struct state_db *d = &s->dbs[o->db];
-
-    assert(o->generation == d->generation); /* S1 */
-    dict_remove(&d->names, &o->node);
-    state_heap_remove(d, o);
-    s->n_objects--;
+    assert(stream_of(o)->generation == s->dbs[o->db].generation); /* S1 */
+    state_take_out(s, o);
 }
 
 void state_drop(struct state *s, struct object *o)
 {
     state_before(s, o, DIGEST_REMOVE); /* from now on nobody tells it that addresses end */
-    dict_remove(&s->oids, &o->oid_node);
+    dict_remove(&s->oids, &stream_of(o)->oid_node);
     state_push(&s->dropped, o);
 }
 
 void state_unbind(struct state *s, struct object *o)
 {
+    if (object_is_value(o)) {
+        state_remove_value(s, o);
+        return;
+    }
     state_take_name(s, o);
     state_drop(s, o);
 }
 
-void state_add_nameless(struct state *s, struct object *o)
+void state_add_nameless(struct state *s, struct stream *st)
 {
-    o->generation = s->dbs[o->db].generation;
-    dict_add(&s->oids, &o->oid_node, state_oid_key(&o->oid_node));
+    st->generation = s->dbs[st->object.db].generation;
+    dict_add(&s->oids, &st->oid_node, state_oid_key(&st->oid_node));
 }
 
-static int state_copy_name(struct slice name, struct slice *out, struct err *e)
-{
-    uint8_t *copy = malloc(name.n > 0 ? name.n : 1);
-
-    if (copy == NULL)
-        return err_set(e, ERR_NOMEM, "copy a name of %zu bytes", name.n);
-    if (name.n > 0)
-        memcpy(copy, name.p, name.n);
-    *out = slice_of(copy, name.n);
-    return OK;
-}
-
-/* Takes o out of its names' dictionary, if it is in one; its name is (db, own_name) then, of memory that becomes o's. */
+/* Takes a stream's object out of its names' dictionary, if it is in one; its name is (db, own_name) then. A name of memory of
+ * its own (`own_name` is not its present one) becomes the object's. */
 static void state_rename(struct state *s, struct object *o, int db, struct slice own_name)
 {
     if (state_has_name(s, o))
         state_take_name(s, o);
-    if (own_name.p != o->name.p)
+    if (own_name.p != object_name(o).p) {
         state_free_name(o);
-    o->name = own_name;
-    o->slot = state_slot(own_name);
-    o->db = (uint8_t)db;
-    o->generation = s->dbs[db].generation;
+        o->flags |= OBJECT_NAME_OUT;
+        o->name_n = sizeof own_name;
+        memcpy(o->bytes, &own_name, sizeof own_name);
+    }
+    o->db = s->place[db] & 15u;
+    stream_of(o)->generation = s->dbs[o->db].generation;
 }
 
 static void state_give_name(struct state *s, struct object *o)
 {
-    struct object *other = state_find(s, o->db, o->name);
+    struct object *other = state_find(s, state_db_of(s, o), object_name(o));
 
     if (other != NULL)
         state_unbind(s, other);
-    dict_add(&s->dbs[o->db].names, &o->node, o->name);
+    dict_add(&s->dbs[o->db].names, &o->node, object_name(o));
+    s->dbs[o->db].n_expiring += o->expiry_ms != 0;
+    s->used_bytes += state_object_bytes(o);
     s->n_objects++;
 }
 
@@ -804,33 +1341,35 @@ static void state_give_name(struct state *s, struct object *o)
 static int state_own_name(const struct object *o, struct slice name, struct slice *out,
                           struct err *e)
 {
-    *out = o->name;
-    return slice_equal(name, o->name) ? OK : state_copy_name(name, out, e);
+    *out = object_name(o);
+    return slice_equal(name, *out) ? OK : state_copy_name(name, out, e);
 }
 
 int state_bind(struct state *s, struct object *o, int db, struct slice name, uint64_t expiry_ms,
                uint64_t lsn, struct err *e)
 {
-    struct state_db *d = &s->dbs[db];
     struct slice own_name = { 0 };
-    int rc = OK;
+    uint16_t slot =
+        s->place[db] == o->db && slice_equal(name, object_name(o)) ? o->wheel : WHEEL_NONE;
+    uint32_t hash = (uint32_t)(dict_hash(s->hash_key, name.p, name.n) >> 32);
+    int rc = state_own_name(o, name, &own_name, e);
 
-    if (expiry_ms != 0)
-        rc = state_heap_reserve(d, e);
     if (rc == OK)
-        rc = state_own_name(o, name, &own_name, e);
-    if (rc != OK)
+        rc = state_watch(s, s->place[db], hash, expiry_ms, &slot, e);
+    if (rc != OK) {
+        if (own_name.p != NULL && own_name.p != object_name(o).p)
+            free((void *)(uintptr_t)own_name.p);
         return rc;
+    }
     state_before(s, o, DIGEST_HEADER);
-    if (db != o->db || own_name.p != o->name.p || !state_has_name(s, o)) {
+    if (s->place[db] != o->db || own_name.p != object_name(o).p || !state_has_name(s, o)) {
         state_rename(s, o, db, own_name);
         state_give_name(s, o);
     }
-    state_heap_remove(d, o);
-    o->expiry_ms = expiry_ms;
-    if (expiry_ms != 0)
-        state_heap_add(d, o);
-    o->rev = lsn;
+    s->dbs[o->db].n_expiring += (size_t)(expiry_ms != 0) - (size_t)(o->expiry_ms != 0);
+    o->wheel = slot;
+    object_set_expiry(o, expiry_ms);
+    object_set_rev(o, lsn);
     return OK;
 }
 
@@ -843,8 +1382,8 @@ int state_claim(struct state *s, struct object *o, int db, struct slice name, ui
     if (rc != OK)
         return rc;
     state_rename(s, o, db, own_name);
-    o->expiry_ms = expiry_ms;
-    o->rev = lsn;
+    object_set_expiry(o, expiry_ms);
+    object_set_rev(o, lsn);
     return OK;
 }
 
@@ -873,7 +1412,11 @@ static void state_flush_one(struct state *s, struct state_db *d)
     grave->cursor = 0;
     grave->next = s->graves;
     s->graves = grave;
-    d->n_expiries = 0;
+    if (d->wheel != NULL)
+        wheel_fini(d->wheel);
+    free(d->wheel);
+    d->wheel = NULL;
+    d->n_expiring = 0;
     d->generation++;
 }
 
@@ -881,15 +1424,14 @@ void state_flush(struct state *s, int db)
 {
     for (int i = 0; i < CONFIG_DATABASES; i++)
         if (db < 0 || i == db)
-            state_flush_one(s, &s->dbs[i]);
+            state_flush_one(s, &s->dbs[s->place[i]]);
 }
 
 /* ---- giving memory back ---- */
 
 /* Frees about `budget` entries' worth of the object; true when all of it is gone. */
-static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
+static bool state_reap_stream(struct state *s, struct stream *st, size_t *budget)
 {
-    struct stream *st = (struct stream *)o;
     uint64_t n = stream_index_n(st->tail);
 
     if (stream_groups(st) != NULL) {
@@ -910,7 +1452,23 @@ static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
         state_note_garbage(s, stream_n_sealed(st), (struct state_left){ st->n_entries, st->bytes });
     if (*budget > 0)
         --*budget;
-    state_free_object(o);
+    state_free_stream(st);
+    return true;
+}
+
+static bool state_reap_object(struct state *s, struct object *o, size_t *budget)
+{
+    size_t n = object_size(o) < *budget ? object_size(o) : *budget;
+
+    if (o->type == OBJECT_STREAM)
+        return state_reap_stream(s, stream_of(o), budget);
+    if (!state_shrink_value(o, *budget)) {
+        o->node.extra -= (uint32_t)n;
+        *budget = 0;
+        return false;
+    }
+    *budget -= n < *budget ? n + 1 : *budget;
+    state_free_value(o);
     return true;
 }
 
@@ -920,7 +1478,12 @@ static void state_exhume(void *ctx, struct dict_node *node)
     struct object *o = state_of_node(node);
 
     dict_remove(&s->graves->names, node);
-    dict_remove(&s->oids, &o->oid_node);
+    if (o->type == OBJECT_STREAM) {
+        s->used_bytes -= state_object_bytes(o);
+        dict_remove(&s->oids, &stream_of(o)->oid_node);
+    } else {
+        state_forget_value(s, o);
+    }
     state_push(&s->dropped, o);
 }
 
@@ -1013,20 +1576,12 @@ static const char *state_check_groups(const struct stream *st)
     return broken;
 }
 
-static const char *state_check_object(const struct state *s, const struct object *o, int db)
+static const char *state_check_stream(const struct state *s, const struct stream *st)
 {
-    const struct stream *st = (const struct stream *)o;
-    const struct state_db *d = &s->dbs[db];
     const char *broken;
 
-    if (o->db != db || o->generation != d->generation || state_find_oid(s, o->oid) != o)
-        return "S1: an object is not where its name is";
-    if (o->slot != state_slot(o->name))
-        return "an object's slot is not its name's";
-    if ((o->expiry_ms != 0) != (o->expiry_slot != UINT32_MAX))
-        return "S2: an expiry without a place in the heap, or a place without one";
-    if (o->expiry_ms != 0 && (o->expiry_slot >= d->n_expiries || d->expiries[o->expiry_slot] != o))
-        return "S2: another object is in the heap's place";
+    if (st->generation != s->dbs[st->object.db].generation || state_find_oid(s, st->oid) != st)
+        return "S1: a stream is not where its name is";
     if (id_cmp(state_tail_last(st), st->last_id) > 0)
         return "S4: an entry above the last ID";
     if (stream_index_n(st->tail) > st->n_entries)
@@ -1037,10 +1592,41 @@ static const char *state_check_object(const struct state *s, const struct object
     return broken != NULL ? broken : stream_index_check(st->tail);
 }
 
+static const char *state_check_value(const struct state *s, const struct object *o)
+{
+    bool hot = !(o->flags & OBJECT_COLD);
+    const char *broken = NULL;
+
+    if (!hot && !(o->flags & OBJECT_BACKED))
+        return "a value that is nowhere";
+    if (o->flags & OBJECT_BACKED && !liveset_has(&s->live, object_back_lsn(o)))
+        return "S8: a record that backs a value is not live";
+    if (hot && o->type == OBJECT_HASH) {
+        broken = hash_check(object_pointer(o));
+        if (hash_n(object_pointer(o)) != object_size(o))
+            broken = "a hash's size";
+    }
+    if (hot && o->type == OBJECT_LIST) {
+        broken = list_check(object_pointer(o));
+        if (list_n(object_pointer(o)) != object_size(o))
+            broken = "a list's size";
+    }
+    return broken;
+}
+
+static const char *state_check_object(const struct state *s, const struct object *o, int db)
+{
+    if (o->db != (unsigned)db || !state_has_name(s, o))
+        return "S1: an object is not where its name is";
+    if (state_due_ms(o) != 0 && o->wheel == WHEEL_NONE)
+        return "S2: an expiry without an entry in the wheel";
+    return object_is_value(o) ? state_check_value(s, o) : state_check_stream(s, stream_of(o));
+}
+
 struct state_checked {
     const struct state *s;
     int db;
-    size_t n;
+    size_t n, n_backed, n_expiring, bytes;
     const char *broken;
 };
 
@@ -1051,6 +1637,10 @@ static void state_check_node(void *ctx, struct dict_node *node)
     if (checked->broken == NULL)
         checked->broken = state_check_object(checked->s, state_of_node(node), checked->db);
     checked->n++;
+    checked->n_expiring += state_of_node(node)->expiry_ms != 0;
+    checked->bytes += state_whole_bytes(state_of_node(node));
+    checked->n_backed +=
+        object_is_value(state_of_node(node)) && state_of_node(node)->flags & OBJECT_BACKED;
 }
 
 const char *state_check(const struct state *s)
@@ -1061,14 +1651,19 @@ const char *state_check(const struct state *s)
         struct state_db *d = (struct state_db *)(uintptr_t)&s->dbs[checked.db];
         uint64_t cursor = 0;
         checked.broken = dict_check(&d->names);
-        for (size_t i = 1; i < d->n_expiries && checked.broken == NULL; i++)
-            if (d->expiries[(i - 1) / 2]->expiry_ms > d->expiries[i]->expiry_ms)
-                checked.broken = "S2: a parent in the heap is later than its child";
+        if (checked.broken == NULL && d->wheel != NULL)
+            checked.broken = wheel_check(d->wheel);
         do
             cursor = dict_scan(&d->names, cursor, state_check_node, &checked);
         while (cursor != 0);
     }
     if (checked.broken == NULL && checked.n != s->n_objects)
         checked.broken = "S3: n_objects is not the number of objects";
+    if (checked.broken == NULL)
+        checked.broken = liveset_check(&s->live);
+    if (checked.broken == NULL && s->graves == NULL && checked.n_backed != s->live.n_members)
+        checked.broken = "S8: records live that back nothing";
+    if (checked.broken == NULL && s->graves == NULL && checked.bytes != s->used_bytes)
+        checked.broken = "S9: used_bytes";
     return checked.broken;
 }

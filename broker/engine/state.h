@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "broker/config.h"
+#include "broker/engine/wheel.h"
 #include "groups/groups.h"
 #include "log/dict.h"
 #include "log/err.h"
@@ -26,21 +27,133 @@ struct idmp_item;
 
 enum object_type { OBJECT_STREAM = 1, OBJECT_STRING = 2, OBJECT_HASH = 3, OBJECT_LIST = 4 };
 
-struct object {
-    struct dict_node node;     /* in its database's dictionary, by name; must be first */
-    struct dict_node oid_node; /* in the table by oid */
-    uint64_t oid;
-    uint64_t rev;         /* LSN of the record that bound the name (create, rename, expiry) */
-    uint64_t expiry_ms;   /* 0: none */
-    uint64_t always_lsn;  /* LSN of the last always-class effect on it; 0: none */
-    struct slice name;    /* owned, follows the object in memory or separately after a rename */
-    uint32_t expiry_slot; /* place in the database's expiry heap; UINT32_MAX: none */
-    uint32_t generation;  /* its database's when it was bound; another one now: flushed since */
-    uint32_t digested;    /* number of the last digest that has it (engine/digest.h) */
-    uint16_t slot;        /* of 16,384, CRC16 of the name's hash tag */
-    uint8_t type;
-    uint8_t db;
+enum object_flag {
+    OBJECT_NAME_OUT = 1, /* where the name would stand is a struct slice: memory of its own */
+    OBJECT_OUT = 2,  /* where a string's bytes would stand is a pointer to a struct object_bytes */
+    OBJECT_COLD = 4, /* the value is not in memory; it is backed then */
+    OBJECT_BACKED = 8,    /* one record of the log has all of the value */
+    OBJECT_BACK = 16,     /* that record's LSN stands in front of the name; else it is rev */
+    OBJECT_STALE = 32,    /* until when it is kept for GETLEASE stands there too */
+    OBJECT_ALWAYS = 64,   /* of a value: rev is an effect of the class `always` */
+    OBJECT_DIGESTED = 128 /* the digest's */
 };
+
+/* What has a name: the head of a stream, which has more in front of it, or all of a value's memory. There are very many of
+ * them, so every byte counts: 36 of them here, then come, packed, what the flags say, the name and the value. A value
+ * moves whenever its size changes: whoever changes it gets the new address. */
+struct object {
+    struct dict_node
+        node; /* in its database's dictionary, by name; must be first. node.extra: object_size */
+    uint64_t
+        rev : 48; /* LSN of the record that changed it last; of a stream, that bound its name */
+    uint64_t wheel : 16;     /* the slot of its entry in the database's wheel */
+    uint64_t expiry_ms : 48; /* 0: none */
+    uint64_t type : 4, db : 4, flags : 8;
+    uint16_t name_n; /* bytes of the name; if OBJECT_NAME_OUT, of the slice */
+    uint16_t clock;  /* when it was used, or how often: broker/cache/evict.c */
+    uint8_t bytes[];
+};
+
+/* A long string. */
+struct object_bytes {
+    size_t cap;
+    uint8_t bytes[];
+};
+
+enum {
+    OBJECT_HEAD = offsetof(struct object, bytes),
+    OBJECT_NAME_MAX = UINT16_MAX - 1, /* of a name inside */
+    OBJECT_INSIDE_MAX = 4096          /* bytes of a string inside */
+};
+static const uint64_t OBJECT_EXPIRY_MAX = (1ull << 48) - 1;
+
+static inline void object_set_rev(struct object *o, uint64_t lsn)
+{
+    o->rev = lsn & (((uint64_t)1 << 48) - 1);
+}
+
+static inline void object_set_expiry(struct object *o, uint64_t ms)
+{
+    o->expiry_ms = ms & (((uint64_t)1 << 48) - 1);
+}
+
+/* Bytes between the head and the name. */
+static inline size_t object_extras(const struct object *o)
+{
+    return (o->flags & OBJECT_BACK ? 8 : 0) + (o->flags & OBJECT_STALE ? 8 : 0);
+}
+
+/* Borrowed until the object changes. */
+static inline struct slice object_name(const struct object *o)
+{
+    const uint8_t *at = o->bytes + object_extras(o);
+    struct slice name;
+
+    if (!(o->flags & OBJECT_NAME_OUT))
+        return slice_of(at, o->name_n);
+    memcpy(&name, at, sizeof name);
+    return name;
+}
+
+static inline bool object_is_value(const struct object *o)
+{
+    return o->type != OBJECT_STREAM;
+}
+
+/* Where the value stands. */
+static inline const uint8_t *object_value_at(const struct object *o)
+{
+    return o->bytes + object_extras(o) + o->name_n;
+}
+
+/* Of a value, cold ones too: a string's bytes, a hash's fields, a list's elements. */
+static inline size_t object_size(const struct object *o)
+{
+    return o->node.extra;
+}
+
+/* Of a hot hash or list: a struct hash or list. */
+static inline void *object_pointer(const struct object *o)
+{
+    void *p;
+
+    memcpy(&p, object_value_at(o), sizeof p);
+    return p;
+}
+
+/* A hot string's bytes; borrowed until it changes. */
+static inline struct slice object_string(const struct object *o)
+{
+    if (o->flags & OBJECT_OUT)
+        return slice_of(((const struct object_bytes *)object_pointer(o))->bytes, object_size(o));
+    return slice_of(object_value_at(o), object_size(o));
+}
+
+/* LSN of the record that has all of a backed value. */
+static inline uint64_t object_back_lsn(const struct object *o)
+{
+    uint64_t lsn = o->rev;
+
+    if (o->flags & OBJECT_BACK)
+        memcpy(&lsn, o->bytes, sizeof lsn);
+    return lsn;
+}
+
+/* Until when a key that has expired for everybody else is kept for GETLEASE; 0: it is not. */
+static inline uint64_t object_stale_ms(const struct object *o)
+{
+    uint64_t ms = 0;
+
+    if (o->flags & OBJECT_STALE)
+        memcpy(&ms, o->bytes + (o->flags & OBJECT_BACK ? 8 : 0), sizeof ms);
+    return ms;
+}
+
+/* When it leaves by its own time; 0: never. */
+static inline uint64_t object_end_ms(const struct object *o)
+{
+    return o->flags & OBJECT_STALE ? object_stale_ms(o) : o->expiry_ms;
+}
 
 /* Idempotence of a stream; engine/idmp.h. */
 struct stream_idmp {
@@ -67,7 +180,11 @@ struct stream_more {
 
 /* Entries are in segments, in the tail, or in both until `sealed` has been told; those that live count once. */
 struct stream {
-    struct object object;      /* must be first */
+    struct dict_node oid_node; /* in the table by oid; must be first */
+    uint64_t oid;
+    uint64_t always_lsn; /* LSN of the last always-class effect on it; 0: none */
+    uint32_t generation; /* its database's when it was bound; another one now: flushed since */
+    uint32_t digested;   /* number of the last digest that has it (engine/digest.h) */
     struct stream_index *tail; /* unsealed entries; NULL or empty: none */
     struct stream_more *more;  /* NULL: none of it */
     struct id last_id;
@@ -82,7 +199,28 @@ struct stream {
     uint16_t rules_version; /* the engine's when `rule` was found; 0: it was not */
     uint8_t rule;           /* of the configuration's stream-settings */
     bool held;              /* of engine/retention.c: groups keep what should go */
+    struct object object;   /* must be last: its name is behind it */
 };
+
+/* NULL for NULL. */
+static inline struct stream *stream_of(const struct object *o)
+{
+    return o == NULL ? NULL : (struct stream *)((uintptr_t)o - offsetof(struct stream, object));
+}
+
+/* Borrowed until it is renamed. */
+static inline struct slice stream_name(const struct stream *st)
+{
+    return object_name(&st->object);
+}
+
+/* LSN of the last always-class effect on it that whoever sees it has to wait for; 0: none. */
+static inline uint64_t object_always_lsn(const struct object *o)
+{
+    if (!object_is_value(o))
+        return stream_of(o)->always_lsn;
+    return o->flags & OBJECT_ALWAYS ? o->rev : 0;
+}
 
 extern const struct stream_more STREAM_MORE_NONE;
 extern const struct stream_idmp STREAM_IDMP_NONE;
@@ -134,9 +272,9 @@ static inline uint64_t stream_n_sealed(const struct stream *st)
 }
 
 struct state_db {
-    struct dict names;        /* name -> struct object */
-    struct object **expiries; /* heap by expiry_ms */
-    size_t n_expiries, cap_expiries;
+    struct dict names;   /* name -> struct object */
+    struct wheel *wheel; /* of what expires; NULL: nothing has yet */
+    size_t n_expiring;   /* names with an expiry */
     uint32_t generation; /* +1 with each flush */
 };
 
@@ -156,11 +294,15 @@ struct state_left {
 };
 
 struct state {
-    struct state_db dbs[CONFIG_DATABASES];
+    struct state_db dbs[CONFIG_DATABASES]; /* object.db is a place in it */
+    uint8_t place[CONFIG_DATABASES]; /* of a database in dbs; its inverse: SWAPDB exchanges two */
+    uint8_t number[CONFIG_DATABASES];
+    uint64_t now_ms;  /* what wheels begin with */
     struct dict oids; /* by oid; flushed ones too, until they are freed */
     size_t n_objects; /* that have a name */
     struct stream_memory tails;
     struct object *dropped; /* list by node.next: to be freed */
+    size_t used_bytes;      /* of names and values */
     struct state_grave *graves;
     struct group *dropped_groups; /* list by next: to be freed */
     uint32_t digest_number;       /* of the last digest made in slices; see digest.c */
@@ -188,15 +330,32 @@ struct state {
 void state_init(struct state *s, const uint8_t hash_key[16]);
 void state_fini(struct state *s);
 
-/* The object of a node of the table by oid. */
-static inline struct object *state_of_oid_node(const struct dict_node *node)
+/* The stream of a node of the table by oid. */
+static inline struct stream *state_of_oid_node(const struct dict_node *node)
 {
-    return (struct object *)((uintptr_t)node - offsetof(struct object, oid_node));
+    return (struct stream *)(uintptr_t)node; /* node is its first member */
+}
+
+/* The object of a node of a dictionary of names. */
+static inline struct object *state_of_node(const struct dict_node *node)
+{
+    return (struct object *)(uintptr_t)node; /* node is its first member */
+}
+
+/* The database that an object is in, and the names of one. */
+static inline int state_db_of(const struct state *s, const struct object *o)
+{
+    return s->number[o->db];
+}
+
+static inline struct dict *state_names(struct state *s, int db)
+{
+    return &s->dbs[s->place[db]].names;
 }
 
 /* Lookups; NULL if there is none. Expiry is not looked at. */
 struct object *state_find(const struct state *s, int db, struct slice name);
-struct object *state_find_oid(const struct state *s, uint64_t oid);
+struct stream *state_find_oid(const struct state *s, uint64_t oid);
 
 /* The effects, one function for each record type. Memory for them must be had beforehand: a function that
  * can run out of memory says so, and is called before the record is appended or not at all. */
@@ -251,10 +410,58 @@ must_check int state_prepare_configure(struct stream *st, struct err *e);
 void state_configure(struct state *s, struct stream *st, uint32_t which,
                      const struct stream_settings *x);
 
-/* Binds o to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
+/* Binds a stream's object to (db, name), which may be what it has already; `lsn` is the record's, or will be: since it can fail
  * with ERR_NOMEM (nothing has changed then), engine_bind calls it first. */
 must_check int state_bind(struct state *s, struct object *o, int db, struct slice name,
                           uint64_t expiry_ms, uint64_t lsn, struct err *e);
+
+/* ---- values ---- */
+
+struct state_value {
+    enum object_type type;
+    unsigned flags; /* of OBJECT_COLD, OBJECT_BACKED, OBJECT_ALWAYS */
+    uint64_t rev;
+    uint64_t back_lsn; /* of the record that backs it; 0: none does, or it is rev */
+    uint64_t expiry_ms, stale_ms;
+    struct slice bytes; /* of a hot string; may be in the object that is replaced */
+    void *pointer;      /* a hot hash or list, which becomes the object's on success */
+    size_t size;        /* of all but hot strings: object_size */
+};
+
+/* The name has that value from now on, whatever it had. Errors: ERR_NOMEM, with nothing changed. */
+must_check int state_put_value(struct state *s, int db, struct slice name,
+                               const struct state_value *v, struct object **out, struct err *e);
+/* What the value *o is now, but for itself: flags, rev, back_lsn, expiry_ms, stale_ms and size of v; type, bytes and pointer
+ * do not count. With OBJECT_COLD a hot value leaves memory (the pointer's hash or list is freed by and by). *o may move. Errors as
+ * above; there are none if neither back_lsn, stale_ms nor expiry_ms are new. */
+must_check int state_set_value(struct state *s, struct object **o, const struct state_value *v,
+                               struct err *e);
+/* What v says as it is now: for state_set_value. */
+void state_get_value(const struct object *o, struct state_value *v);
+/* Bytes into a hot string from offset on, which is not behind its end; it is not backed then. v as in state_set_value. */
+must_check int state_patch_value(struct state *s, struct object **o, uint64_t offset,
+                                 struct slice bytes, const struct state_value *v, struct err *e);
+/* The value gets another name, whose former owner is gone. Errors: ERR_NOMEM, with nothing changed. */
+must_check int state_rename_value(struct state *s, struct object **o, int db, struct slice name,
+                                  uint64_t rev, unsigned flags, struct err *e);
+/* Two databases change places. */
+void state_swap(struct state *s, int a, int b);
+/* A hash or list has so many bytes more, or fewer. */
+static inline void state_account(struct state *s, size_t before, size_t after)
+{
+    s->used_bytes += after - before;
+}
+
+/* Takes an object whose time has come by now_ms out of the wheels, or, of a hash, that has a field whose time has; NULL: there is
+ * none, or *budget looks have been made. It comes up again only if state_watch_expiry is called. */
+struct object *state_take_expired(struct state *s, uint64_t now_ms, size_t *budget);
+/* It is to come up when its time has come (again). Errors: ERR_NOMEM. */
+must_check int state_watch_expiry(struct state *s, struct object *o, struct err *e);
+/* When state_take_expired will have something to look at; UINT64_MAX: never. */
+uint64_t state_next_expiry_ms(const struct state *s);
+
+/* ---- names of streams and values ---- */
+
 /* After these two an object is gone for every lookup; its memory goes with later calls of state_reap. */
 void state_unbind(struct state *s, struct object *o);
 void state_flush(struct state *s, int db); /* -1: all databases */
@@ -288,8 +495,8 @@ struct id state_tail_last(const struct stream *st);
 /* ---- objects without a name, at a start (engine/replay.c) ---- */
 
 bool state_has_name(const struct state *s, const struct object *o);
-/* Adds an object whose name, db, oid and rev are set to the table by oid only. */
-void state_add_nameless(struct state *s, struct object *o);
+/* Adds a stream whose name, db, oid and rev are set to the table by oid only. */
+void state_add_nameless(struct state *s, struct stream *st);
 /* Takes o out of the names, where it is; its fields stay. */
 void state_take_name(struct state *s, struct object *o);
 /* Sets what state_bind sets, but leaves o without a name. Errors: ERR_NOMEM. */
@@ -301,13 +508,6 @@ void state_drop(struct state *s, struct object *o);
 /* Frees what was dropped, about `budget` entries or objects of it; false when nothing is left to free. */
 bool state_reap(struct state *s, size_t budget);
 bool state_has_garbage(const struct state *s); /* whether anything waits for that */
-
-/* The object of db that expires first, or NULL. */
-static inline struct object *state_next_expiry(const struct state *s, int db)
-{
-    const struct state_db *d = &s->dbs[db];
-    return d->n_expiries > 0 ? d->expiries[0] : NULL;
-}
 
 /* Walks everything; NULL, or the name of the first invariant found broken. */
 const char *state_check(const struct state *s);

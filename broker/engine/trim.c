@@ -101,7 +101,7 @@ static int trim_differs(const struct trim_work *w, struct err *err)
 {
     return err_set(err, ERR_CORRUPT,
                    "stream %" PRIu64 " has other entries in its segments than it should have",
-                   w->st->object.oid);
+                   w->st->oid);
 }
 
 static int trim_cut_sealed(struct trim_work *w, uint64_t n, struct trim_cut *out, struct err *err)
@@ -361,10 +361,9 @@ void trim_apply(struct engine *e, struct client *c, struct stream *st, const str
         first = st->last_id;
         id_next(&first); /* where there is none, that nothing is left says it */
     }
-    len = varint_size(st->object.oid) + id_size(first) + varint_size(left.n) +
-          varint_size(left.bytes);
+    len = varint_size(st->oid) + id_size(first) + varint_size(left.n) + varint_size(left.bytes);
     p = engine_append_to(e, c, &st->object, RECORD_CUT, len, &lsn);
-    p = id_put(varint_put(p, st->object.oid), first);
+    p = id_put(varint_put(p, st->oid), first);
     varint_put(varint_put(p, left.n), left.bytes);
     state_cut(&e->state, st, first, left, lsn);
 }

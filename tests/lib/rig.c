@@ -290,7 +290,7 @@ struct rig *rig_delivered(unsigned n, const char *options)
 
 struct stream *rig_stream(struct rig *r, const char *key)
 {
-    return (struct stream *)(void *)state_find(&r->e.state, 0, slice_str(key));
+    return stream_of(state_find(&r->e.state, 0, slice_str(key)));
 }
 
 struct group *rig_group(struct rig *r, const char *key, const char *name)
