@@ -997,8 +997,11 @@ static void state_set_live(struct state *s, const struct object *old, const stru
 {
     uint64_t back = v->back_lsn != 0 ? v->back_lsn : v->rev;
 
-    if (old != NULL && object_is_value(old) && old->flags & OBJECT_BACKED)
+    if (old != NULL && old->flags & OBJECT_BACKED) {
+        if (v->flags & OBJECT_BACKED && object_back_lsn(old) == back)
+            return;
         state_end_change(s, object_back_lsn(old), object_name(old).n + object_size(old));
+    }
     if (v->flags & OBJECT_BACKED)
         liveset_add(&s->live, back);
 }
@@ -1183,6 +1186,11 @@ int state_set_value(struct state *s, struct object **o, const struct state_value
     if (now.flags & OBJECT_COLD && now.type == OBJECT_STRING)
         now.size = object_size(*o);
     return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
+}
+
+int state_heat_value(struct state *s, struct object **o, const struct state_value *v, struct err *e)
+{
+    return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, v, o, e);
 }
 
 /* A long string grows where it is, if there is room. */

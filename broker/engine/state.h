@@ -438,6 +438,9 @@ must_check int state_set_value(struct state *s, struct object **o, const struct 
                                struct err *e);
 /* What v says as it is now: for state_set_value. */
 void state_get_value(const struct object *o, struct state_value *v);
+/* The cold value *o is in memory again: v as state_get_value gave it, less OBJECT_COLD, with bytes or pointer. Errors as above. */
+must_check int state_heat_value(struct state *s, struct object **o, const struct state_value *v,
+                                struct err *e);
 /* Bytes into a hot string from offset on, which is not behind its end; it is not backed then. v as in state_set_value. */
 must_check int state_patch_value(struct state *s, struct object **o, uint64_t offset,
                                  struct slice bytes, const struct state_value *v, struct err *e);
