@@ -213,13 +213,17 @@ bool keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects)
 {
     const struct log_host *h = &k->o.host;
 
+    if (k->last_lsn > *reflects)
+        *reflects = k->last_lsn;
+    if (s->changes.asked) {
+        states_answer_changes(s, h);
+        return true;
+    }
     for (uint32_t n = 0; n < k->o.work_slice && s->n_answered < s->n; n++) {
         size_t i = s->n_answered++;
         s->states[i] = (struct log_stream_state){ 0 };
         h->describe(h->ctx, s->oids[i], &s->states[i]);
     }
-    if (k->last_lsn > *reflects)
-        *reflects = k->last_lsn;
     if (s->n_answered < s->n) {
         k->more = true;
         return false;

@@ -23,6 +23,12 @@
  * Folding: once the result takes the inputs' place, deleted entries of a stream between its first and its last ID in them
  * lie nowhere. IDs are in order over segments, so nothing outside of the inputs lies in between.
  *
+ * The stream of changes (LOG_CHANGES_OID) has another measure. What is history, from keep_from on, is taken as it is, whole blocks
+ * if possible. Of what is older only what lives is: asked a range of LSNs at a time, when an item or row comes of which it is
+ * not known. A block that has nothing live is not read, one that has nothing else is copied. That a value was overwritten,
+ * deleted or has expired is nowhere to be remembered: its LSN has left the set of the live ones and never comes back, so
+ * what is left out is left out for good, and what is not yet can be found by nobody.
+ *
  *   M1  A run is of the stream at_state; runs are in order of (oid, input).
  *   M2  rows_used bytes of `rows` belong to rows that the writer still refers to, or have been free since n_pending was 0.
  */
@@ -66,7 +72,9 @@ struct merge {
     struct states states;
     struct merge_run *runs; /* M1 */
     size_t n_runs, cap_runs, at_run, at_state;
-    bool in_run;     /* the run's sweep is at an item to be handled */
+    bool in_run; /* the run's sweep is at an item to be handled */
+    uint32_t
+        n_taken; /* rows of that item that have been handled: of changes, which may have to be asked between two */
     uint64_t n_seen; /* rows of the run so far */
     bool saw_all;    /* none of it has been skipped */
     struct id seen_last;
@@ -386,11 +394,81 @@ static int merge_take_rows(struct merge *m, struct sweep *s, const struct merge_
     return rc;
 }
 
+/* Takes the changes of an item row by row. Something may have to be asked before it goes on with the next one. */
+static int merge_take_changed_rows(struct merge *m, struct sweep *s, uint64_t keep_from,
+                                   struct err *e)
+{
+    const struct block_run *rows;
+    int rc = sweep_load(s, e);
+
+    if (rc != OK)
+        return rc;
+    rows = block_find(s->block, LOG_CHANGES_OID);
+    while (rc == OK && rows != NULL && m->n_taken < rows->n) {
+        uint32_t row = rows->first + m->n_taken;
+        const uint8_t *entry = block_entry(s->block, row);
+        struct id id;
+
+        entry_id(entry, &id);
+        if (id.seq < keep_from && !states_know_changes(&m->states, id.seq, id.seq)) {
+            states_ask_changes(&m->states, id.seq, keep_from);
+            return OK;
+        }
+        merge_saw(m, id, id, 1);
+        if (id.seq >= keep_from || states_change_lives(&m->states, id.seq))
+            rc = merge_put_row(m, LOG_CHANGES_OID, id, entry,
+                               s->block->offsets[row + 1] - s->block->offsets[row], e);
+        m->n_taken++;
+    }
+    m->n_taken = 0;
+    return rc;
+}
+
+/* Whether the item has changes alone, and nothing that may be left out; *dead: all of it may. */
+static bool merge_is_uniform(const struct merge *m, const struct sweep *s, uint64_t keep_from,
+                             bool *dead)
+{
+    const struct segment_block *b = sweep_item(s);
+    uint64_t n_live;
+
+    *dead = false;
+    if (m->n_taken > 0 || !sweep_is_own(s, LOG_CHANGES_OID))
+        return false;
+    if (b->first.seq >= keep_from)
+        return true;
+    if (b->last.seq >= keep_from || !states_know_changes(&m->states, b->first.seq, b->last.seq))
+        return false;
+    n_live = states_n_live_changes(&m->states, b->first.seq, b->last.seq);
+    *dead = n_live == 0;
+    return *dead || n_live == b->n;
+}
+
+/* An item of changes: skips or copies it, or takes its rows. If something has to be asked, it is not done with it. */
+static int merge_take_changes(struct merge *m, struct sweep *s,
+                              const struct log_stream_state *state, struct err *e)
+{
+    const struct segment_block *b = sweep_item(s);
+    uint64_t keep_from = state->keep_from.seq;
+    bool dead;
+
+    if (m->n_taken == 0 && sweep_is_own(s, LOG_CHANGES_OID) && b->first.seq < keep_from &&
+        !states_know_changes(&m->states, b->first.seq, b->first.seq)) {
+        states_ask_changes(&m->states, b->first.seq, keep_from);
+        return OK;
+    }
+    if (!merge_is_uniform(m, s, keep_from, &dead) || (!dead && !merge_may_copy(m, s, state)))
+        return merge_take_changed_rows(m, s, keep_from, e);
+    merge_saw(m, b->first, b->last, b->n);
+    return dead ? OK : merge_copy_block(m, s, e);
+}
+
 static int merge_take_item(struct merge *m, struct sweep *s, const struct merge_run *run,
                            const struct log_stream_state *state, struct err *e)
 {
     const struct segment_block *b = sweep_item(s);
 
+    if (run->oid == LOG_CHANGES_OID)
+        return merge_take_changes(m, s, state, e);
     if (!sweep_is_own(s, run->oid) || !merge_may_copy(m, s, state))
         return merge_take_rows(m, s, run, state, e);
     merge_saw(m, b->first, b->last, b->n);
@@ -441,6 +519,10 @@ static int merge_go(struct merge *m, bool *more, struct err *e)
     rc = merge_take_item(m, s, run, state, e);
     if (rc != OK)
         return rc;
+    if (m->states.changes.asked) { /* it goes on with the same item */
+        *more = true;
+        return OK;
+    }
     *more = id_cmp(m->seen_last, run->last) < 0;
     if (*more) {
         rc = sweep_next(s, run->oid, more, e);
@@ -497,7 +579,8 @@ static int merge_finish(struct merge *m, struct err *e)
 /* Works through what has been gathered, until it is used up or enough has been read for a step. */
 static int merge_work(struct merge *m, struct err *e)
 {
-    while (m->at_run < m->n_runs && merge_bytes_read(m) - m->step_begin < m->o.step_bytes) {
+    while (m->at_run < m->n_runs && !m->states.changes.asked &&
+           merge_bytes_read(m) - m->step_begin < m->o.step_bytes) {
         const struct merge_run *run = &m->runs[m->at_run];
         int rc = merge_go(m, &m->in_run, e);
 
@@ -522,7 +605,7 @@ static int merge_do(struct merge *m, enum step *out, struct err *e)
         rc = merge_work(m, e);
     if (rc != OK)
         return rc;
-    *out = STEP_WORKS;
+    *out = m->states.changes.asked ? STEP_ASKS : STEP_WORKS;
     if (m->at_run < m->n_runs)
         return OK;
     rc = merge_gather(m, e);

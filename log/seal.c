@@ -11,6 +11,11 @@
  *             is that of their IDs. A part with one stream is sorted already, and only seen to be.
  *   write     for a slice of streams at a time, ask which entries are still wanted, put those into the segment.
  *
+ * The changes of the cache's values are a stream as well, the one with the lowest oid. Of them everything is sealed that is
+ * history, which is nearly always the whole part: nobody is asked about them then. Of what is older those that are all of a
+ * value are sealed while it is that value (log_host.live_changes), a range of LSNs at a time. The set of those says it alone: what
+ * is overwritten leaves the set and never comes back to it, so there is nothing to remember of what has been left out.
+ *
  *   L1  Every entry of the part that its stream still wants is in the segment once. What is left out was below the floor,
  *       of a dead stream, or in the set of deleted IDs as it was when asked: only of the last may be forgotten
  *       that it was deleted (seal_stream.folded), and nothing that was deleted after the question.
@@ -44,6 +49,7 @@ struct seal {
     struct seal_entry *entries;
     size_t n;
     size_t asked, at; /* entries[asked .. at) are of the streams that have been asked for */
+    size_t at_state;  /* of these, those before it have been written */
     struct states states;
     struct segment_writer *writer; /* from the first live entry on */
     bool has_segment;
@@ -87,13 +93,16 @@ static const uint8_t *seal_find(struct slice record, uint64_t *oid)
     const uint8_t *p = record.p + 1, *end = record.p + record.n;
     struct slice producer, iid;
 
-    if (record.n == 0 || (record.p[0] != RECORD_ENTRY && record.p[0] != RECORD_ENTRY_IDMP) ||
-        !varint_get(&p, end, oid))
+    if (record.n == 0 || !varint_get(&p, end, oid) ||
+        (*oid == LOG_CHANGES_OID) != (record.p[0] == RECORD_CHANGE))
         return NULL;
-    if (record.p[0] == RECORD_ENTRY_IDMP &&
-        (!slice_get(&p, end, &producer) || !slice_get(&p, end, &iid)))
-        return NULL;
-    return p;
+    switch (record.p[0]) {
+    case RECORD_ENTRY:
+    case RECORD_CHANGE: return p;
+    case RECORD_ENTRY_IDMP:
+        return slice_get(&p, end, &producer) && slice_get(&p, end, &iid) ? p : NULL;
+    default: return NULL;
+    }
 }
 
 /* Walks run i: counts its entries and, with `to`, notes where they are. False if it is no sequence of records. */
@@ -201,10 +210,26 @@ static void seal_codec(const struct seal *s, const struct log_stream_state *st,
     *level = st->codec == LOG_CODEC_AUTO ? s->o.auto_level : st->level;
 }
 
-static bool seal_is_live(const struct log_stream_state *st, struct id id)
+/* Of the changes, what has to be known is known. */
+static bool seal_is_live(const struct seal *s, uint64_t oid, const struct log_stream_state *st,
+                         struct id id)
 {
-    return st->alive && id_cmp(id, st->floor) >= 0 &&
-           (BUG(BUG_SEAL_REVIVES) || !delset_has(st->deletes, id));
+    if (!st->alive)
+        return false;
+    if (oid == LOG_CHANGES_OID)
+        return id.seq >= st->keep_from.seq || states_change_lives(&s->states, id.seq);
+    return id_cmp(id, st->floor) >= 0 && (BUG(BUG_SEAL_REVIVES) || !delset_has(st->deletes, id));
+}
+
+/* Whether a change can only be judged once it has been asked, which is done then. */
+static bool seal_asks_change(struct seal *s, uint64_t oid, const struct log_stream_state *st,
+                             uint64_t lsn)
+{
+    if (oid != LOG_CHANGES_OID || !st->alive || lsn >= st->keep_from.seq ||
+        states_know_changes(&s->states, lsn, lsn))
+        return false;
+    states_ask_changes(&s->states, lsn, st->keep_from.seq);
+    return true;
 }
 
 /* Keeps the set for whoever forgets it once the segment counts. */
@@ -223,7 +248,8 @@ static int seal_fold(struct seal *s, uint64_t oid, struct log_stream_state *st, 
     return OK;
 }
 
-/* Puts the live entries of the stream that begins at entries[*i]; *i moves behind it. */
+/* Puts the live entries of the stream that begins (or goes on) at entries[*i]; *i moves behind it, or to where something
+ * has to be asked. */
 static int seal_write_stream(struct seal *s, size_t *i, struct log_stream_state *st, struct err *e)
 {
     uint64_t oid = s->entries[*i].oid;
@@ -233,10 +259,13 @@ static int seal_write_stream(struct seal *s, size_t *i, struct log_stream_state 
 
     seal_codec(s, st, &codec, &level);
     for (; rc == OK && *i < s->n && s->entries[*i].oid == oid; (*i)++) {
+        struct id id = seal_id_at(s, *i);
         const uint8_t *entry;
         size_t len;
 
-        if (!seal_is_live(st, seal_id_at(s, *i)))
+        if (seal_asks_change(s, oid, st, id.seq))
+            return OK;
+        if (!seal_is_live(s, oid, st, id))
             continue;
         if (s->writer == NULL)
             rc = segment_create(&s->o.out, &s->writer, e);
@@ -252,15 +281,18 @@ static int seal_write_stream(struct seal *s, size_t *i, struct log_stream_state 
 
 static int seal_write(struct seal *s, struct err *e)
 {
-    size_t i = s->asked;
-    int rc = OK;
+    struct states *t = &s->states;
 
-    for (size_t k = 0; rc == OK && k < s->states.n; k++)
-        rc = seal_write_stream(s, &i, &s->states.states[k], e);
-    assert(rc != OK || i == s->at);
-    states_clear(&s->states);
-    s->asked = s->at;
-    return rc;
+    while (s->at_state < t->n) {
+        int rc = seal_write_stream(s, &s->asked, &t->states[s->at_state], e);
+        if (rc != OK || t->changes.asked)
+            return rc;
+        s->at_state++;
+    }
+    assert(s->asked == s->at);
+    states_clear(t);
+    s->at_state = 0;
+    return OK;
 }
 
 /* Notes the streams of the next slice; false if there is none. */
@@ -302,7 +334,7 @@ int seal_step(struct seal *s, enum step *out, struct err *e)
         rc = seal_write(s, e);
     s->state = SEAL_WRITE;
     *out = STEP_ASKS;
-    if (rc == OK && !seal_ask(s)) {
+    if (rc == OK && !s->states.changes.asked && !seal_ask(s)) {
         rc = seal_finish(s, e);
         s->state = SEAL_DONE;
         *out = STEP_DONE;

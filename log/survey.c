@@ -6,6 +6,10 @@
  * has for itself it knows the range of IDs, so the set of deleted entries tells how many of its rows are dead; their
  * bytes are taken to be as those of the block's other rows. Only blocks that are shared, or that the floor cuts, are
  * read. IDs in the set that lie nowhere count for a block as if they did; there are few of those.
+ *
+ * Of the stream of changes, those below keep_from are counted in the same way as what is below a floor, and then those among
+ * them that live are taken off: the host is asked how many there are in the segment's range of LSNs. A change that does not
+ * live is as large as the others, by that count.
  */
 #include "log/survey.h"
 
@@ -24,6 +28,7 @@ struct survey {
     struct segment_stream streams[STATES_MAX]; /* those of `states` */
     size_t at;                                 /* the one at hand */
     bool in_stream;                            /* the sweep is at an item of its */
+    bool asked_changes;                        /* how many of them live, of the stream at hand */
     struct survey_result result;
     bool done;
 };
@@ -101,6 +106,14 @@ static void survey_count_own(struct survey *v, const struct log_stream_state *st
     survey_add(v, n, b->raw_bytes * n / b->n);
 }
 
+/* Whether an entry is gone, and what is before it. Of changes: is no history. */
+static bool survey_is_below(const struct log_stream_state *state, uint64_t oid, struct id id)
+{
+    if (oid == LOG_CHANGES_OID)
+        return id.seq < state->keep_from.seq;
+    return id_cmp(id, state->floor) < 0;
+}
+
 static int survey_count_rows(struct survey *v, uint64_t oid, const struct log_stream_state *state,
                              struct err *e)
 {
@@ -117,7 +130,7 @@ static int survey_count_rows(struct survey *v, uint64_t oid, const struct log_st
         struct id id;
 
         entry_id(block_entry(b, row), &id);
-        if (id_cmp(id, state->floor) < 0 || delset_has(state->deletes, id))
+        if (survey_is_below(state, oid, id) || delset_has(state->deletes, id))
             survey_add(v, 1, b->offsets[row + 1] - b->offsets[row]);
     }
     return OK;
@@ -130,13 +143,21 @@ static int survey_count_item(struct survey *v, uint64_t oid, const struct log_st
 
     if (!sweep_is_own(&v->sweep, oid))
         return survey_count_rows(v, oid, state, e);
-    if (id_cmp(b->last, state->floor) < 0)
+    if (survey_is_below(state, oid, b->last))
         survey_add(v, b->n, b->raw_bytes);
-    else if (id_cmp(b->first, state->floor) < 0)
+    else if (survey_is_below(state, oid, b->first))
         return survey_count_rows(v, oid, state, e);
     else
         survey_count_own(v, state);
     return OK;
+}
+
+static bool survey_is_whole(const struct survey *v, const struct segment_stream *s,
+                            const struct log_stream_state *state)
+{
+    if (s->oid == LOG_CHANGES_OID)
+        return state->keep_from.seq <= segment_info(v->sweep.segment)->lsn_first;
+    return id_cmp(state->floor, ID_MIN) == 0 && state->deletes == NULL;
 }
 
 /* Does an item's worth of the stream at hand, which it begins if not *more; *more then: it goes on. */
@@ -148,11 +169,11 @@ static int survey_go(struct survey *v, bool *more, struct err *e)
     int rc = OK;
 
     *more = false;
-    if (!state->alive || id_cmp(s->last, state->floor) < 0) {
+    if (!state->alive || survey_is_below(state, s->oid, s->last)) {
         survey_add(v, s->n, s->raw_bytes);
         return OK;
     }
-    if (id_cmp(state->floor, ID_MIN) == 0 && state->deletes == NULL)
+    if (survey_is_whole(v, s, state))
         return OK;
     if (!goes_on)
         rc = sweep_seek(&v->sweep, s->oid, ID_MIN, more, e);
@@ -165,16 +186,48 @@ static int survey_go(struct survey *v, bool *more, struct err *e)
     return rc;
 }
 
+/* The changes have been counted, before all other streams: asks how many of those live. False if that need not be known. */
+static bool survey_ask_changes(struct survey *v)
+{
+    const struct segment_info *info = segment_info(v->sweep.segment);
+    const struct log_stream_state *state = &v->states.states[v->at];
+    uint64_t last = state->keep_from.seq - 1;
+
+    if (v->streams[v->at].oid != LOG_CHANGES_OID || !state->alive || v->result.n == 0)
+        return false;
+    states_count_changes(&v->states, info->lsn_first,
+                         last < info->lsn_last ? last : info->lsn_last);
+    return true;
+}
+
+static void survey_take_live_off(struct survey *v)
+{
+    struct survey_result *r = &v->result;
+    uint64_t n = v->states.changes.n < r->n ? v->states.changes.n : r->n;
+
+    r->bytes -= (uint64_t)((double)r->bytes * ((double)n / (double)r->n));
+    r->n -= n;
+}
+
 static int survey_work(struct survey *v, struct err *e)
 {
     uint64_t begun = v->sweep.bytes_read;
 
+    if (v->asked_changes) {
+        survey_take_live_off(v);
+        v->asked_changes = false;
+        v->at++;
+    }
     while (v->at < v->states.n && v->sweep.bytes_read - begun < SURVEY_STEP_BYTES) {
         int rc = survey_go(v, &v->in_stream, e);
         if (rc != OK)
             return rc;
-        if (!v->in_stream)
-            v->at++;
+        if (v->in_stream)
+            continue;
+        v->asked_changes = survey_ask_changes(v);
+        if (v->asked_changes)
+            return OK;
+        v->at++;
     }
     return OK;
 }
@@ -188,7 +241,7 @@ int survey_step(struct survey *v, enum step *out, struct err *e)
         rc = survey_work(v, e);
     if (rc != OK)
         return rc;
-    *out = STEP_WORKS;
+    *out = v->asked_changes ? STEP_ASKS : STEP_WORKS;
     if (v->at < v->states.n)
         return OK;
     rc = survey_gather(v, e);

@@ -17,7 +17,8 @@ void survey_free(struct survey *v); /* at any time; NULL is fine */
 must_check int survey_step(struct survey *v, enum step *out, struct err *e);
 struct states *survey_states(struct survey *v);
 
-/* After STEP_DONE. Bytes of deleted entries are those of an average row of their block; all else is exact. */
+/* After STEP_DONE. Bytes of deleted entries are those of an average row of their block, of changes those of an average
+ * one; all else is exact. */
 struct survey_result {
     uint64_t n, bytes; /* dead entries, and their bytes as rows */
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "log/entry.h"
+#include "log/liveset.h"
 #include "log/merge.h"
 #include "log/survey.h"
 #include "tests/lib/segments.h"
@@ -21,6 +22,7 @@ struct stream {
     struct entries all;
     size_t upto[INPUTS_MAX + 1]; /* how many of them lie before segment i */
     struct id last;
+    struct liveset live; /* of the stream of changes */
 };
 
 struct world {
@@ -31,6 +33,7 @@ struct world {
     size_t n_streams;
     struct segment *segments[INPUTS_MAX];
     size_t n_segments;
+    size_t n_counted; /* questions about changes */
 };
 
 static void world_segment(struct world *w, size_t i, uint32_t block_bytes)
@@ -69,6 +72,42 @@ static void add_delete(struct stream *s, struct id id)
     delset_add(&s->state.deletes, id);
 }
 
+/* Of the changes: some are history, some of the others live. */
+static void random_changes_state(struct world *w, struct stream *s)
+{
+    uint64_t one_in = 1 + random_below(&w->r, 4), kept = random_below(&w->r, 3);
+    struct err e = { 0 };
+
+    s->state.alive = true;
+    s->state.keep_from = near_id(&w->r, &s->all);
+    if (kept == 0)
+        s->state.keep_from = ID_MAX;
+    for (size_t i = 0; i < s->all.n; i++) {
+        uint64_t lsn = s->all.at[i].id.seq;
+        if (i % 64 == 0)
+            one_in = one_in * 5 % 17 % 7; /* 0: none for a while */
+        if (one_in == 0 || random_below(&w->r, one_in) > 0)
+            continue;
+        assert_int_equal(liveset_reserve(&s->live, lsn, lsn, &e), OK);
+        liveset_add(&s->live, lsn);
+    }
+}
+
+/* `n` changes of segment i, `step` LSNs apart at most. */
+static void grow_changes(struct world *w, struct stream *s, size_t i, size_t n, uint64_t step)
+{
+    uint64_t first = 1000 * (i + 1) - 1;
+
+    if (s->last.seq < first)
+        s->last.seq = first;
+    for (size_t k = 0; k < n; k++) {
+        s->last.seq += 1 + random_below(&w->r, step);
+        s->last.ms += random_below(&w->r, 2);
+        entries_add(&s->all, &w->r, LOG_CHANGES_OID, s->last, random_below(&w->r, 80));
+    }
+    s->upto[i + 1] = s->all.n;
+}
+
 /* Some are gone, some have a floor, some have deleted entries: a few, or a range. */
 static void random_state(struct world *w, struct stream *s)
 {
@@ -97,20 +136,30 @@ static void world_begin(struct world *w, struct random *r, size_t n_streams, siz
     w->streams = calloc(n_streams, sizeof *w->streams);
     w->oids = calloc(n_streams, sizeof *w->oids);
     for (size_t s = 0; s < n_streams; s++) {
-        w->oids[s] = oid += 1 + random_below(&w->r, 9);
+        if (s == 0 && random_below(&w->r, 2) == 0)
+            w->oids[s] = LOG_CHANGES_OID;
+        else
+            w->oids[s] = oid += 1 + random_below(&w->r, 9);
         w->streams[s].last = (struct id){ 1000 + random_below(&w->r, 5000), 0 };
     }
     for (size_t i = 0; i < n_segments; i++) {
         for (size_t s = 0; s < n_streams; s++) {
             struct stream *st = &w->streams[s];
             size_t n = random_below(&w->r, random_below(&w->r, 6) == 0 ? most : 4);
+            if (w->oids[s] == LOG_CHANGES_OID) {
+                grow_changes(w, st, i, random_below(&w->r, most), 2);
+                continue;
+            }
             entries_grow(&st->all, &w->r, w->oids[s], &st->last, n, random_below(&w->r, 40));
             st->upto[i + 1] = st->all.n;
         }
         world_segment(w, i, block_bytes);
     }
     for (size_t s = 0; s < n_streams; s++)
-        random_state(w, &w->streams[s]);
+        if (w->oids[s] == LOG_CHANGES_OID)
+            random_changes_state(w, &w->streams[s]);
+        else
+            random_state(w, &w->streams[s]);
     *r = w->r;
 }
 
@@ -119,6 +168,7 @@ static void world_end(struct world *w)
     for (size_t s = 0; s < w->n_streams; s++) {
         entries_fini(&w->streams[s].all);
         delset_unref(w->streams[s].state.deletes);
+        liveset_fini(&w->streams[s].live);
     }
     for (size_t i = 0; i < w->n_segments; i++)
         segment_unref(w->segments[i]);
@@ -135,9 +185,30 @@ static struct stream *world_find(struct world *w, uint64_t oid)
     return NULL;
 }
 
+static uint64_t count_changes(void *ctx, uint64_t first, uint64_t last)
+{
+    struct world *w = ctx;
+    w->n_counted++;
+    return liveset_count(&w->streams[0].live, first, last);
+}
+
+static void live_changes(void *ctx, uint64_t first, uint64_t n, uint64_t *bits)
+{
+    struct world *w = ctx;
+    liveset_copy(&w->streams[0].live, first, n, bits);
+}
+
 /* As the engine's thread answers. */
 static void answer(struct world *w, struct states *states)
 {
+    struct log_host host = { .ctx = w,
+                             .count_changes = count_changes,
+                             .live_changes = live_changes };
+
+    if (states->changes.asked) {
+        states_answer_changes(states, &host);
+        return;
+    }
     assert_true(states->n > 0 && states->n <= STATES_MAX);
     for (size_t i = 0; i < states->n; i++) {
         struct stream *s = world_find(w, states->oids[i]);
@@ -151,6 +222,8 @@ static void answer(struct world *w, struct states *states)
 
 static bool is_live(const struct stream *s, struct id id)
 {
+    if (s->all.at[0].oid == LOG_CHANGES_OID)
+        return id.seq >= s->state.keep_from.seq || liveset_has(&s->live, id.seq);
     return s->state.alive && id_cmp(id, s->state.floor) >= 0 && !delset_has(s->state.deletes, id);
 }
 
@@ -524,6 +597,104 @@ static void a_step_ends_after_so_many_bytes(void **state)
     world_end(&w);
 }
 
+/* ---- changes ---- */
+
+/* The stream of changes in three segments; none is history, and those lives that `lives` says. */
+static void world_changes(struct world *w, size_t n, uint64_t step, bool (*lives)(size_t i))
+{
+    struct err e = { 0 };
+
+    *w = (struct world){ .r = { 5 }, .disk = segments_disk(1), .n_streams = 1, .n_segments = 3 };
+    w->streams = calloc(1, sizeof *w->streams);
+    w->oids = calloc(1, sizeof *w->oids);
+    w->oids[0] = LOG_CHANGES_OID;
+    w->streams[0].state = (struct log_stream_state){ .alive = true, .keep_from = ID_MAX };
+    for (size_t i = 0; i < 3; i++) {
+        grow_changes(w, &w->streams[0], i, n, step);
+        world_segment(w, i, 1 << 10);
+    }
+    for (size_t i = 0; i < 3 * n; i++) {
+        uint64_t lsn = w->streams[0].all.at[i].id.seq;
+        if (!lives(i))
+            continue;
+        assert_int_equal(liveset_reserve(&w->streams[0].live, lsn, lsn, &e), OK);
+        liveset_add(&w->streams[0].live, lsn);
+    }
+}
+
+static bool every_third(size_t i)
+{
+    return i % 3 == 0;
+}
+
+static bool first_half(size_t i)
+{
+    return i < 450;
+}
+
+static bool none(size_t i)
+{
+    (void)i;
+    return false;
+}
+
+static void changes_far_apart_are_asked_for_a_range_at_a_time(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_changes(&w, 300, STATES_CHANGES / 3, every_third);
+    merge_and_compare(&w, 0, 3, false, 1 << 10);
+    print_message("  %zu ranges of %zu rows\n", w.n_counted, w.streams[0].all.n);
+    assert_true(w.n_counted > 50 && w.n_counted < 450);
+    w.streams[0].state.keep_from = w.streams[0].all.at[700].id;
+    merge_and_compare(&w, 0, 3, true, 1 << 10);
+    world_end(&w);
+}
+
+/* Merges everything; how many bytes it read, and how many blocks it wrote. */
+static void merge_all(struct world *w, uint64_t *n_read, uint64_t *n_blocks)
+{
+    struct merge_options o;
+    struct merge *m = NULL;
+    struct segment_info info = { 0 };
+    struct err e = { 0 };
+
+    options_of(w, 0, 3, false, 1 << 10, &o);
+    assert_int_equal(merge_new(&o, &m, &e), OK);
+    assert_int_equal(run(w, m, &e), OK);
+    *n_blocks = merge_result(m, &info) ? info.n_blocks : 0;
+    *n_read = merge_bytes_read(m);
+    merge_free(m);
+}
+
+static void blocks_of_dead_changes_are_not_read_and_those_of_live_ones_copied(void **state)
+{
+    uint64_t n_read, all_read, n_blocks, half_blocks, blocks = 0;
+    struct world w;
+
+    (void)state;
+    world_changes(&w, 300, 1, first_half);
+    for (size_t i = 0; i < 3; i++)
+        blocks += count_of(w.segments[i]);
+    merge_all(&w, &n_read, &half_blocks);
+    merge_and_compare(&w, 0, 3, false, 1 << 10);
+    assert_true(half_blocks <= blocks / 2 + 1);
+    w.streams[0].state.keep_from =
+        ID_MIN; /* all of it is history: nothing is asked, whatever lives */
+    w.n_counted = 0;
+    merge_all(&w, &all_read, &n_blocks);
+    merge_and_compare(&w, 0, 3, false, 1 << 10);
+    assert_int_equal(w.n_counted, 0);
+    assert_int_equal(n_blocks, blocks);
+    assert_true(n_read < all_read * 2 / 3);
+    world_end(&w);
+    world_changes(&w, 300, 1, none);
+    merge_all(&w, &n_read, &n_blocks);
+    assert_true(n_blocks == 0 && n_read <= 3 * 4096); /* an index page of each */
+    world_end(&w);
+}
+
 /* ---- surveys ---- */
 
 static void survey_all(struct world *w, struct segment *s, struct survey_result *out)
@@ -562,6 +733,7 @@ static void a_survey_counts_what_is_dead(void **state)
                         continue;
                     n++;
                     bytes += st->all.at[k].len;
+                    deleted += w.oids[s] == LOG_CHANGES_OID ? 200 : 0; /* of average size */
                     deleted += st->state.alive && delset_has(st->state.deletes, st->all.at[k].id)
                                    ? 200
                                    : 0;
@@ -598,6 +770,35 @@ static void a_survey_of_a_trimmed_stream_is_exact(void **state)
     w.streams[0].state.alive = false;
     survey_all(&w, w.segments[1], &got);
     assert_true(got.n == 3000 && got.bytes == segment_info(w.segments[1])->raw_bytes);
+    world_end(&w);
+}
+
+static void a_survey_counts_changes_that_neither_live_nor_are_history(void **state)
+{
+    struct survey_result got;
+    struct world w;
+    struct stream *s = &w.streams[0];
+    uint64_t n = 0;
+
+    (void)state;
+    world_changes(&w, 300, 3, every_third);
+    s = &w.streams[0];
+    survey_all(&w, w.segments[1], &got);
+    assert_int_equal(got.n, 200);
+    assert_true(got.bytes > segment_info(w.segments[1])->raw_bytes * 6 / 10 &&
+                got.bytes < segment_info(w.segments[1])->raw_bytes * 7 / 10);
+    for (size_t i = 300; i < 456; i++)
+        n += !every_third(i);
+    s->state.keep_from = (struct id){ 0, s->all.at[456].id.seq };
+    survey_all(&w, w.segments[1], &got);
+    assert_int_equal(got.n, n);
+    survey_all(&w, w.segments[2], &got);
+    assert_int_equal(got.n, 0);
+    survey_all(&w, w.segments[0], &got);
+    assert_int_equal(got.n, 200);
+    liveset_fini(&s->live);
+    survey_all(&w, w.segments[0], &got);
+    assert_true(got.n == 300 && got.bytes == segment_info(w.segments[0])->raw_bytes);
     world_end(&w);
 }
 
@@ -652,8 +853,11 @@ int main(void)
         cmocka_unit_test(segments_that_overlap_are_not_merged),
         cmocka_unit_test(a_merge_that_fails_or_is_given_up_leaves_no_file),
         cmocka_unit_test(a_step_ends_after_so_many_bytes),
+        cmocka_unit_test(changes_far_apart_are_asked_for_a_range_at_a_time),
+        cmocka_unit_test(blocks_of_dead_changes_are_not_read_and_those_of_live_ones_copied),
         cmocka_unit_test(a_survey_counts_what_is_dead),
         cmocka_unit_test(a_survey_of_a_trimmed_stream_is_exact),
+        cmocka_unit_test(a_survey_counts_changes_that_neither_live_nor_are_history),
         cmocka_unit_test(each_byte_is_read_once_however_many_streams_share_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
