@@ -387,7 +387,8 @@ int state_reserve_stream(struct state *s, struct slice name, struct stream **out
 {
     struct slice own = name;
     bool inside = name.n <= OBJECT_NAME_MAX;
-    size_t room = inside && name.n > sizeof name ? name.n : sizeof name; /* another name stands outside */
+    size_t room =
+        inside && name.n > sizeof name ? name.n : sizeof name; /* another name stands outside */
     struct stream *st = malloc(offsetof(struct stream, object) + OBJECT_HEAD + room);
     int rc = OK;
 
