@@ -813,12 +813,109 @@ static void what_streams_take_on_disk_adds_up_to_the_blocks(void **state)
     world_end(&w);
 }
 
+/* ---- changes ---- */
+
+/* The stream of changes over some segments, some of which have none of it, beside another stream. */
+static void world_changes(struct world *w, struct random *r)
+{
+    struct id last = { 1000, 0 }, other = { 1, 0 };
+    struct err e = { 0 };
+
+    *w = (struct world){ .r = *r, .disk = segments_disk(1) };
+    w->n_segments = 1 + random_below(&w->r, SEGMENTS_MAX);
+    w->oids[0] = LOG_CHANGES_OID;
+    w->oids[1] = 1030;
+    for (size_t s = 2; s < N_STREAMS; s++)
+        w->oids[s] = 1030 + s;
+    for (size_t i = 0; i < w->n_segments; i++) {
+        size_t n = random_below(&w->r, 3) == 0 ? 0 : random_below(&w->r, 300);
+        last.seq = 1000 * (i + 1) - 1;
+        for (size_t k = 0; k < n; k++) {
+            last.seq += 1 + random_below(&w->r, 3);
+            last.ms += random_below(&w->r, 2);
+            entries_add(&w->of[0], &w->r, LOG_CHANGES_OID, last, random_below(&w->r, 40));
+        }
+        entries_grow(&w->of[1], &w->r, w->oids[1], &other, random_below(&w->r, 50), 20);
+        w->upto[0][i + 1] = w->of[0].n;
+        w->upto[1][i + 1] = w->of[1].n;
+        world_segment(w, i, (uint32_t)(40 + random_below(&w->r, 1000)));
+    }
+    w->view = view_new(w->segments, w->n_segments);
+    w->decoder = block_decoder_new();
+    assert_int_equal(blockcache_new(random_below(&w->r, 200000), &w->cache, &e), OK);
+    *r = w->r;
+}
+
+/* Finds it without waiting: what is missing is loaded meanwhile, at most a page and a block of a segment. */
+static void seek_cold(struct world *w, struct moment *m, uint64_t lsn, const struct entry *want)
+{
+    struct wants wants;
+    struct err e = { 0 };
+    int rc = ERR_COLD;
+
+    wants_init(&wants);
+    for (size_t rounds = 0; rc == ERR_COLD; rounds++) {
+        struct reader r;
+
+        reader_init(&r, &m->sealed, w->cache, NULL, &wants);
+        rc = reader_seek_lsn(&r, lsn, &e);
+        assert_true(rc == OK || rounds < 2 || want == NULL || want->id.seq != lsn);
+        if (rc == ERR_COLD)
+            assert_int_equal(wants_load(&wants, w->cache, w->decoder, &e), OK);
+        else
+            assert_ptr_equal(entry_at(&r, m), want);
+        reader_fini(&r);
+    }
+    assert_int_equal(rc, OK);
+    wants_fini(&wants, w->cache);
+}
+
+static void a_change_is_found_by_the_lsn_of_its_record(void **state)
+{
+    struct random r = random_seeded("changes");
+
+    (void)state;
+    for (size_t round = 0; round < random_rounds(40); round++) {
+        struct world w;
+        struct moment m;
+
+        world_changes(&w, &r);
+        moment_all(&w, 0, &m);
+        if (random_below(&w.r, 2) == 0)
+            m.sealed.floor = near_id(&w.r, &w.of[0]);
+        for (size_t i = 0; i < 60; i++) {
+            uint64_t lsn = 990 + random_below(&w.r, 1000 * w.n_segments + 20);
+            const struct entry *want = NULL;
+            struct reader reader;
+            struct err e = { 0 };
+
+            for (size_t k = m.n; k-- > 0;)
+                if (m.live[k]->id.seq >= lsn && id_cmp(m.live[k]->id, m.sealed.floor) >= 0)
+                    want = m.live[k];
+            seek_cold(&w, &m, lsn, want);
+            reader_init(&reader, &m.sealed, w.cache, w.decoder, NULL);
+            assert_int_equal(reader_seek_lsn(&reader, lsn, &e), OK);
+            assert_ptr_equal(entry_at(&reader, &m), want);
+            if (want != NULL) {
+                assert_int_equal(reader_next(&reader, &e), OK);
+                assert_ptr_equal(entry_at(&reader, &m),
+                                 want < &w.of[0].at[w.of[0].n - 1] ? want + 1 : NULL);
+            }
+            reader_fini(&reader);
+        }
+        moment_end(&m);
+        r = w.r;
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_finds_what_a_list_has),
         cmocka_unit_test(what_is_wanted_of_a_range_suffices_to_walk_it),
         cmocka_unit_test(all_entries_come_in_order_both_ways),
+        cmocka_unit_test(a_change_is_found_by_the_lsn_of_its_record),
         cmocka_unit_test(counting_reads_the_index_and_not_the_entries),
         cmocka_unit_test(a_long_range_is_in_memory_after_few_rounds),
         cmocka_unit_test(damage_is_named_and_other_streams_are_read),

@@ -299,6 +299,29 @@ static void one_or_two_entries_cost_one_piece_of_24_bytes(void **state)
     model_free(m);
 }
 
+static void entries_whose_seqs_ascend_are_found_by_them(void **state)
+{
+    struct model *m = model_new();
+    struct random r = { 3 };
+    struct id id = { 50, 1000 };
+
+    (void)state;
+    assert_null(stream_index_at(NULL, stream_index_seek_seq(NULL, 1)));
+    for (size_t i = 0; i < 3000; i++) {
+        model_append(m, id);
+        id.ms += random_below(&r, 2);
+        id.seq += 1 + random_below(&r, 4);
+    }
+    m->n -= stream_index_trim(m->x, m->ids[700]);
+    for (size_t i = 700, seq = 990; seq < id.seq + 3; seq++) {
+        struct stream_pos pos = stream_index_seek_seq(m->x, seq);
+        while (i < 3000 && m->ids[i].seq < seq)
+            i++;
+        assert_int_equal(stream_index_between(m->x, stream_index_begin(m->x), pos), i - 700);
+    }
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +331,7 @@ int main(void)
         cmocka_unit_test(one_or_two_entries_cost_one_piece_of_24_bytes),
         cmocka_unit_test(the_index_costs_eight_bytes_an_entry),
         cmocka_unit_test(a_stream_that_is_kept_short_keeps_one_chunk),
+        cmocka_unit_test(entries_whose_seqs_ascend_are_found_by_them),
         cmocka_unit_test(random_operations_give_what_a_sorted_array_gives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
