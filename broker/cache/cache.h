@@ -72,11 +72,28 @@ must_check int cache_set_field_expiry(struct engine *e, struct client *c, struct
 /* A copy under another name, in one `set`: a hot value (or a stream: ERR_USAGE). What is there is gone. */
 must_check int cache_copy(struct engine *e, struct client *c, const struct object *o, int db,
                           struct slice name, struct err *err);
+/* Bytes of log that a copy takes, beside its name's: for engine_reserve_more, which comes before. */
+size_t cache_copy_bound(const struct object *o);
 /* Deleting and renaming: engine_unname and engine_bind, which know values as well as streams. */
 
 void cache_nomem(struct client *c); /* -OOM, as Redis says it */
 /* For command.bound: bytes of records that a handler appends beyond its arguments. */
 size_t cache_bound(size_t n_records, size_t bytes);
+
+/* ---- for the engine ---- */
+
+/* Of a value: what engine_unname and engine_bind do. The caller tells who watches the key; its name is borrowed from the log. */
+struct slice cache_delete(struct engine *e, struct client *c, struct object *o, unsigned reason);
+must_check int cache_rename(struct engine *e, struct client *c, struct object *o, int db,
+                            struct slice name, struct err *err);
+/* Records only: a database (-1: each) is emptied; two change places. */
+void cache_flush(struct engine *e, struct client *c, enum log_class class, int db);
+void cache_swap(struct engine *e, struct client *c, enum log_class class, int a, int b);
+/* Of a hot hash: fields whose time has come leave, some of them, and maybe the key. False: there is no room to log it. */
+bool cache_expire_fields(struct engine *e, struct object *o);
+/* Writes a record of all of a hot value that is not backed, which backs it then; its revision stays. *o may move.
+ * Errors: ERR_TOO_BIG (above 1 MiB), ERR_FULL, ERR_NOMEM: nothing has changed. */
+must_check int cache_image(struct engine *e, struct object **o, struct err *err);
 
 /* Revision of a key: LSN of the record that changed it last. */
 uint64_t cache_revision(const struct object *o);

@@ -28,6 +28,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/cache/cache.h"
 #include "broker/cache/lease.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
@@ -584,12 +585,31 @@ void engine_round_begin(struct engine *e)
     e->waits_written = false;
     e->waits_durable = false;
     e->failed = log_failure(e->log, NULL) != OK;
+    err_ignore(state_prepare_changes(&e->state, STREAM_CHUNK, NULL)); /* cache.c */
     leases_expire(e->leases, e->now_ms);
     blocking_expire(e->blocking, e->now_ms);
     redelivery_begin(e);
 }
 
 /* Removes keys whose time has come, up to a slice of them. */
+static bool engine_has_ended(const struct engine *e, const struct object *o)
+{
+    return object_end_ms(o) != 0 && object_end_ms(o) <= e->now_ms;
+}
+
+/* The key leaves, or fields of a hash do. False: there is no room for a record. */
+static bool engine_expire_one(struct engine *e, struct object *o)
+{
+    if (!engine_has_ended(e, o))
+        return cache_expire_fields(e, o);
+    if (log_reserve(e->log, object_name(o).n + ENGINE_RECORD, NULL) == OK) {
+        engine_unname(e, NULL, o, REASON_EXPIRE);
+        return true;
+    }
+    err_ignore(state_watch_expiry(&e->state, o, NULL)); /* else it leaves when it is asked for */
+    return false;
+}
+
 static void engine_expire(struct engine *e)
 {
     size_t looks = ENGINE_EXPIRE_LOOKS;
@@ -601,13 +621,10 @@ static void engine_expire(struct engine *e)
         o = state_take_expired(&e->state, e->now_ms, &looks);
         if (o == NULL)
             return;
-        if (log_reserve(e->log, object_name(o).n + ENGINE_RECORD, NULL) != OK) {
+        if (!engine_expire_one(e, o)) {
             e->expire_again_ms = e->now_ms + ENGINE_RETRY_MS;
-            err_ignore(
-                state_watch_expiry(&e->state, o, NULL)); /* else it leaves when it is asked for */
             return;
         }
-        engine_unname(e, NULL, o, REASON_EXPIRE);
         engine_commit_if_large(e);
     }
 }
@@ -848,7 +865,9 @@ static void engine_key_touched(struct engine *e, int db, struct slice key)
     blocking_ready(e->blocking, db, key);
 }
 
-void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason)
+/* A stream loses its name by a record. */
+static void engine_unname_stream(struct engine *e, struct client *c, struct object *o,
+                                 unsigned reason)
 {
     int db = state_db_of(&e->state, o);
     size_t len = varint_size((uint64_t)db) + slice_size(object_name(o)) + 1 + varint_size(o->rev);
@@ -861,16 +880,27 @@ void engine_unname(struct engine *e, struct client *c, struct object *o, unsigne
     varint_put(p, o->rev);
     if (class == LOG_ALWAYS)
         e->state.last_always_unbind = lsn;
-    if (reason == REASON_EXPIRE)
-        e->stats.n_expired_keys++;
     state_unbind(&e->state, o); /* its memory stays until the round's end */
-    if (reason != REASON_EXPIRE)
-        lease_end(e->leases, db, object_name(o));
-    engine_key_touched(e, db, object_name(o));
 }
 
-int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
-                uint64_t expiry_ms, struct err *err)
+void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason)
+{
+    int db = state_db_of(&e->state, o);
+    struct slice name = object_name(o);
+
+    if (object_is_value(o))
+        name = cache_delete(e, c, o, reason);
+    else
+        engine_unname_stream(e, c, o, reason);
+    if (reason == REASON_EXPIRE)
+        e->stats.n_expired_keys++;
+    else
+        lease_end(e->leases, db, name);
+    engine_key_touched(e, db, name);
+}
+
+static int engine_bind_stream(struct engine *e, struct client *c, struct object *o, int db,
+                              struct slice name, uint64_t expiry_ms, struct err *err)
 {
     size_t len = varint_size((uint64_t)db) + slice_size(name) + varint_size(stream_of(o)->oid) +
                  varint_size(expiry_ms);
@@ -895,12 +925,23 @@ int engine_bind(struct engine *e, struct client *c, struct object *o, int db, st
     return OK;
 }
 
-/* The strongest class that some stream may have. */
+int engine_bind(struct engine *e, struct client *c, struct object *o, int db, struct slice name,
+                uint64_t expiry_ms, struct err *err)
+{
+    if (!object_is_value(o))
+        return engine_bind_stream(e, c, o, db, name, expiry_ms, err);
+    assert(expiry_ms == o->expiry_ms); /* cache_set_expiry changes it */
+    return cache_rename(e, c, o, db, name, err);
+}
+
+/* The strongest class that something may have. */
 static enum log_class engine_strongest_class(const struct engine *e)
 {
     const struct settings_rules *rules = &e->config->stream_settings;
     uint64_t class = (uint64_t)e->config->stream_durability;
 
+    if ((uint64_t)e->config->cache_durability > class)
+        class = (uint64_t)e->config->cache_durability;
     for (size_t i = 0; i < rules->n; i++)
         if (rules->rules[i].given >> SETTING_DURABILITY & 1 &&
             rules->rules[i].values[SETTING_DURABILITY] > class)
@@ -911,16 +952,32 @@ static enum log_class engine_strongest_class(const struct engine *e)
 void engine_flush(struct engine *e, struct client *c, int db)
 {
     enum log_class class = engine_strongest_class(e);
-    uint64_t lsn;
-    uint8_t *p = engine_append(e, c, RECORD_FLUSH, class, varint_size((uint64_t)(db + 1)), &lsn);
 
-    varint_put(p, (uint64_t)(db + 1));
+    cache_flush(e, c, class, db);
     if (class == LOG_ALWAYS)
-        e->state.last_always_unbind = lsn;
+        e->state.last_always_unbind = log_last_lsn(e->log);
     transaction_flush(e, db);
     state_flush(&e->state, db);
     lease_end_all(e->leases, db);
     blocking_ready_all(e->blocking, db);
+}
+
+void engine_swap(struct engine *e, struct client *c, int a, int b)
+{
+    enum log_class class = engine_strongest_class(e);
+    const int both[] = { a, b };
+
+    if (a == b)
+        return;
+    cache_swap(e, c, class, a, b);
+    if (class == LOG_ALWAYS)
+        e->state.last_always_unbind = log_last_lsn(e->log);
+    transaction_swap(e, a, b);
+    state_swap(&e->state, a, b);
+    for (int i = 0; i < 2; i++) {
+        lease_end_all(e->leases, both[i]);
+        blocking_ready_all(e->blocking, both[i]);
+    }
 }
 
 void engine_key_changed(struct engine *e, int db, struct slice key)

@@ -146,7 +146,7 @@ void engine_complain(struct engine *e, const char *format, ...)
  * Room for it has been made: the arguments' bytes + ENGINE_RESERVE_ARG each, for keys again their bytes +
  * ENGINE_RESERVE_KEY each, and ENGINE_RESERVE; every record takes its body and 16 bytes of it. Raises c->need_*
  * by the class (c may be NULL: a record of the engine's own). */
-enum { ENGINE_RESERVE = 256, ENGINE_RESERVE_ARG = 8, ENGINE_RESERVE_KEY = 40 };
+enum { ENGINE_RESERVE = 256, ENGINE_RESERVE_ARG = 20, ENGINE_RESERVE_KEY = 96 };
 uint8_t *engine_append(struct engine *e, struct client *c, uint8_t type, enum log_class class,
                        size_t len, uint64_t *out_lsn);
 
@@ -180,13 +180,16 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
 /* Deletes a name by a record (REASON_*) and calls engine_key_changed. */
 void engine_unname(struct engine *e, struct client *c, struct object *o, unsigned reason);
 
-/* Gives o this name and expiry by a record; an object that has the name is gone. The caller calls
- * engine_key_changed. Errors: ERR_NOMEM, with nothing changed. */
+/* Gives o this name and expiry by a record; an object that has the name is gone. A value keeps its expiry, which
+ * cache_set_expiry changes. The caller calls engine_key_changed. Errors: ERR_NOMEM, with nothing changed. */
 must_check int engine_bind(struct engine *e, struct client *c, struct object *o, int db,
                            struct slice name, uint64_t expiry_ms, struct err *err);
 
 /* Removes every key of the database (-1: of all) by a record, with all that follows for who watches or waits. */
 void engine_flush(struct engine *e, struct client *c, int db);
+
+/* Two databases change places by a record, with all that follows for who watches or waits. */
+void engine_swap(struct engine *e, struct client *c, int a, int b);
 
 /* Calls a command's handler, which replies or blocks: for EXEC and for what runs commands of its own. */
 void engine_call(struct engine *e, struct client *c, const struct command *command,

@@ -51,6 +51,13 @@ static int host_measure(void *ctx, const struct stream *st, struct id from, stru
     return rc;
 }
 
+/* A state.find_change. */
+static int host_find_change(void *ctx, uint64_t lsn, struct log_change *out, struct err *e)
+{
+    struct engine *engine = ctx;
+    return log_find_change(engine->log, lsn, NULL, out, e);
+}
+
 /* ---- what is wanted, and where it lies ---- */
 
 /* The changes: all from the history's beginning on. */
@@ -129,6 +136,7 @@ static void host_save_end(void *ctx)
 void host_init(struct engine *e, struct log_host *out)
 {
     e->state.measure = host_measure;
+    e->state.find_change = host_find_change;
     e->state.measure_ctx = e;
     *out = (struct log_host){ .ctx = e,
                               .load = host_load,

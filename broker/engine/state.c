@@ -42,7 +42,10 @@
 #include "log/entry.h"
 #include "log/record.h"
 
-enum { STATE_BURY_MAX = 1000 /* elements of a value that are freed at once */ };
+enum {
+    STATE_BURY_MAX = 1000, /* elements of a value that are freed at once */
+    STATE_ENDINGS_FIRST = 64,
+};
 
 static struct slice state_name_key(const struct dict_node *node)
 {
@@ -226,6 +229,7 @@ void state_fini(struct state *s)
     dict_fini(&s->oids);
     stream_index_free(s->changes);
     liveset_fini(&s->live);
+    free(s->endings);
     stream_memory_fini(&s->tails);
 }
 
@@ -495,6 +499,34 @@ void state_end_change(struct state *s, uint64_t lsn, uint64_t bytes)
 {
     if (liveset_remove(&s->live, lsn) && lsn < s->changes_floor.seq)
         state_note_change_garbage(s, 1, bytes);
+}
+
+/* Without memory to remember it, it lives until the next start. */
+static void state_end_later(struct state *s, uint64_t lsn, uint64_t at, uint64_t bytes)
+{
+    size_t cap = s->cap_endings == 0 ? STATE_ENDINGS_FIRST : s->cap_endings * 2;
+    struct state_ending *grown;
+
+    if (s->n_endings == s->cap_endings && s->first_ending > s->n_endings / 2) {
+        s->n_endings -= s->first_ending;
+        memmove(s->endings, s->endings + s->first_ending, s->n_endings * sizeof *s->endings);
+        s->first_ending = 0;
+    } else if (s->n_endings == s->cap_endings) {
+        grown = realloc(s->endings, cap * sizeof *grown);
+        if (grown == NULL)
+            return;
+        s->endings = grown;
+        s->cap_endings = cap;
+    }
+    s->endings[s->n_endings++] = (struct state_ending){ lsn, at, bytes };
+}
+
+void state_settle_changes(struct state *s, uint64_t lsn)
+{
+    while (s->first_ending < s->n_endings && s->endings[s->first_ending].at < lsn) {
+        const struct state_ending *x = &s->endings[s->first_ending++];
+        state_end_change(s, x->lsn, x->bytes);
+    }
 }
 
 void state_set_changes_floor(struct state *s, struct id floor, uint64_t bytes)
@@ -853,12 +885,18 @@ static size_t state_whole_bytes(const struct object *o)
     return bytes + malloc_usable_size(object_pointer(o));
 }
 
+/* Bytes of the record that backs a value, about. */
+static uint64_t state_back_bytes(const struct object *o)
+{
+    return object_name(o).n + object_size(o);
+}
+
 /* What a value that is going is part of: memory that is used, records that live. */
 static void state_forget_value(struct state *s, struct object *o)
 {
     s->used_bytes -= state_whole_bytes(o);
     if (o->flags & OBJECT_BACKED)
-        state_end_change(s, object_back_lsn(o), object_name(o).n + object_size(o));
+        state_end_change(s, object_back_lsn(o), state_back_bytes(o));
 }
 
 /* A value without a name: its memory goes now, or by and by if there is much of it. */
@@ -993,18 +1031,19 @@ static int state_prepare_value(struct state *s, int db, uint32_t hash, const str
     return rc;
 }
 
-/* The record that backs the value now lives, the one that did does not. */
+/* The record that backs the value now lives. The one that did does not, or not for long, if but a part of it has changed. */
 static void state_set_live(struct state *s, const struct object *old, const struct state_value *v)
 {
     uint64_t back = v->back_lsn != 0 ? v->back_lsn : v->rev;
+    bool was = old != NULL && old->flags & OBJECT_BACKED;
 
-    if (old != NULL && old->flags & OBJECT_BACKED) {
-        if (v->flags & OBJECT_BACKED && object_back_lsn(old) == back)
-            return;
-        state_end_change(s, object_back_lsn(old), object_name(old).n + object_size(old));
-    }
-    if (v->flags & OBJECT_BACKED)
+    if (v->flags & OBJECT_BACKED) {
+        if (was && object_back_lsn(old) != back)
+            state_end_change(s, object_back_lsn(old), state_back_bytes(old));
         liveset_add(&s->live, back);
+    } else if (was) {
+        state_end_later(s, object_back_lsn(old), v->rev, state_back_bytes(old));
+    }
 }
 
 /* Whether the value can be written over the old one, where it is. */
@@ -1192,6 +1231,26 @@ int state_set_value(struct state *s, struct object **o, const struct state_value
 int state_heat_value(struct state *s, struct object **o, const struct state_value *v, struct err *e)
 {
     return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, v, o, e);
+}
+
+void state_before_change(struct state *s, struct object *o)
+{
+    state_before_value(s, o);
+}
+
+void state_touch_value(struct state *s, struct object *o, void *value, size_t size, uint64_t rev,
+                       bool always)
+{
+    uint8_t *at = o->bytes + (object_value_at(o) - o->bytes);
+
+    if (o->flags & OBJECT_BACKED)
+        state_end_later(s, object_back_lsn(o), rev, state_back_bytes(o));
+    o->flags &= (uint8_t)~OBJECT_BACKED;
+    if (always)
+        o->flags |= OBJECT_ALWAYS;
+    object_set_rev(o, rev);
+    o->node.extra = (uint32_t)size;
+    memcpy(at, &value, sizeof value);
 }
 
 /* A long string grows where it is, if there is room. */

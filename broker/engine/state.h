@@ -285,6 +285,12 @@ struct state_grave {
     uint64_t cursor;   /* of a scan that takes the objects out */
 };
 
+/* A change that was all of a value until the record `at` changed a part of it: it lives on while a start may have to apply that
+ * record to it. */
+struct state_ending {
+    uint64_t lsn, at, bytes;
+};
+
 /* More than any stream can hold: a number read from somewhere that exceeds it is wrong, and one below can be added to. */
 static const uint64_t STATE_ENTRIES_MAX = 1ull << 62;
 
@@ -324,7 +330,11 @@ struct state {
     struct id changes_sealed_last; /* none in a segment has a larger ID */
     struct id changes_floor;       /* readers see none below it: the history begins there */
     struct liveset live;           /* LSNs of those that are all of some value */
-    uint8_t hash_key[16];          /* SipHash, random for each process */
+    struct state_ending *endings;  /* of those that are not any more, but that a start may need */
+    size_t n_endings, first_ending, cap_endings;
+    /* Finds one of those that are sealed, waiting for the disk; for a start. */
+    int (*find_change)(void *ctx, uint64_t lsn, struct log_change *out, struct err *e);
+    uint8_t hash_key[16]; /* SipHash, random for each process */
 };
 
 void state_init(struct state *s, const uint8_t hash_key[16]);
@@ -447,6 +457,11 @@ must_check int state_patch_value(struct state *s, struct object **o, uint64_t of
 /* The value gets another name, whose former owner is gone. Errors: ERR_NOMEM, with nothing changed. */
 must_check int state_rename_value(struct state *s, struct object **o, int db, struct slice name,
                                   uint64_t rev, unsigned flags, struct err *e);
+/* A value is about to change inside: a digest hears of it. */
+void state_before_change(struct state *s, struct object *o);
+/* A hot hash or list, which is at `value` now, has changed inside: no record backs it any more. Cannot fail. */
+void state_touch_value(struct state *s, struct object *o, void *value, size_t size, uint64_t rev,
+                       bool always);
 /* Two databases change places. */
 void state_swap(struct state *s, int a, int b);
 /* A hash or list has so many bytes more, or fewer. */
@@ -480,6 +495,8 @@ const uint8_t *state_find_change(const struct state *s, uint64_t lsn);
 /* A value is no longer what this record says: the record may go once it is not history either. Does nothing if it was not
  * live. `bytes`: of its entry, about. */
 void state_end_change(struct state *s, uint64_t lsn, uint64_t bytes);
+/* Records before `lsn` will not be applied again: changes that these would have been applied to need not live for that. */
+void state_settle_changes(struct state *s, uint64_t lsn);
 /* Changes below `floor` are not history any more; `bytes`: of those that were and do not live, about. */
 void state_set_changes_floor(struct state *s, struct id floor, uint64_t bytes);
 

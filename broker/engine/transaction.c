@@ -206,7 +206,7 @@ void transaction_key_changed(struct engine *e, int db, struct slice key)
 
 struct transaction_flushed {
     const struct state *state;
-    int db;
+    int db, other; /* a key there counts too */
 };
 
 static void transaction_flush_node(void *ctx, struct dict_node *node)
@@ -214,25 +214,34 @@ static void transaction_flush_node(void *ctx, struct dict_node *node)
     const struct transaction_flushed *flushed = ctx;
     struct watched *k = watched_of_node(node);
 
-    if (state_find(flushed->state, flushed->db, k->name) != NULL)
+    if (state_find(flushed->state, flushed->db, k->name) != NULL ||
+        state_find(flushed->state, flushed->other, k->name) != NULL)
         watched_touch(k, true);
+}
+
+static void transaction_touch_all(struct engine *e, int db, int other)
+{
+    struct transaction_flushed flushed = { &e->state, db, other };
+    uint64_t cursor = 0;
+
+    do
+        cursor = dict_scan(&e->watching->dbs[db], cursor, transaction_flush_node, &flushed);
+    while (cursor != 0);
 }
 
 void transaction_flush(struct engine *e, int db)
 {
-    struct transaction_flushed flushed = { &e->state, 0 };
+    for (int i = 0; i < CONFIG_DATABASES && e->watching->n > 0; i++)
+        if (db < 0 || db == i)
+            transaction_touch_all(e, i, i);
+}
 
+void transaction_swap(struct engine *e, int a, int b)
+{
     if (e->watching->n == 0)
         return;
-    for (; flushed.db < CONFIG_DATABASES; flushed.db++) {
-        uint64_t cursor = 0;
-        if (db >= 0 && flushed.db != db)
-            continue;
-        do
-            cursor =
-                dict_scan(&e->watching->dbs[flushed.db], cursor, transaction_flush_node, &flushed);
-        while (cursor != 0);
-    }
+    transaction_touch_all(e, a, b);
+    transaction_touch_all(e, b, a);
 }
 
 /* Whether a watched key has expired since, with or without a record that says so. */

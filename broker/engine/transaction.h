@@ -44,5 +44,7 @@ void transaction_key_changed(struct engine *e, int db, struct slice key);
 
 /* All keys of db (-1: of every one) are about to be removed. */
 void transaction_flush(struct engine *e, int db);
+/* Two databases are about to change places. */
+void transaction_swap(struct engine *e, int a, int b);
 
 #endif
