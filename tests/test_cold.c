@@ -170,6 +170,20 @@ struct block_decoder *log_sync_decoder(struct log *l)
     return l->decoder;
 }
 
+int log_find_change(struct log *l, uint64_t lsn, struct wants *wants, struct log_change *out,
+                    struct err *e)
+{
+    (void)l;
+    (void)wants;
+    (void)out;
+    return err_set(e, ERR_CORRUPT, "no change %llu", (unsigned long long)lsn);
+}
+
+void log_change_fini(struct log_change *c)
+{
+    (void)c;
+}
+
 void log_note_garbage(struct log *l, uint64_t n, uint64_t bytes)
 {
     (void)bytes;

@@ -4,34 +4,42 @@
  * A key that has expired by the engine's clock is not there for any of them, whether or not a record has
  * removed it yet. Everything over the whole keyspace waits for all always-class effects (engine_need_all).
  */
+#include "broker/commands/keys.h"
 #include <stdlib.h>
+#include "broker/cache/cache.h"
+#include "broker/cache/lease.h"
+#include "broker/commands/expiry.h"
 #include "broker/engine/args.h"
-#include "broker/engine/engine.h"
 #include "broker/engine/glob.h"
 #include "broker/engine/reply.h"
+#include "broker/pubsub/notify.h"
 #include "log/record.h"
 
-static void keys_nomem(struct client *c)
+const char *keys_type_name(const struct object *o)
 {
-    reply_error(c, "OOM not enough memory for the request");
-}
-
-static const char *keys_type_name(const struct object *o)
-{
-    return o->type == OBJECT_STREAM ? "stream" : "none";
+    switch (o->type) {
+    case OBJECT_STREAM: return "stream";
+    case OBJECT_STRING: return "string";
+    case OBJECT_HASH: return "hash";
+    case OBJECT_LIST: return "list";
+    default: return "none";
+    }
 }
 
 /* ---- there or not ---- */
 
+/* That a key is not to be there ends its lease, also if it was not: what is being computed for it is old. */
 static void keys_del(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     int64_t n = 0;
 
     for (size_t i = 1; i < argc; i++) {
         struct object *o = engine_lookup_write(e, c, argv[i]);
+        lease_end(e->leases, c->db, argv[i]);
         if (o == NULL)
             continue;
         engine_unname(e, c, o, REASON_DEL);
+        notify(e, NOTIFY_GENERIC, "del", c->db, argv[i]);
         n++;
     }
     reply_int(c, n);
@@ -58,15 +66,19 @@ static void keys_type(struct engine *e, struct client *c, const struct slice *ar
 /* ---- names ---- */
 
 /* Gives the object argv[1] the name argv[2]; the caller has found out that it may. */
-static bool keys_move(struct engine *e, struct client *c, struct object *o,
-                      const struct slice *argv)
+static bool keys_give_name(struct engine *e, struct client *c, struct object *o,
+                           const struct slice *argv)
 {
-    if (engine_bind(e, c, o, c->db, argv[2], o->expiry_ms, NULL) != OK) {
-        keys_nomem(c);
+    struct err err;
+
+    if (engine_bind(e, c, o, c->db, argv[2], o->expiry_ms, &err) != OK) {
+        cache_nomem(c);
         return false;
     }
     engine_key_changed(e, c->db, argv[1]);
     engine_key_changed(e, c->db, argv[2]);
+    notify(e, NOTIFY_GENERIC, "rename_from", c->db, argv[1]);
+    notify(e, NOTIFY_GENERIC, "rename_to", c->db, argv[2]);
     return true;
 }
 
@@ -81,7 +93,7 @@ static void keys_rename(struct engine *e, struct client *c, const struct slice *
     }
     if (!slice_equal(argv[1], argv[2])) {
         (void)engine_lookup_write(e, c, argv[2]); /* an expired one leaves by a record of its own */
-        if (!keys_move(e, c, o, argv))
+        if (!keys_give_name(e, c, o, argv))
             return;
     }
     reply_ok(c);
@@ -100,7 +112,7 @@ static void keys_renamenx(struct engine *e, struct client *c, const struct slice
         reply_int(c, 0);
         return;
     }
-    if (keys_move(e, c, o, argv))
+    if (keys_give_name(e, c, o, argv))
         reply_int(c, 1);
 }
 
@@ -141,25 +153,6 @@ static bool keys_expire_options(struct client *c, const struct slice *argv, size
     return true;
 }
 
-/* Reads a time in units of `unit_ms`, counted from base_ms; false after an error reply. */
-static bool keys_expire_time(struct client *c, struct slice text, int64_t unit_ms, uint64_t base_ms,
-                             const char *name, int64_t *out)
-{
-    int64_t when;
-
-    if (!args_i64(text, &when)) {
-        reply_not_integer(c);
-        return false;
-    }
-    if (when > INT64_MAX / unit_ms || when < INT64_MIN / unit_ms ||
-        when * unit_ms > INT64_MAX - (int64_t)base_ms) {
-        reply_error(c, "ERR invalid expire time in '%s' command", name);
-        return false;
-    }
-    *out = when * unit_ms + (int64_t)base_ms;
-    return true;
-}
-
 /* Whether the options let a key with this expiry (0: none) have the new one. */
 static bool keys_expire_allowed(unsigned options, uint64_t expiry_ms, int64_t when_ms)
 {
@@ -175,15 +168,30 @@ static bool keys_expire_allowed(unsigned options, uint64_t expiry_ms, int64_t wh
     return !(options & EXPIRE_LT) || earlier;
 }
 
+/* Sets the expiry, or takes it away (0); false after an error reply. */
+static bool keys_write_expiry(struct engine *e, struct client *c, struct slice key,
+                              struct object *o, uint64_t expiry_ms)
+{
+    struct err err;
+
+    if (cache_set_expiry(e, c, o, expiry_ms, &err) != OK) {
+        cache_nomem(c);
+        return false;
+    }
+    notify(e, NOTIFY_GENERIC, expiry_ms == 0 ? "persist" : "expire", c->db, key);
+    return true;
+}
+
+/* One that is past removes the key. */
 static void keys_set_expiry(struct engine *e, struct client *c, const struct slice *argv,
-                            size_t argc, int64_t unit_ms, bool relative, const char *name)
+                            size_t argc, enum expiry_unit unit, const char *name)
 {
     unsigned options;
     int64_t when_ms;
     struct object *o;
 
     if (!keys_expire_options(c, argv, argc, &options) ||
-        !keys_expire_time(c, argv[2], unit_ms, relative ? e->now_ms : 0, name, &when_ms))
+        !expiry_read_any(e, c, unit, argv[2], name, &when_ms))
         return;
     o = engine_lookup_write(e, c, argv[1]);
     if (o == NULL || !keys_expire_allowed(options, o->expiry_ms, when_ms)) {
@@ -192,10 +200,8 @@ static void keys_set_expiry(struct engine *e, struct client *c, const struct sli
     }
     if (when_ms <= (int64_t)e->now_ms) {
         engine_unname(e, c, o, REASON_DEL);
-    } else if (engine_bind(e, c, o, o->db, object_name(o), (uint64_t)when_ms, NULL) == OK) {
-        engine_key_changed(e, c->db, argv[1]);
-    } else {
-        keys_nomem(c);
+        notify(e, NOTIFY_GENERIC, "del", c->db, argv[1]);
+    } else if (!keys_write_expiry(e, c, argv[1], o, (uint64_t)when_ms)) {
         return;
     }
     reply_int(c, 1);
@@ -203,23 +209,23 @@ static void keys_set_expiry(struct engine *e, struct client *c, const struct sli
 
 static void keys_expire(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    keys_set_expiry(e, c, argv, argc, 1000, true, "expire");
+    keys_set_expiry(e, c, argv, argc, EXPIRY_EX, "expire");
 }
 
 static void keys_pexpire(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    keys_set_expiry(e, c, argv, argc, 1, true, "pexpire");
+    keys_set_expiry(e, c, argv, argc, EXPIRY_PX, "pexpire");
 }
 
 static void keys_expireat(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    keys_set_expiry(e, c, argv, argc, 1000, false, "expireat");
+    keys_set_expiry(e, c, argv, argc, EXPIRY_EXAT, "expireat");
 }
 
 static void keys_pexpireat(struct engine *e, struct client *c, const struct slice *argv,
                            size_t argc)
 {
-    keys_set_expiry(e, c, argv, argc, 1, false, "pexpireat");
+    keys_set_expiry(e, c, argv, argc, EXPIRY_PXAT, "pexpireat");
 }
 
 static void keys_persist(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
@@ -227,16 +233,10 @@ static void keys_persist(struct engine *e, struct client *c, const struct slice 
     struct object *o = engine_lookup_write(e, c, argv[1]);
 
     (void)argc;
-    if (o == NULL || o->expiry_ms == 0) {
+    if (o == NULL || o->expiry_ms == 0)
         reply_int(c, 0);
-        return;
-    }
-    if (engine_bind(e, c, o, o->db, object_name(o), 0, NULL) != OK) {
-        keys_nomem(c);
-        return;
-    }
-    engine_key_changed(e, c->db, argv[1]);
-    reply_int(c, 1);
+    else if (keys_write_expiry(e, c, argv[1], o, 0))
+        reply_int(c, 1);
 }
 
 /* The TTL family: -2 without the key, -1 without an expiry; counted from base_ms, rounded to unit_ms. */
@@ -303,7 +303,7 @@ static bool keys_wanted(const struct keys_found *f, const struct object *o)
 static void keys_visit(void *ctx, struct dict_node *node)
 {
     struct keys_found *f = ctx;
-    const struct object *o = (const struct object *)(const void *)node;
+    const struct object *o = state_of_node(node);
 
     f->n_visited++;
     if (f->failed || !keys_wanted(f, o))
@@ -321,11 +321,17 @@ static void keys_visit(void *ctx, struct dict_node *node)
     f->objects[f->n++] = o;
 }
 
+static void keys_reply_name(struct client *c, const struct object *o)
+{
+    struct slice name = object_name(o);
+    reply_bulk(c, name.p, name.n);
+}
+
 static void keys_reply(struct client *c, const struct keys_found *f)
 {
     reply_array(c, f->n);
     for (size_t i = 0; i < f->n; i++)
-        reply_bulk(c, object_name(f->objects[i]).p, object_name(f->objects[i]).n);
+        keys_reply_name(c, f->objects[i]);
 }
 
 static void keys_set_pattern(struct keys_found *f, struct slice pattern)
@@ -346,7 +352,7 @@ static void keys_keys(struct engine *e, struct client *c, const struct slice *ar
     while (cursor != 0);
     engine_need_all(e, c);
     if (f.failed)
-        keys_nomem(c);
+        cache_nomem(c);
     else
         keys_reply(c, &f);
     free(f.objects);
@@ -416,7 +422,7 @@ static void keys_scan(struct engine *e, struct client *c, const struct slice *ar
            ++buckets / 10 < (uint64_t)scan.count);
     engine_need_all(e, c);
     if (f.failed) {
-        keys_nomem(c);
+        cache_nomem(c);
     } else {
         reply_array(c, 2);
         reply_u64_bulk(c, scan.cursor);
@@ -436,7 +442,7 @@ static void keys_randomkey(struct engine *e, struct client *c, const struct slic
     engine_need_all(e, c);
     for (int i = 0; i < TRIES; i++) {
         struct dict_node *node = dict_random(state_names(&e->state, c->db), engine_random(e));
-        o = (const struct object *)(const void *)node;
+        o = node == NULL ? NULL : state_of_node(node);
         if (o == NULL || !engine_is_expired(e, o))
             break;
         o = NULL;
@@ -444,7 +450,7 @@ static void keys_randomkey(struct engine *e, struct client *c, const struct slic
     if (o == NULL)
         reply_null(c);
     else
-        reply_bulk(c, object_name(o).p, object_name(o).n);
+        keys_reply_name(c, o);
 }
 
 /* ---- the table ---- */
@@ -473,6 +479,9 @@ static const char TIP_SUM[] = "request_policy:multi_shard;response_policy:agg_su
     }
 
 const struct command key_commands[] = {
+    KEY_COMMAND("copy", keys_copy, -3, CMD_WRITE | CMD_DENYOOM, 2, "RO ACCESS;OW UPDATE", "6.2.0",
+                "O(N) in the size of the value", "Copies a value to another key",
+                "source destination [DB destination-db] [REPLACE]", NULL),
     KEY_COMMAND("del", keys_del, -2, CMD_WRITE, -1, "RM DELETE", "1.0.0", "O(1) for every key",
                 "Removes keys and says how many there were", "key [key ...]", TIP_SUM),
     KEY_COMMAND("exists", keys_exists, -2, CMD_READONLY | CMD_FAST, -1, "RO", "1.0.0",
@@ -486,6 +495,24 @@ const struct command key_commands[] = {
     OVER_ALL("keys", keys_keys, 2, CAT_DANGEROUS, "1.0.0", "O(N) in keys of the database",
              "All keys whose names match a pattern", "pattern",
              "request_policy:all_shards;nondeterministic_output_order"),
+    { .name = "memory",
+      .arity = -2,
+      .group = "server",
+      .since = "4.0.0",
+      .complexity = "Depends on subcommand.",
+      .summary = "How much memory keys take",
+      .syntax = "",
+      .subcommands = keys_memory_subs },
+    KEY_COMMAND("move", keys_move, 3, CMD_WRITE | CMD_FAST, 1, "RW ACCESS UPDATE", "1.0.0", "O(1)",
+                "Gives a key to another database", "key db", NULL),
+    { .name = "object",
+      .arity = -2,
+      .group = "generic",
+      .since = "2.2.3",
+      .complexity = "Depends on subcommand.",
+      .summary = "What keys are made of, and how they are used",
+      .syntax = "",
+      .subcommands = keys_object_subs },
     KEY_COMMAND("persist", keys_persist, 2, CMD_WRITE | CMD_FAST, 1, "RW UPDATE", "2.2.0",
                 "O(log N) in keys that expire", "Lets a key expire no more", "key", NULL),
     SET_EXPIRY("pexpire", keys_pexpire, "2.6.0", "Lets a key expire after so many milliseconds",
@@ -507,6 +534,16 @@ const struct command key_commands[] = {
              "Some of the keys, and a cursor for the next call",
              "cursor [MATCH pattern] [COUNT count] [TYPE type]",
              "nondeterministic_output;request_policy:special"),
+    { .name = "swapdb",
+      .handler = keys_swapdb,
+      .arity = 3,
+      .flags = CMD_WRITE | CMD_FAST,
+      .categories = CAT_KEYSPACE | CAT_DANGEROUS,
+      .group = "server",
+      .since = "4.0.0",
+      .complexity = "O(N) in watched and awaited keys",
+      .summary = "Two databases change places",
+      .syntax = "index1 index2" },
     KEY_COMMAND("touch", keys_exists, -2, CMD_READONLY | CMD_FAST, -1, "RO", "3.2.1",
                 "O(1) for every key", "How many of the keys are there; marks them as used",
                 "key [key ...]", TIP_SUM),

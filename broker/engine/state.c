@@ -871,8 +871,7 @@ void state_configure(struct state *s, struct stream *st, uint32_t which,
 
 /* ---- effects: values ---- */
 
-/* With what it points to. */
-static size_t state_whole_bytes(const struct object *o)
+size_t state_whole_bytes(const struct object *o)
 {
     size_t bytes = state_object_bytes(o);
 

@@ -464,6 +464,8 @@ void state_touch_value(struct state *s, struct object *o, void *value, size_t si
                        bool always);
 /* Two databases change places. */
 void state_swap(struct state *s, int a, int b);
+/* Bytes of memory that an object takes, with what it points to; of a stream its head alone. */
+size_t state_whole_bytes(const struct object *o);
 /* A hash or list has so many bytes more, or fewer. */
 static inline void state_account(struct state *s, size_t before, size_t after)
 {

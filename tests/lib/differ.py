@@ -74,6 +74,7 @@ HOW = {
     "TTL": near, "PTTL": near, "EXPIRETIME": near, "PEXPIRETIME": near,
     "KEYS": unordered, "RANDOMKEY": same_kind, "TIME": same_kind, "INFO": same_kind, "HELLO": same_keys_of_map,
     "CLIENT ID": same_kind, "CLIENT LIST": same_kind, "CLIENT INFO": same_kind, "SCAN": same_kind, "DBSIZE": None,
+    "MEMORY USAGE": same_kind, "OBJECT IDLETIME": same_kind,
 }
 
 
