@@ -124,6 +124,7 @@ static const struct {
 } command_docs_groups[] = {
     { "stream", "Streams" },
     { "generic", "Keys" },
+    { "string", "Strings" },
     { "transactions", "Transactions" },
     { "pubsub", "Publish and subscribe" },
     { "connection", "Connection" },
