@@ -15,8 +15,13 @@ bool keys_parse_db(struct client *c, struct slice text, int *out)
 {
     int64_t db;
 
-    if (!args_i64_in(text, INT32_MIN, INT32_MAX, &db)) {
+    if (!args_i64(text, &db)) {
         reply_not_integer(c);
+        return false;
+    }
+    if (db < INT32_MIN || db > INT32_MAX) {
+        reply_error(c, "ERR value is out of range, value must between %d and %d", INT32_MIN,
+                    INT32_MAX);
         return false;
     }
     if (db < 0 || db >= CONFIG_DATABASES) {

@@ -202,10 +202,13 @@ static void strings_getex(struct engine *e, struct client *c, const struct slice
 
 /* ---- the table ---- */
 
-#define STRING_COMMAND(verb, function, args, flag_bits, uses, version, cost, text, form)       \
-    .name = verb, .handler = function, .arity = args, .flags = flag_bits,                      \
-    .categories = CAT_STRING, .first_key = 1, .last_key = 1, .key_step = 1, .group = "string", \
-    .since = version, .complexity = cost, .summary = text, .syntax = form, .key_flags = uses
+#define STRING_KEYS(verb, function, args, flag_bits, uses, last, step, version, cost, text, form) \
+    .name = verb, .handler = function, .arity = args, .flags = flag_bits,                         \
+    .categories = CAT_STRING, .first_key = 1, .last_key = last, .key_step = step,                 \
+    .group = "string", .since = version, .complexity = cost, .summary = text, .syntax = form,     \
+    .key_flags = uses
+#define STRING_COMMAND(verb, function, args, flag_bits, uses, version, cost, text, form) \
+    STRING_KEYS(verb, function, args, flag_bits, uses, 1, 1, version, cost, text, form)
 
 static const char STRINGS_OVER_SHARDS[] =
     "request_policy:multi_shard;response_policy:all_succeeded";
@@ -269,11 +272,11 @@ const struct command string_commands[] = {
                      "upperbound] [SATURATE] [EX seconds | PX milliseconds | EXAT "
                      "unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] [ENX]"),
       .prefault = cache_prefault, .bound = strings_float_bound },
-    { STRING_COMMAND("mget", strings_mget, -2, STRINGS_READ, "RO ACCESS", "1.0.0",
-                     "O(1) for every key", "The values of strings", "key [key ...]"),
+    { STRING_KEYS("mget", strings_mget, -2, STRINGS_READ, "RO ACCESS", -1, 1, "1.0.0",
+                  "O(1) for every key", "The values of strings", "key [key ...]"),
       .prefault = cache_prefault, .tips = "request_policy:multi_shard" },
-    { STRING_COMMAND("mset", strings_mset, -3, STRINGS_WRITE, "OW UPDATE", "1.0.1",
-                     "O(1) for every key", "Sets strings", "key value [key value ...]"),
+    { STRING_KEYS("mset", strings_mset, -3, STRINGS_WRITE, "OW UPDATE", -1, 2, "1.0.1",
+                  "O(1) for every key", "Sets strings", "key value [key value ...]"),
       .bound = strings_mset_bound, .tips = STRINGS_OVER_SHARDS },
     { .name = "msetex",
       .handler = strings_msetex,
@@ -291,9 +294,9 @@ const struct command string_commands[] = {
       .key_flags = "OW UPDATE",
       .bound = strings_msetex_bound,
       .tips = STRINGS_OVER_SHARDS },
-    { STRING_COMMAND("msetnx", strings_msetnx, -3, STRINGS_WRITE, "OW INSERT", "1.0.1",
-                     "O(1) for every key", "Sets strings if none of them is there",
-                     "key value [key value ...]"),
+    { STRING_KEYS("msetnx", strings_msetnx, -3, STRINGS_WRITE, "OW INSERT", -1, 2, "1.0.1",
+                  "O(1) for every key", "Sets strings if none of them is there",
+                  "key value [key value ...]"),
       .bound = strings_mset_bound, .tips = STRINGS_LOWEST },
     { STRING_COMMAND("psetex", strings_psetex, 4, STRINGS_WRITE, "OW UPDATE", "2.6.0", "O(1)",
                      "Sets a string that expires after so many milliseconds",
