@@ -127,6 +127,8 @@ static const struct config_row config_rows[] = {
       "seconds for which an idempotence ID is remembered" },
     { "stream-idmp-maxsize", CONFIG_INT, AT(idmp_maxsize), 1, 10000, "100", true, NULL,
       "idempotence IDs remembered of each producer" },
+    { "tracking-table-max-keys", CONFIG_INT, AT(tracking_table_max_keys), 0, INT64_MAX, "1000000",
+      true, NULL, "keys remembered for CLIENT TRACKING; 0: no limit" },
     { "notify-keyspace-events", CONFIG_EVENTS, AT(notify_classes), 0, 0, "", true, NULL,
       "events of keys to publish, by Redis's letters: K, E or both, and classes; \"\": none" },
     { "loglevel", CONFIG_ENUM, AT(log_level), 0, 0, "notice", true, config_levels,

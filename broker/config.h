@@ -61,6 +61,7 @@ struct config {
     int64_t stream_node_max_entries;       /* 100: what `~` trims to, as Redis's default */
     int64_t idmp_duration_s;               /* stream-idmp-duration: 100 */
     int64_t idmp_maxsize;                  /* stream-idmp-maxsize: 100 */
+    int64_t tracking_table_max_keys;       /* 0: no limit */
     int64_t
         notify_classes; /* notify-keyspace-events: enum notify_class of broker/pubsub/notify.h */
     /* the process */

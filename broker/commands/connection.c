@@ -13,12 +13,14 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/commands/caching.h"
 #include "broker/engine/args.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/transaction.h"
 #include "broker/pubsub/pubsub.h"
+#include "broker/pubsub/tracking.h"
 #include "broker/version.h"
 
 static const char CONNECTION_BAD_NAME[] =
@@ -245,6 +247,7 @@ static void connection_reset(struct engine *e, struct client *c, const struct sl
     (void)argc;
     transaction_discard(e, c);
     pubsub_client_gone(e, c);
+    tracking_off(e, c);
     c->proto = 2;
     c->db = 0;
     c->authenticated = !connection_has_password(e);
@@ -354,79 +357,28 @@ static void connection_reply(struct engine *e, struct client *c, const struct sl
     }
 }
 
-/* ---- CLIENT: tracking, which a server without a cache has nothing to do for ---- */
-
-static void connection_tracking(struct engine *e, struct client *c, const struct slice *argv,
-                                size_t argc)
-{
-    bool on;
-
-    (void)e;
-    for (size_t i = 3; i < argc; i++) {
-        bool takes_value = args_word(argv[i], "redirect") || args_word(argv[i], "prefix");
-        bool known = takes_value || args_word(argv[i], "bcast") || args_word(argv[i], "optin") ||
-                     args_word(argv[i], "optout") || args_word(argv[i], "noloop");
-        if (!known || (takes_value && i + 1 == argc)) {
-            reply_syntax_error(c);
-            return;
-        }
-        i += takes_value;
-    }
-    if (!connection_on_off(c, argv[2], &on))
-        return;
-    if (on)
-        reply_error(c, "ERR CLIENT TRACKING ON is not supported by this server");
-    else
-        reply_ok(c);
-}
-
-static void connection_trackinginfo(struct engine *e, struct client *c, const struct slice *argv,
-                                    size_t argc)
-{
-    (void)e;
-    (void)argv;
-    (void)argc;
-    reply_map(c, 3);
-    reply_str(c, "flags");
-    reply_set(c, 1);
-    reply_str(c, "off");
-    reply_str(c, "redirect");
-    reply_int(c, -1);
-    reply_str(c, "prefixes");
-    reply_array(c, 0);
-}
-
-static void connection_caching(struct engine *e, struct client *c, const struct slice *argv,
-                               size_t argc)
-{
-    (void)e;
-    (void)argv;
-    (void)argc;
-    reply_error(c, "ERR CLIENT CACHING can be called only when the client is in tracking mode with "
-                   "OPTIN or OPTOUT mode enabled");
-}
-
-static void connection_getredir(struct engine *e, struct client *c, const struct slice *argv,
-                                size_t argc)
-{
-    (void)e;
-    (void)argv;
-    (void)argc;
-    reply_int(c, -1);
-}
-
 /* ---- CLIENT LIST and INFO ---- */
 
 static void connection_put_flags(FILE *f, const struct client *c)
 {
+    unsigned tracking = c->tracker != NULL ? tracking_flags(c) : 0;
     bool none = true;
     const struct {
         bool is;
         char letter;
     } flags[] = {
-        { c->subscriber != NULL, 'P' }, { c->in_multi, 'x' },          { c->blocked != NULL, 'b' },
-        { c->multi_dirty, 'd' },        { c->close_after_reply, 'c' }, { c->close_now, 'A' },
-        { c->addr[0] == '/', 'U' },     { c->readonly_flag, 'r' },     { c->no_evict, 'e' },
+        { c->subscriber != NULL, 'P' },
+        { c->in_multi, 'x' },
+        { c->blocked != NULL, 'b' },
+        { c->tracker != NULL, 't' },
+        { tracking & TRACKING_BROKEN, 'R' },
+        { tracking & TRACKING_BCAST, 'B' },
+        { c->multi_dirty, 'd' },
+        { c->close_after_reply, 'c' },
+        { c->close_now, 'A' },
+        { c->addr[0] == '/', 'U' },
+        { c->readonly_flag, 'r' },
+        { c->no_evict, 'e' },
         { c->no_touch, 'T' },
     };
 
@@ -462,8 +414,9 @@ static void connection_put_line(FILE *f, const struct engine *e, const struct cl
             c->queued_bytes);
     fprintf(f, " rbs=0 rbp=0 obl=%llu oll=0 omem=%zu tot-mem=%zu",
             (unsigned long long)(outbuf_size(&c->out) + outbuf_size(&c->aside)), out, memory);
-    fprintf(f, " events=r cmd=%s user=default redir=-1 resp=%d",
-            c->last_command != NULL ? c->last_command->name : "NULL", c->proto);
+    fprintf(f, " events=r cmd=%s user=default redir=%lld resp=%d",
+            c->last_command != NULL ? c->last_command->name : "NULL",
+            c->tracker != NULL ? (long long)tracking_redirect(c) : -1LL, c->proto);
     fprintf(f, " lib-name=%s lib-ver=%s io-thread=0", c->lib_name != NULL ? c->lib_name : "",
             c->lib_ver != NULL ? c->lib_ver : "");
     fprintf(f, " tot-net-in=%llu tot-net-out=%llu tot-cmds=%llu\n", (unsigned long long)c->bytes_in,
@@ -523,14 +476,6 @@ static bool connection_is_of(const struct client *c, enum connection_type type)
 static void connection_unknown_type(struct client *c, struct slice name)
 {
     reply_error(c, "ERR Unknown client type '%.*s'", reply_echo_n(name), (const char *)name.p);
-}
-
-static struct client *connection_find(const struct engine *e, uint64_t id)
-{
-    for (struct client *at = e->clients; at != NULL; at = at->next)
-        if (at->id == id)
-            return at;
-    return NULL;
 }
 
 /* The oldest first; the engine's list has the newest in front. */
@@ -806,7 +751,7 @@ static void connection_unblock(struct engine *e, struct client *c, const struct 
         reply_not_integer(c);
         return;
     }
-    target = connection_find(e, (uint64_t)id);
+    target = engine_find_client(e, (uint64_t)id);
     reply_int(c, target != NULL && target->blocked != NULL &&
                      blocking_unblock(e->blocking, target, with_error));
 }
@@ -829,12 +774,13 @@ enum {
     }
 
 static const struct command connection_client[] = {
-    CLIENT_SUB("caching", connection_caching, 3, FLAGS_OWN, "6.0.0",
+    CLIENT_SUB("caching", caching_next, 3, FLAGS_OWN, "6.0.0",
                "Says whether the keys of the next command are tracked", "<YES | NO>"),
     CLIENT_SUB("getname", connection_getname, 2, FLAGS_OWN, "2.6.9",
                "The name of this connection, or null", ""),
-    CLIENT_SUB("getredir", connection_getredir, 2, FLAGS_OWN, "6.0.0",
-               "Where invalidations are redirected to: -1, nowhere", ""),
+    CLIENT_SUB(
+        "getredir", caching_redirect, 2, FLAGS_OWN, "6.0.0",
+        "The connection that invalidations are redirected to; 0: none, -1: nothing is tracked", ""),
     CLIENT_SUB("help", command_help, 2, FLAGS_PLAIN, "5.0.0", "This text", ""),
     CLIENT_SUB("id", connection_id, 2, FLAGS_OWN, "5.0.0",
                "The number of this connection, never given twice", ""),
@@ -901,12 +847,12 @@ static const struct command connection_client[] = {
       .summary = "Gives this connection a name; an empty one takes it away",
       .syntax = "connection-name",
       .tips = "request_policy:all_nodes;response_policy:all_succeeded" },
-    CLIENT_SUB("tracking", connection_tracking, -3, FLAGS_OWN, "6.0.0",
-               "OFF is accepted; ON is refused, since there is no cache to invalidate",
+    CLIENT_SUB("tracking", caching_tracking, -3, FLAGS_OWN, "6.0.0",
+               "Whether and how this connection is told of changes of the keys that it reads",
                "<ON | OFF> [REDIRECT id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] "
                "[OPTOUT] [NOLOOP]"),
-    CLIENT_SUB("trackinginfo", connection_trackinginfo, 2, FLAGS_OWN, "6.2.0",
-               "The state of tracking: off", ""),
+    CLIENT_SUB("trackinginfo", caching_info, 2, FLAGS_OWN, "6.2.0",
+               "How this connection tracks keys", ""),
     { .name = "client|unblock",
       .handler = connection_unblock,
       .arity = -3,

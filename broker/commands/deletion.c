@@ -11,6 +11,7 @@
 #include "broker/engine/args.h"
 #include "broker/engine/cursor.h"
 #include "broker/engine/reply.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 #include "log/record.h"
 
@@ -215,6 +216,7 @@ void deletion_apply(struct engine *e, struct client *c, struct slice key, struct
         p = id_put(p, d->ids[i]);
     state_remove(&e->state, st, d->ids, n, left, lsn);
     engine_key_changed(e, c->db, key);
+    notify(e, NOTIFY_STREAM, "xdel", c->db, key);
 }
 
 void deletion_reply(struct client *c, struct deletion *d)

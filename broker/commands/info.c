@@ -26,6 +26,7 @@
 #include "broker/engine/reply.h"
 #include "broker/engine/transaction.h"
 #include "broker/pubsub/pubsub.h"
+#include "broker/pubsub/tracking.h"
 #include "broker/version.h"
 
 enum {
@@ -139,7 +140,7 @@ static void info_clients(const struct info *x)
     info_put(x, "client_recent_max_input_buffer", max_input);
     info_put(x, "client_recent_max_output_buffer", max_output);
     info_put(x, "blocked_clients", blocking_n_clients(e->blocking));
-    info_put(x, "tracking_clients", 0);
+    info_put(x, "tracking_clients", e->n_trackers);
     info_put(x, "pubsub_clients", pubsub_n_clients(e));
     info_put(x, "watching_clients", watching);
     info_put(x, "total_watched_keys", watched);
@@ -207,7 +208,9 @@ static void info_persistence(const struct info *x)
 static void info_stats(const struct info *x)
 {
     const struct engine_stats *s = &x->e->stats;
+    struct tracking_stats tracking;
 
+    tracking_get_stats(x->e, &tracking);
     info_put(x, "total_connections_received", s->n_connections);
     info_put(x, "total_commands_processed", s->n_commands);
     info_put(x, "total_net_input_bytes", s->bytes_in);
@@ -221,6 +224,9 @@ static void info_stats(const struct info *x)
     info_put(x, "pubsub_channels", pubsub_n_names(x->e, PUBSUB_CHANNEL));
     info_put(x, "pubsub_patterns", pubsub_n_names(x->e, PUBSUB_PATTERN));
     info_put(x, "pubsubshard_channels", pubsub_n_names(x->e, PUBSUB_SHARD));
+    info_put(x, "tracking_total_keys", tracking.n_keys);
+    info_put(x, "tracking_total_items", tracking.n_items);
+    info_put(x, "tracking_total_prefixes", tracking.n_prefixes);
     info_put(x, "total_error_replies", s->n_errors);
     info_put(x, "unexpected_error_replies", s->n_unexpected_errors);
     info_put(x, "client_query_buffer_limit_disconnections", s->n_query_limit_closed);

@@ -14,6 +14,7 @@
 #include "broker/engine/reply.h"
 #include "broker/engine/retention.h"
 #include "broker/engine/sieve.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 #include "log/record.h"
 
@@ -275,8 +276,11 @@ static int xadd_apply(struct engine *e, struct client *c, const struct xadd *x, 
     if (rc != OK)
         return rc;
     xadd_count(e, x);
-    if (sieve_n(sieve) > 0)
+    notify(e, NOTIFY_STREAM, "xadd", c->db, x->key);
+    if (sieve_n(sieve) > 0) {
         sieve_apply(e, c, st, sieve);
+        notify(e, NOTIFY_STREAM, "xtrim", c->db, x->key);
+    }
     retention_appended(e, st);
     return OK;
 }

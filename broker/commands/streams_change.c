@@ -12,6 +12,7 @@
 #include "broker/engine/redelivery.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/sieve.h"
+#include "broker/pubsub/notify.h"
 #include "log/record.h"
 
 enum {
@@ -177,6 +178,7 @@ static void xtrim_run(struct engine *e, struct client *c, struct slice key, stru
     } else {
         reply_u64(c, sieve_apply(e, c, st, &sieve));
         engine_key_changed(e, c->db, key);
+        notify(e, NOTIFY_STREAM, "xtrim", c->db, key);
     }
     sieve_fini(&sieve);
 }
@@ -474,6 +476,7 @@ void streams_xsetid(struct engine *e, struct client *c, const struct slice *argv
         return;
     }
     setid_append(e, c, st, x.last, added, x.max_deleted);
+    notify(e, NOTIFY_STREAM, "xsetid", c->db, argv[1]);
     reply_ok(c); /* no entry has changed: as in Redis, WATCH does not see it */
 }
 

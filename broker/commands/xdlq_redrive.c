@@ -20,6 +20,7 @@
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
 #include "broker/engine/retention.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 
 enum {
@@ -269,6 +270,7 @@ static void redrive_append(struct redrive_batch *b)
         return;
     retention_appended(e, b->st);
     engine_key_changed(e, state_db_of(&e->state, &b->st->object), stream_name(b->st));
+    notify(e, NOTIFY_STREAM, "xadd", state_db_of(&e->state, &b->st->object), stream_name(b->st));
 }
 
 /* The letters that go, as what is to be deleted. Errors: ERR_NOMEM, ERR_CORRUPT. */

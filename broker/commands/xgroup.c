@@ -17,6 +17,7 @@
 #include "broker/engine/cursor.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/reply.h"
+#include "broker/pubsub/notify.h"
 
 /* ---- shared ---- */
 
@@ -272,6 +273,7 @@ static void xgroup_setid(struct engine *e, struct client *c, const struct slice 
         return;
     }
     grouplog_set_position(e, c, st, g, id, xgroup_clamp_read(st, x.entries_read), n_behind);
+    notify(e, NOTIFY_STREAM, "xgroup-setid", c->db, argv[2]);
     reply_ok(c);
 }
 

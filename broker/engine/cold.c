@@ -588,7 +588,9 @@ bool cold_ask(struct engine *e, struct client *c, const struct command *command,
     if (command->prefault == NULL || !log_has_sealed(e->log))
         return false;
     wants_init(out);
+    e->asking = true;
     command->prefault(e, c, argv, argc, out);
+    e->asking = false;
     outbuf_truncate(&c->out, start);
     c->need_written = written;
     c->need_durable = durable;

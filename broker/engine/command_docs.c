@@ -108,7 +108,7 @@ static const char command_docs_intro[] =
     "subcommand\n"
     "  says that cluster support is disabled. There are no modules and no scripts.\n"
     "- There is one user, `default`.\n"
-    "- `CLIENT TRACKING ON` and `CLIENT PAUSE` are refused. A QUIT closes the connection even "
+    "- `CLIENT PAUSE` is refused. A QUIT closes the connection even "
     "while replies\n"
     "  are switched off.\n"
     "- `FLUSHALL` and `FLUSHDB` take no time whatever is stored; SYNC and ASYNC mean the same.\n"

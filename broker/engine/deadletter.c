@@ -25,6 +25,7 @@
 #include "broker/engine/cursor.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/retention.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 
 enum { DEADLETTER_FIELDS = 6, DEADLETTER_RECORDS = 3 /* without the copies */ };
@@ -273,6 +274,7 @@ static void deadletter_write(struct deadletter_move *m, struct client *c, struct
     assert(n_acked == m->n); /* L1 */
     redelivery_count_moved(e, m->group, m->n, m->n_gone);
     engine_key_changed(e, dlq->object.db, stream_name(dlq));
+    notify(e, NOTIFY_STREAM, "xadd", state_db_of(&e->state, &dlq->object), stream_name(dlq));
 }
 
 /* Whether the stream has so many IDs left. */

@@ -42,6 +42,7 @@
 #include "broker/engine/transaction.h"
 #include "broker/pubsub/notify.h"
 #include "broker/pubsub/pubsub.h"
+#include "broker/pubsub/tracking.h"
 #include "log/io.h"
 #include "log/record.h"
 
@@ -84,6 +85,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
     if (rc == OK)
         rc = pubsub_new(e->state.hash_key, &e->pubsub, err);
     if (rc == OK)
+        rc = tracking_new(e->state.hash_key, &e->tracking, err);
+    if (rc == OK)
         rc = cold_new(e, &e->cold, err);
     if (rc == OK)
         rc = retention_new(&e->retention, err);
@@ -118,6 +121,7 @@ void engine_fini(struct engine *e)
     blocking_free(e->blocking);
     watching_free(e->watching);
     pubsub_free(e->pubsub);
+    tracking_free(e->tracking);
     state_fini(&e->state);
     e->retention = NULL;
     e->redelivery = NULL;
@@ -126,6 +130,7 @@ void engine_fini(struct engine *e)
     e->blocking = NULL;
     e->watching = NULL;
     e->pubsub = NULL;
+    e->tracking = NULL;
 }
 
 /* E1: later than all before, and no earlier than the wall clock. */
@@ -273,6 +278,7 @@ void engine_client_fini(struct engine *e, struct client *c)
     cold_client_gone(c);
     transaction_discard(e, c);
     pubsub_client_gone(e, c);
+    tracking_client_gone(e, c);
     push_client_gone(c);
     if (c->prev != NULL)
         c->prev->next = c->next;
@@ -286,6 +292,14 @@ void engine_client_fini(struct engine *e, struct client *c)
     free(c->name);
     free(c->lib_name);
     free(c->lib_ver);
+}
+
+struct client *engine_find_client(const struct engine *e, uint64_t id)
+{
+    for (struct client *at = e->clients; at != NULL; at = at->next)
+        if (at->id == id)
+            return at;
+    return NULL;
 }
 
 /* ---- the end of a reply ---- */
@@ -407,6 +421,8 @@ void engine_call(struct engine *e, struct client *c, const struct command *comma
     c->last_command = command;
     e->stats.n_commands++;
     command->handler(e, c, argv, argc);
+    if (c->tracker != NULL)
+        tracking_remember(e, c, command, argv, argc);
     if (reply_is_error_at(c, start))
         e->stats.n_errors++;
 }
@@ -566,6 +582,8 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     engine_mark(e, c, start);
     if (c->cold == NULL)
         engine_reply_over(c);
+    if (c->tracker != NULL && c->cold == NULL)
+        tracking_command_over(c, command);
     e->current = NULL;
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
@@ -659,6 +677,7 @@ void engine_round_end(struct engine *e)
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
+    e->busy |= tracking_round_end(e);
     push_settle_all(e, e->state.highest_always > always ? e->state.highest_always : 0);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
     engine_step_dicts(e);
@@ -803,6 +822,7 @@ void engine_add_stream(struct engine *e, struct client *c, struct stream *st, in
 
     slice_put(varint_put(p, (uint64_t)db), name);
     state_add_stream(&e->state, st, lsn, db);
+    notify(e, NOTIFY_NEW, "new", db, name);
 }
 
 bool engine_next_id(const struct engine *e, struct id last, struct id *out)
@@ -840,6 +860,8 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
     }
     engine_raise(&c->need_durable, e->state.last_always_unbind);
     e->stats.keyspace_misses++;
+    if (!e->asking)
+        notify(e, NOTIFY_MISS, "keymiss", c->db, key);
     return NULL;
 }
 
@@ -858,9 +880,11 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
     return NULL;
 }
 
-/* Tells those who watch the key or wait for it. */
+/* Tells those who watch the key, wait for it or have cached it. */
 static void engine_key_touched(struct engine *e, int db, struct slice key)
 {
+    if (e->n_trackers > 0)
+        tracking_key_changed(e, key);
     transaction_key_changed(e, db, key);
     blocking_ready(e->blocking, db, key);
 }
@@ -897,6 +921,8 @@ void engine_unname(struct engine *e, struct client *c, struct object *o, unsigne
     else
         lease_end(e->leases, db, name);
     engine_key_touched(e, db, name);
+    if (reason == REASON_EXPIRE)
+        notify(e, NOTIFY_EXPIRED, "expired", db, name);
 }
 
 static int engine_bind_stream(struct engine *e, struct client *c, struct object *o, int db,

@@ -71,6 +71,7 @@ struct engine {
     struct watching *watching;
     struct pubsub *pubsub;
     struct tracking *tracking;
+    size_t n_trackers;                 /* clients that track; 0: nothing of it costs anything */
     struct client *current;            /* whose command is being executed, or NULL */
     struct client *pushed, *push_held; /* engine/push.c */
     struct cold *cold;
@@ -81,6 +82,7 @@ struct engine {
     bool has_limits;      /* the configuration limits some streams, by default or by pattern */
     bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;   /* a reply of this round needs `durable` */
+    bool asking;              /* a command is asked what it needs: nothing happens */
     bool executing_multi; /* inside EXEC */
     size_t
         promised; /* bytes of the log that the command being executed may use, and those of an EXEC behind it */
@@ -111,6 +113,9 @@ must_check int engine_start(struct engine *e, struct log *log, const struct log_
 void engine_client_init(struct engine *e, struct client *c);
 void engine_client_fini(struct engine *e,
                         struct client *c); /* leaves everything; frees what it holds */
+
+/* The client of that number, or NULL; looks at one after the other. */
+struct client *engine_find_client(const struct engine *e, uint64_t id);
 
 void engine_round_begin(struct engine *e);
 /* Executes one request; the reply, if it does not block, is in c->out with its mark in c->gate.

@@ -18,6 +18,7 @@
 #include "broker/engine/blocking.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/retention.h"
+#include "broker/pubsub/notify.h"
 #include "log/record.h"
 
 /* Where a change happens. */
@@ -125,6 +126,7 @@ int grouplog_create(struct engine *e, struct client *c, struct stream *st, struc
     journal_group_put(p, st->oid, x.g);
     groups_add(st->more->groups, x.g, lsn);
     grouplog_changed(&x, true);
+    notify(e, NOTIFY_STREAM, "xgroup-create", state_db_of(&e->state, &st->object), stream_name(st));
     *out = x.g;
     return OK;
 }
@@ -141,6 +143,8 @@ void grouplog_drop(struct engine *e, struct client *c, struct stream *st, struct
     state_drop_group(&e->state, g);
     retention_acknowledged(e, st);
     grouplog_wake(e, st);
+    notify(e, NOTIFY_STREAM, "xgroup-destroy", state_db_of(&e->state, &st->object),
+           stream_name(st));
 }
 
 void grouplog_set_position(struct engine *e, struct client *c, struct stream *st, struct group *g,
@@ -193,6 +197,8 @@ int grouplog_add_consumer(struct engine *e, struct client *c, struct stream *st,
     p = grouplog_append(&x, RECORD_CONSUMER, journal_consumer_size(to, *out), &lsn);
     journal_consumer_put(p, to, *out);
     group_add_consumer(g, *out, lsn);
+    notify(e, NOTIFY_STREAM, "xgroup-createconsumer", state_db_of(&e->state, &st->object),
+           stream_name(st));
     return OK;
 }
 
@@ -209,6 +215,8 @@ uint64_t grouplog_drop_consumer(struct engine *e, struct client *c, struct strea
     journal_consumer_drop_put(p, to, slot, hand_back, e->now_ms);
     n = group_drop_consumer(g, slot, hand_back, e->now_ms);
     grouplog_changed(&x, n > 0);
+    notify(e, NOTIFY_STREAM, "xgroup-delconsumer", state_db_of(&e->state, &st->object),
+           stream_name(st));
     return n;
 }
 

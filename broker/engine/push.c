@@ -75,7 +75,7 @@ static const char *push_null(int proto)
 
 static size_t push_n(const struct push *p)
 {
-    return p->n_words + (p->with != PUSH_NO_LIST);
+    return p->n_words + (p->with != PUSH_NOTHING);
 }
 
 static size_t push_size(const struct push *p, int proto)
@@ -86,6 +86,8 @@ static size_t push_size(const struct push *p, int proto)
         size += push_head_size(p->n_list) + push_bulks_size(p->list, p->n_list);
     else if (p->with == PUSH_NULL)
         size += strlen(push_null(proto));
+    else if (p->with == PUSH_NUMBER)
+        size += push_head_size(p->number);
     return size;
 }
 
@@ -103,6 +105,8 @@ static struct outbuf_shared *push_encode(const struct push *p, int proto)
     } else if (p->with == PUSH_NULL) {
         memcpy(at, push_null(proto), strlen(push_null(proto)));
         at += strlen(push_null(proto));
+    } else if (p->with == PUSH_NUMBER) {
+        at = push_put_head(at, ':', p->number);
     }
     assert(at == s->bytes + s->n);
     return s;

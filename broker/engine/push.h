@@ -11,14 +11,15 @@
 struct client;
 struct engine;
 
-enum push_list { PUSH_NO_LIST, PUSH_LIST, PUSH_NULL };
+enum push_last { PUSH_NOTHING, PUSH_LIST, PUSH_NULL, PUSH_NUMBER };
 
 struct push {
     const struct slice *words; /* the first elements */
     size_t n_words;
-    enum push_list with; /* a last element: an array of names, or null */
+    enum push_last with; /* a last element: an array of names, null, or a number */
     const struct slice *list;
     size_t n_list;
+    uint64_t number;
     struct outbuf_shared
         *encoded[2]; /* in RESP2 and RESP3, where it was needed: push_over frees them */
 };

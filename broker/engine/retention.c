@@ -38,6 +38,7 @@
 #include "broker/engine/cold.h"
 #include "broker/engine/grouplog.h"
 #include "broker/engine/trim.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 
 enum {
@@ -451,6 +452,7 @@ static void retention_cut(struct engine *e, struct stream *st, const struct trim
     s->bytes += cut->bytes;
     trim_apply(e, NULL, st, cut);
     engine_key_changed(e, state_db_of(&e->state, &st->object), stream_name(st));
+    notify(e, NOTIFY_STREAM, "xtrim", state_db_of(&e->state, &st->object), stream_name(st));
     if (log_open_bytes(e->log) > LOG_BATCH_BYTES_SOFT)
         log_commit(e->log, false);
 }

@@ -368,9 +368,6 @@ EXEC
 # What is meant to differ: (command, what Beck's value is in RESP2, why).
 DIFFERENT = [
     ("CLIENT PAUSE 1", Error("ERR unknown subcommand 'PAUSE'. Try CLIENT HELP."), "there is no failover to pause for"),
-    ("CLIENT TRACKING on", Error("ERR CLIENT TRACKING ON is not supported by this server"), "no cache to invalidate"),
-    ("CLIENT TRACKING ON BCAST", Error("ERR CLIENT TRACKING ON is not supported by this server"), "no cache"),
-    ("CLIENT TRACKING on REDIRECT 99", Error("ERR CLIENT TRACKING ON is not supported by this server"), "no cache"),
     ("CONFIG GET appendonly", [b"appendonly", b"yes"], "everything is logged"),
     ("CONFIG GET port", None, "each has its own"),
     ("LOLWUT", Error("ERR unknown command 'LOLWUT', with args beginning with: "), "nothing to draw"),
