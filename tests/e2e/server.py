@@ -535,7 +535,7 @@ def command_table(beck, redis):
         for name in not_there:
             checks.ok("%s is later than 7.0, or Beck's" % name, name in late or name.split("|")[0] in ("beck", "xdlq", "getrev", "ifrev", "getlease"))
         with beck.connect(3) as b3, redis.connect(3) as r3:
-            for name in ("rename", "renamenx", "xlen", "del", "exists", "persist", "xrange", "echo"):
+            for name in ("rename", "renamenx", "xlen", "del", "exists", "persist", "xrange", "echo", "get", "mget", "mset", "msetnx", "append", "getex", "incr", "setex", "psetex", "setnx", "strlen", "getset", "getdel", "touch", "type", "unlink", "expire", "pexpireat", "scan", "keys"):
                 got, want = (shape(dict(c.call("COMMAND", "DOCS", name)[0][1])[b"arguments"]) for c in (b3, r3))
                 checks.equal("COMMAND DOCS %s has Redis's arguments" % name, got, want)
             xadd = dict(b3.call("COMMAND", "DOCS", "xadd")[0][1])[b"arguments"]
