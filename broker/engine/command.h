@@ -112,7 +112,8 @@ static inline bool command_takes_space(const struct command *c)
 extern const struct command connection_commands[], server_commands[], key_commands[],
     stream_commands[], xgroup_commands[], xreadgroup_commands[], xack_commands[], xdlq_commands[],
     transaction_commands[], pubsub_commands[], beck_commands[];
-extern const struct command string_commands[], revision_commands[], lease_commands[];
+extern const struct command string_commands[], revision_commands[], lease_commands[],
+    hash_commands[], list_commands[];
 
 /* The command of that name in any case, or NULL. Constant time; called once for each request. */
 const struct command *command_find(struct slice name);

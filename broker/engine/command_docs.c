@@ -125,6 +125,8 @@ static const struct {
     { "stream", "Streams" },
     { "generic", "Keys" },
     { "string", "Strings" },
+    { "hash", "Hashes" },
+    { "list", "Lists" },
     { "transactions", "Transactions" },
     { "pubsub", "Publish and subscribe" },
     { "connection", "Connection" },

@@ -532,6 +532,7 @@ def command_table(beck, redis):
             checks.ok("COMMAND DOCS %s is whole" % name, {b"summary", b"since", b"group", b"complexity"} <= set(docs))
         checks.equal("every listed difference of COMMAND INFO is there", used, set(INFO_DIFFERENT))
         late = {"client|no-touch", "client|setinfo", "cluster|myshardid", "xdelex", "xcfgset", "xackdel", "xnack", "xgroup|cfgset", "digest", "delex", "msetex", "increx"}
+        late |= {"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist", "hgetex", "hsetex", "hgetdel"}
         for name in not_there:
             checks.ok("%s is later than 7.0, or Beck's" % name, name in late or name.split("|")[0] in ("beck", "xdlq", "getrev", "ifrev", "getlease"))
         with beck.connect(3) as b3, redis.connect(3) as r3:

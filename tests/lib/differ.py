@@ -60,6 +60,32 @@ def unordered(ours, theirs):
     return ours == theirs or (isinstance(a, list) and isinstance(b, list) and sorted(a) == sorted(b))
 
 
+def pairs_of(reply):
+    """Fields and values of a reply of either protocol, in order of the fields; None if it has none."""
+    if isinstance(reply, Error) or not isinstance(reply, list):
+        return None
+    return sorted(reply if hasattr(reply, "get") else zip(reply[::2], reply[1::2]))
+
+
+def unordered_pairs(ours, theirs):
+    """HGETALL: the fields come in an order of each server's own."""
+    return ours == theirs or (ours[:1] == theirs[:1] and pairs_of(decode(ours)) is not None and pairs_of(decode(ours)) == pairs_of(decode(theirs)))
+
+
+def same_page(ours, theirs):
+    """HSCAN: cursors and their pages are each server's own; a hash that comes as a whole is the same."""
+    a, b = decode(ours), decode(theirs)
+    if isinstance(a, Error) or isinstance(b, Error):
+        return ours == theirs
+    return a[0] != b"0" or b[0] != b"0" or pairs_of(a[1]) == pairs_of(b[1])
+
+
+def same_number(ours, theirs):
+    """HRANDFIELD: as many fields; which, is chance."""
+    a, b = decode(ours), decode(theirs)
+    return ours[:1] == theirs[:1] and (isinstance(a, bytes) or (isinstance(a, list) and len(a) == len(b)))
+
+
 def same_kind(ours, theirs):
     return ours[:1] == theirs[:1] and (decode(ours) is None) == (decode(theirs) is None)
 
@@ -71,6 +97,7 @@ def same_keys_of_map(ours, theirs):
 
 
 HOW = {
+    "HGETALL": unordered_pairs, "HKEYS": unordered, "HVALS": unordered, "HSCAN": same_page, "HRANDFIELD": same_number,
     "TTL": near, "PTTL": near, "EXPIRETIME": near, "PEXPIRETIME": near,
     "KEYS": unordered, "RANDOMKEY": same_kind, "TIME": same_kind, "INFO": same_kind, "HELLO": same_keys_of_map,
     "CLIENT ID": same_kind, "CLIENT LIST": same_kind, "CLIENT INFO": same_kind, "SCAN": same_kind, "DBSIZE": None,
