@@ -258,13 +258,18 @@ static void hashes_hstrlen(struct engine *e, struct client *c, const struct slic
         reply_u64(c, hashes_find(e, o, argv[2], &f) ? f.value.n : 0);
 }
 
+/* How many there are is known of a hash that is not in memory too. */
 static void hashes_hlen(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    struct object *o;
+    const struct object *o = engine_lookup(e, c, argv[1]);
 
     (void)argc;
-    if (cache_read(e, c, argv[1], OBJECT_HASH, &o))
-        reply_u64(c, hashes_count(e, o));
+    if (o == NULL)
+        reply_int(c, 0);
+    else if (o->type != OBJECT_HASH)
+        reply_wrong_type(c);
+    else
+        reply_u64(c, o->flags & OBJECT_COLD ? cache_length(o) : hashes_count(e, o));
 }
 
 struct hashes_listing {
@@ -424,8 +429,20 @@ const struct command hash_commands[] = {
                  "O(1)", "Adds to the number in a field", "key field increment", NULL),
     HASH_COMMAND("hkeys", hashes_hkeys, 2, CMD_READONLY, "RO ACCESS", "2.0.0", "O(N) in fields",
                  "All fields of a hash", "key", TIP_ANY_ORDER),
-    HASH_COMMAND("hlen", hashes_hlen, 2, FLAGS_GET, "RO", "2.0.0", "O(1)",
-                 "How many fields a hash has", "key", NULL),
+    { .name = "hlen",
+      .handler = hashes_hlen,
+      .arity = 2,
+      .flags = FLAGS_GET,
+      .categories = CAT_HASH,
+      .first_key = 1,
+      .last_key = 1,
+      .key_step = 1,
+      .group = "hash",
+      .since = "2.0.0",
+      .complexity = "O(1)",
+      .summary = "How many fields a hash has",
+      .syntax = "key",
+      .key_flags = "RO" },
     HASH_COMMAND("hmget", hashes_hmget, -3, FLAGS_GET, "RO ACCESS", "2.0.0", "O(N) in fields named",
                  "The values of fields", "key field [field ...]", NULL),
     HASH_COMMAND("hmset", hashes_hmset, -4, FLAGS_SET, "RW UPDATE", "2.0.0", "O(N) in fields named",

@@ -206,12 +206,15 @@ static void lists_rpop(struct engine *e, struct client *c, const struct slice *a
 
 /* ---- reading ---- */
 
+/* The length is known of a list that is not in memory too. */
 static void lists_llen(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    struct object *o;
+    const struct object *o = engine_lookup(e, c, argv[1]);
 
     (void)argc;
-    if (cache_read(e, c, argv[1], OBJECT_LIST, &o))
+    if (o != NULL && o->type != OBJECT_LIST)
+        reply_wrong_type(c);
+    else
         reply_u64(c, o == NULL ? 0 : cache_length(o));
 }
 
@@ -385,8 +388,20 @@ const struct command list_commands[] = {
                  "O(N) in elements up to the pivot, and in those that make room",
                  "Puts an element before or behind another one",
                  "key <BEFORE | AFTER> pivot element"),
-    LIST_COMMAND("llen", lists_llen, 2, CMD_READONLY | CMD_FAST, 1, "RO", "1.0.0", "O(1)",
-                 "How many elements a list has", "key"),
+    { .name = "llen",
+      .handler = lists_llen,
+      .arity = 2,
+      .flags = CMD_READONLY | CMD_FAST,
+      .categories = CAT_LIST,
+      .first_key = 1,
+      .last_key = 1,
+      .key_step = 1,
+      .group = "list",
+      .since = "1.0.0",
+      .complexity = "O(1)",
+      .summary = "How many elements a list has",
+      .syntax = "key",
+      .key_flags = "RO" },
     LIST_COMMAND("lmove", lists_lmove, 5, CMD_WRITE | CMD_DENYOOM, 2, USES_MOVE, "6.2.0", "O(1)",
                  "Moves an element from one list to another",
                  "source destination <LEFT | RIGHT> <LEFT | RIGHT>"),
