@@ -25,6 +25,7 @@
 #include "broker/cache/effect.h"
 #include "broker/cache/value.h"
 #include "broker/engine/reply.h"
+#include "broker/pubsub/notify.h"
 #include "log/entry.h"
 #include "log/record.h"
 
@@ -128,6 +129,14 @@ static struct change cache_change(const struct engine *e, enum change_op op, con
     return (struct change){
         .op = op, .db = state_db_of(&e->state, o), .key = object_name(o), .type = o->type
     };
+}
+
+/* After a change: who watches the key or waits for it, and who asked to be told of new ones. */
+static void cache_changed(struct engine *e, int db, struct slice key, bool is_new)
+{
+    engine_key_changed(e, db, key);
+    if (is_new)
+        notify(e, NOTIFY_NEW, "new", db, key);
 }
 
 /* ---- heating ---- */
@@ -263,17 +272,17 @@ int cache_set(struct engine *e, struct client *c, struct slice key, struct objec
                         .type = OBJECT_STRING,
                         .expiry_ms = expiry_ms,
                         .stale_ms = stale_ms };
+    bool is_new = old == NULL;
     struct object *o;
     int rc;
 
-    (void)old;
     cache_stamp(e, &v, true);
     rc = state_put_value(&e->state, c->db, key, &v, &o, err);
     if (rc != OK)
         return rc;
     x.value = object_string(o); /* `value` may have been the old one */
     cache_append(e, c, &x);
-    engine_key_changed(e, c->db, key);
+    cache_changed(e, c->db, key, is_new);
     if (out != NULL)
         *out = o;
     return OK;
@@ -298,6 +307,7 @@ int cache_patch(struct engine *e, struct client *c, struct slice key, struct obj
                 uint64_t offset, struct slice bytes, struct object **out, struct err *err)
 {
     uint64_t old = o == NULL ? 0 : object_size(o), end = offset + bytes.n;
+    bool is_new = o == NULL;
     struct change x = { .op = CHANGE_PATCH,
                         .db = c->db,
                         .key = key,
@@ -318,7 +328,7 @@ int cache_patch(struct engine *e, struct client *c, struct slice key, struct obj
     if (rc != OK)
         return rc;
     cache_append(e, c, &x);
-    engine_key_changed(e, c->db, key);
+    cache_changed(e, c->db, key, is_new);
     if (out != NULL)
         *out = o;
     return OK;
@@ -373,6 +383,7 @@ static int cache_set_whole(struct engine *e, struct client *c, int db, struct sl
                         .type = v->type,
                         .expiry_ms = v->expiry_ms,
                         .stale_ms = v->stale_ms };
+    bool is_new = state_find(&e->state, db, key) == NULL;
     struct object *o = NULL;
     int rc = cache_encode(v->type, v->pointer, &x.value, err);
 
@@ -383,7 +394,7 @@ static int cache_set_whole(struct engine *e, struct client *c, int db, struct sl
     rc = state_put_value(&e->state, db, key, v, &o, err);
     if (rc == OK) {
         cache_append(e, c, &x);
-        engine_key_changed(e, db, key);
+        cache_changed(e, db, key, is_new);
     }
     free((void *)(uintptr_t)x.value.p);
     if (rc == OK && out != NULL)
@@ -471,7 +482,12 @@ bool cache_remove(struct engine *e, struct client *c, struct object *o,
     for (change_begin(entry, &at); o->type == OBJECT_HASH && change_next(&at, &x, &el);)
         effect_remove(OBJECT_HASH, &value, &el);
     effect_end(&e->state, o, value, begun, log_last_lsn(e->log), cache_class(e) == LOG_ALWAYS);
-    engine_key_changed(e, x.db, x.gone ? cache_gone(e, o, entry) : object_name(o));
+    x.key = x.gone ? cache_gone(e, o, entry) : object_name(o);
+    engine_key_changed(e, x.db, x.key);
+    if (expired)
+        notify(e, NOTIFY_HASH, "hexpired", x.db, x.key);
+    if (expired && x.gone)
+        notify(e, NOTIFY_GENERIC, "del", x.db, x.key);
     return x.gone;
 }
 

@@ -97,37 +97,15 @@ size_t *hashes_find_earlier(const struct element *elements, size_t n)
     return earlier;
 }
 
-/* How many of the fields are in memory though their time has come: for readers they are new. */
-static size_t hashes_n_returning(const struct engine *e, const struct object *o,
-                                 const struct element *elements, const size_t *earlier, size_t n)
-{
-    struct hash_field f;
-    size_t found = 0;
-
-    for (size_t i = 0; i < n; i++)
-        found += earlier[i] == SIZE_MAX && hash_find(cache_hash(o), elements[i].field, &f) &&
-                 !cache_field_is_there(e, &f);
-    return found;
-}
-
 bool hashes_put(struct engine *e, struct client *c, struct slice key, struct object *o,
                 const struct element *elements, size_t n, const char *event, size_t *n_new)
 {
-    bool returning = o != NULL && hashes_has_expired(e, cache_hash(o));
-    size_t *earlier = returning ? hashes_find_earlier(elements, n) : NULL, n_returning = 0;
-    int rc = ERR_NOMEM;
     struct err err;
 
-    if (earlier != NULL)
-        n_returning = hashes_n_returning(e, o, elements, earlier, n);
-    if (earlier != NULL || !returning)
-        rc = cache_put(e, c, key, o, OBJECT_HASH, elements, n, n_new, NULL, &err);
-    free(earlier);
-    if (rc != OK) {
+    if (cache_put(e, c, key, o, OBJECT_HASH, elements, n, n_new, NULL, &err) != OK) {
         cache_nomem(c);
         return false;
     }
-    *n_new += n_returning;
     notify(e, NOTIFY_HASH, event, c->db, key);
     return true;
 }
