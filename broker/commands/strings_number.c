@@ -22,15 +22,15 @@ enum { NUMBER_TEXT_MAX = 20 }; /* a sign and 19 digits */
 static struct slice number_text(int64_t v, uint8_t out[NUMBER_TEXT_MAX])
 {
     uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    uint8_t *p = out + NUMBER_TEXT_MAX;
+    size_t at = NUMBER_TEXT_MAX;
 
     do {
-        *--p = (uint8_t)('0' + left % 10);
+        out[--at] = (uint8_t)('0' + left % 10);
         left /= 10;
     } while (left > 0);
     if (v < 0)
-        *--p = '-';
-    return slice_of(p, (size_t)(out + NUMBER_TEXT_MAX - p));
+        out[--at] = '-';
+    return slice_of(out + at, NUMBER_TEXT_MAX - at);
 }
 
 bool strings_replace(struct engine *e, struct client *c, struct slice key, struct object *o,

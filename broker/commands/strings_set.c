@@ -170,11 +170,13 @@ static bool set_read(struct engine *e, struct client *c, struct set *s, const ch
 static bool set_try(struct engine *e, struct client *c, const struct set *s, struct slice key,
                     struct object *old, struct slice value)
 {
-    bool keeps = s->flags & SET_KEEPTTL && old != NULL;
-    uint64_t expiry_ms = keeps ? old->expiry_ms : s->expiry_ms;
-    uint64_t stale_ms = keeps ? object_stale_ms(old) : s->stale_ms;
+    uint64_t expiry_ms = s->expiry_ms, stale_ms = s->stale_ms;
     struct err err;
 
+    if (s->flags & SET_KEEPTTL && old != NULL) {
+        expiry_ms = old->expiry_ms;
+        stale_ms = object_stale_ms(old);
+    }
     if (expiry_is_past(e, expiry_ms) && stale_ms <= e->now_ms) {
         if (old != NULL)
             engine_unname(e, c, old, REASON_DEL);
