@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "broker/cache/memory.h"
 #include "broker/engine/args.h"
 #include "broker/engine/glob.h"
 #include "broker/pubsub/notify.h"
@@ -33,6 +34,7 @@ enum config_kind {
     CONFIG_INT,    /* int64_t */
     CONFIG_OCTAL,  /* int64_t, written as an octal number */
     CONFIG_BYTES,  /* uint64_t, with a unit */
+    CONFIG_MEMORY, /* maxmemory: as CONFIG_BYTES; the default is the machine's */
     CONFIG_BOOL,   /* bool, yes or no */
     CONFIG_ENUM,   /* int64_t, one of `names` by position */
     CONFIG_STRING, /* char *, NULL for "" */
@@ -55,6 +57,11 @@ struct config_row {
 };
 
 static const char *const config_levels[] = { "debug", "verbose", "notice", "warning", NULL };
+static const char *const config_policies[] = {
+    "noeviction",      "allkeys-lru",  "allkeys-lfu",
+    "allkeys-random",  "volatile-lru", "volatile-lfu",
+    "volatile-random", "volatile-ttl", NULL
+}; /* enum evict_policy */
 static const char *const config_classes[] = { "os", "interval", "always",
                                               NULL }; /* enum log_class */
 
@@ -86,6 +93,19 @@ static const struct config_row config_rows[] = {
     { "client-output-buffer-limit", CONFIG_LIMITS, AT(output_normal), 0, 0,
       "normal 0 0 0 pubsub 32mb 8mb 60", true, NULL,
       "unsent output of one client, for each class: hard limit, soft limit, seconds above it" },
+    { "maxmemory", CONFIG_MEMORY, AT(maxmemory), 0, INT64_MAX, "half of what there is", true, NULL,
+      "bytes that names and values of the cache take in memory; 0: no limit" },
+    { "maxmemory-policy", CONFIG_ENUM, AT(maxmemory_policy), 0, 0, "noeviction", true,
+      config_policies,
+      "which keys leave when that is not enough: noeviction (none), allkeys-lru, ..." },
+    { "maxmemory-spill", CONFIG_BOOL, AT(maxmemory_spill), 0, 0, "yes", true, NULL,
+      "values that are not used leave memory first; they stay in the log and are read from there" },
+    { "maxmemory-samples", CONFIG_INT, AT(maxmemory_samples), 1, 64, "5", true, NULL,
+      "keys among which the one to leave is chosen" },
+    { "lfu-log-factor", CONFIG_INT, AT(lfu_log_factor), 0, INT_MAX, "10", true, NULL,
+      "how slowly the counter of uses grows, with a policy of -lfu" },
+    { "lfu-decay-time", CONFIG_INT, AT(lfu_decay_time), 0, INT_MAX, "1", true, NULL,
+      "minutes after which it falls by one; 0: never" },
     { "dir", CONFIG_STRING, AT(dir), 0, 0, "./beck-data", false, NULL,
       "the store; created if it is not there" },
     { "stream-durability", CONFIG_ENUM, AT(stream_durability), 0, 0, "always", true, config_classes,
@@ -152,9 +172,6 @@ static const struct {
     { "appendonly", "yes" },
     { "appendfsync", NULL }, /* follows stream-durability */
     { "databases", "16" },
-    { "maxmemory", "0" },
-    { "maxmemory-policy", "noeviction" },
-    { "maxmemory-samples", "5" },
     { "cluster-enabled", "no" },
     { "daemonize", "no" },
     { "io-threads", "1" },
@@ -450,7 +467,8 @@ static int config_put(struct config *c, const struct config_row *row, const char
     switch (row->kind) {
     case CONFIG_INT:
     case CONFIG_OCTAL: return config_put_int(c, row, text, e);
-    case CONFIG_BYTES: return config_put_bytes(c, row, text, e);
+    case CONFIG_BYTES:
+    case CONFIG_MEMORY: return config_put_bytes(c, row, text, e);
     case CONFIG_BOOL: return config_put_bool(c, row, text, e);
     case CONFIG_ENUM: return config_put_enum(c, row, text, e);
     case CONFIG_STRING: return config_put_string(c, row, text, e);
@@ -477,6 +495,7 @@ static const char *config_show(const struct config *c, const struct config_row *
         snprintf(out, size, "%llo", (unsigned long long)*(const int64_t *)field);
         break;
     case CONFIG_BYTES:
+    case CONFIG_MEMORY:
         snprintf(out, size, "%llu", (unsigned long long)*(const uint64_t *)field);
         break;
     case CONFIG_BOOL: return *(const bool *)field ? "yes" : "no";
@@ -574,11 +593,19 @@ static int config_unknown(const char *name, struct err *e)
     return err_set(e, ERR_USAGE, "unknown setting '%.60s', see --help", name);
 }
 
+static int config_put_preset(struct config *c, const struct config_row *row, struct err *e)
+{
+    if (row->kind != CONFIG_MEMORY)
+        return config_put(c, row, row->preset, e);
+    *(uint64_t *)config_field(c, row) = memory_available() / 2;
+    return OK;
+}
+
 int config_init(struct config *c, struct err *e)
 {
     memset(c, 0, sizeof *c);
     for (size_t i = 0; i < CONFIG_N_ROWS; i++) {
-        int rc = config_put(c, &config_rows[i], config_rows[i].preset, e);
+        int rc = config_put_preset(c, &config_rows[i], e);
         if (rc != OK) {
             assert(rc == ERR_NOMEM); /* the table's own defaults are good */
             config_fini(c);
@@ -972,6 +999,11 @@ void config_get(const struct config *c, struct slice glob,
         if (glob_match(glob, slice_str(config_facts[i].name), true))
             each(ctx, config_facts[i].name, value != NULL ? value : config_appendfsync(c));
     }
+}
+
+const char *config_policy(const struct config *c)
+{
+    return config_policies[c->maxmemory_policy];
 }
 
 void config_print_help(void)

@@ -40,6 +40,12 @@ struct config {
     int64_t timeout_s;           /* close idle clients; 0: never */
     uint64_t query_buffer_limit; /* client-query-buffer-limit, 1gb: one client's unparsed input */
     struct config_client_limit output_normal, output_pubsub;
+    /* the cache: broker/cache/evict.h */
+    uint64_t maxmemory;       /* bytes of names and values; 0: no limit. Half of what there is */
+    int64_t maxmemory_policy; /* enum evict_policy */
+    bool maxmemory_spill; /* values leave memory, and stay in the log, before keys are evicted */
+    int64_t maxmemory_samples;
+    int64_t lfu_log_factor, lfu_decay_time; /* minutes */
     /* the log */
     char *dir;                 /* ./beck-data */
     int64_t stream_durability; /* enum log_class; always */
@@ -92,6 +98,9 @@ must_check int config_set_all(struct config *c, const struct slice *argv, size_t
  * "", `appendonly` yes, `appendfsync` after the class of streams, `databases`, ...). */
 void config_get(const struct config *c, struct slice glob,
                 void (*each)(void *ctx, const char *key, const char *value), void *ctx);
+
+/* maxmemory-policy as text. */
+const char *config_policy(const struct config *c);
 
 /* Prints the table as the text of --help, to stdout. */
 void config_print_help(void);

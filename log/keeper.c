@@ -279,6 +279,14 @@ void keeper_seal(struct keeper *k, uint64_t last_lsn, struct log_request *r)
     k->more = true;
 }
 
+void keeper_seal_soon(struct keeper *k, uint64_t last_lsn)
+{
+    if (k->passive || k->parts.active->record_bytes < LOG_PART_AGED_BYTES)
+        return;
+    k->parts.close_up_to = last_lsn;
+    k->more = true;
+}
+
 void keeper_merge(struct keeper *k, uint64_t last_lsn, struct log_request *r)
 {
     r->lsn = last_lsn;

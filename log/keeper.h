@@ -64,6 +64,7 @@ uint64_t keeper_next_turn_ns(const struct keeper *k);
 struct pool *keeper_pool(struct keeper *k);
 struct blockcache *keeper_cache(const struct keeper *k);
 void keeper_seal(struct keeper *k, uint64_t last_lsn, struct log_request *r);
+void keeper_seal_soon(struct keeper *k, uint64_t last_lsn);
 void keeper_merge(struct keeper *k, uint64_t last_lsn, struct log_request *r);
 void keeper_check(struct keeper *k, uint64_t last_lsn, struct log_request *r);
 void keeper_backup(struct keeper *k, uint64_t last_lsn, const char *to, struct log_request *r);

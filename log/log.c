@@ -353,6 +353,11 @@ void log_seal(struct log *l, struct log_request *r)
     keeper_seal(l->keeper, l->next_lsn - 1, r);
 }
 
+void log_seal_soon(struct log *l)
+{
+    keeper_seal_soon(l->keeper, l->next_lsn - 1);
+}
+
 void log_merge(struct log *l, struct log_request *r)
 {
     keeper_merge(l->keeper, l->next_lsn - 1, r);

@@ -247,6 +247,8 @@ struct log_request {
 };
 /* Seals everything that is there, writes a checkpoint, and is done when both are installed. */
 void log_seal(struct log *l, struct log_request *r);
+/* Somebody waits for what is in memory to be in segments: it is sealed as soon as there are LOG_PART_AGED_BYTES of it. */
+void log_seal_soon(struct log *l);
 /* Seals, then merges everything into as few segments as the largest tier allows. */
 void log_merge(struct log *l, struct log_request *r);
 /* Reads and checks every file. Errors (of `done`): ERR_CORRUPT if anything is damaged. */

@@ -23,6 +23,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include "broker/cache/effect.h"
+#include "broker/cache/evict.h"
 #include "broker/cache/value.h"
 #include "broker/engine/reply.h"
 #include "broker/pubsub/notify.h"
@@ -144,8 +145,11 @@ static void cache_changed(struct engine *e, int db, struct slice key, bool is_ne
 bool cache_heat(struct engine *e, struct client *c, struct object **o)
 {
     struct err err;
-    int rc = (*o)->flags & OBJECT_COLD ? effect_heat(&e->state, o, &err) : OK;
+    bool cold = (*o)->flags & OBJECT_COLD;
+    int rc = cold ? effect_heat(&e->state, o, &err) : OK;
 
+    if (cold && rc == OK)
+        evict_loaded(e, *o);
     if (rc == ERR_NOMEM)
         cache_nomem(c);
     else if (rc != OK)

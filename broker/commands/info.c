@@ -167,6 +167,22 @@ static void info_resident(uint64_t *now, uint64_t *peak)
     fclose(f);
 }
 
+/* What `maxmemory` counts, and what it did to it. */
+static void info_put_dataset(const struct info *x, uint64_t used)
+{
+    const struct config *config = x->e->config;
+    uint64_t dataset = x->e->state.used_bytes;
+
+    info_put(x, "used_memory_overhead", used > dataset ? used - dataset : 0);
+    info_put(x, "used_memory_dataset", dataset);
+    fprintf(x->f, "used_memory_dataset_perc:%.2f%%\r\n",
+            used > 0 ? 100.0 * (double)dataset / (double)used : 0.0);
+    info_put_memory(x, "maxmemory", config->maxmemory);
+    fprintf(x->f, "maxmemory_policy:%s\r\nmaxmemory_spill:%d\r\n", config_policy(config),
+            config->maxmemory_spill);
+    info_put(x, "spilled_keys", x->e->state.n_cold);
+}
+
 static void info_memory(const struct info *x)
 {
     struct mallinfo2 heap = mallinfo2();
@@ -183,9 +199,8 @@ static void info_memory(const struct info *x)
     info_put_memory(x, "used_memory_rss", rss);
     info_put_memory(x, "used_memory_peak", peak);
     info_put_memory(x, "total_system_memory", total);
-    info_put_memory(x, "maxmemory", 0);
-    fprintf(x->f, "maxmemory_policy:noeviction\r\nmem_fragmentation_ratio:%.2f\r\n",
-            used > 0 ? (double)rss / (double)used : 0.0);
+    info_put_dataset(x, used);
+    fprintf(x->f, "mem_fragmentation_ratio:%.2f\r\n", used > 0 ? (double)rss / (double)used : 0.0);
     info_put(x, "mem_clients_normal", clients);
     info_put(x, "mem_log_arena", x->log.arena_bytes);
     info_put(x, "mem_log_cache", x->log.cache.bytes);
@@ -217,7 +232,9 @@ static void info_stats(const struct info *x)
     info_put(x, "total_net_output_bytes", s->bytes_out);
     info_put(x, "rejected_connections", s->n_rejected_connections);
     info_put(x, "expired_keys", s->n_expired_keys);
-    info_put(x, "evicted_keys", 0);
+    info_put(x, "evicted_keys", s->n_evicted_keys);
+    info_put(x, "spilled_values", s->n_spilled_values);
+    info_put(x, "loaded_values", s->n_loaded_values);
     info_put(x, "evicted_clients", s->n_evicted_clients);
     info_put(x, "keyspace_hits", s->keyspace_hits);
     info_put(x, "keyspace_misses", s->keyspace_misses);

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "broker/cache/cache.h"
+#include "broker/cache/evict.h"
 #include "broker/cache/lease.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
@@ -98,6 +99,8 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
         rc = blocking_new(e, e->state.hash_key, engine_reply_done, &e->blocking, err);
     if (rc == OK)
         rc = leases_new(e->state.hash_key, engine_lease_ended, e, &e->leases, err);
+    if (rc == OK)
+        rc = evict_new(&e->evict, err);
     if (rc != OK)
         engine_fini(e);
     return rc;
@@ -118,6 +121,7 @@ void engine_fini(struct engine *e)
     redelivery_free(e->redelivery);
     readings_free(e->readings);
     leases_free(e->leases);
+    evict_free(e->evict);
     blocking_free(e->blocking);
     watching_free(e->watching);
     pubsub_free(e->pubsub);
@@ -127,6 +131,7 @@ void engine_fini(struct engine *e)
     e->redelivery = NULL;
     e->readings = NULL;
     e->leases = NULL;
+    e->evict = NULL;
     e->blocking = NULL;
     e->watching = NULL;
     e->pubsub = NULL;
@@ -497,6 +502,13 @@ static bool engine_takes_space(const struct client *c, const struct command *com
            (command->handler == transaction_exec && transaction_takes_space(c));
 }
 
+/* Inside MULTI that is every command, since waiting for EXEC takes memory too. */
+static bool engine_takes_memory(const struct client *c, const struct command *command)
+{
+    return command->flags & CMD_DENYOOM || (c->in_multi && !(command->flags & CMD_NOW)) ||
+           (command->handler == transaction_exec && transaction_takes_memory(c));
+}
+
 /* Whether the client may run the command now; false after an error reply. */
 static bool engine_allows(struct engine *e, struct client *c, const struct command *command)
 {
@@ -521,6 +533,10 @@ static bool engine_allows(struct engine *e, struct client *c, const struct comma
     if (engine_takes_space(c, command) && log_is_full(e->log)) {
         engine_refuse(e, c, command, "DISKFULL",
                       "no room left on disk: only what reads or frees space is possible");
+        return false;
+    }
+    if (evict_is_full(e) && engine_takes_memory(c, command)) {
+        engine_refuse(e, c, command, "OOM", "command not allowed when used memory > 'maxmemory'.");
         return false;
     }
     return true;
@@ -604,6 +620,7 @@ void engine_round_begin(struct engine *e)
     e->waits_durable = false;
     e->failed = log_failure(e->log, NULL) != OK;
     err_ignore(state_prepare_changes(&e->state, STREAM_CHUNK, NULL)); /* cache.c */
+    evict_begin(e);
     leases_expire(e->leases, e->now_ms);
     blocking_expire(e->blocking, e->now_ms);
     redelivery_begin(e);
@@ -679,6 +696,7 @@ void engine_round_end(struct engine *e)
         blocking_serve(e->blocking);
     e->busy |= tracking_round_end(e);
     push_settle_all(e, e->state.highest_always > always ? e->state.highest_always : 0);
+    e->busy |= evict_step(e);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
     engine_step_dicts(e);
     log_commit(e->log, e->waits_durable && !e->waits_written);
@@ -775,6 +793,8 @@ void engine_config_changed(struct engine *e, const char *key)
         e->has_limits = engine_has_limits(e->config);
         retention_walk(e);
     }
+    if (strncmp(key, "maxmemory", 9) == 0 || strncmp(key, "lfu-", 4) == 0)
+        evict_reconsider(e);
     if (strcmp(key, "cache-bytes") == 0)
         log_set_cache_bytes(e->log, e->config->cache_bytes);
     if (e->host.config_changed != NULL)
@@ -856,6 +876,8 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
                      object_always_lsn(o)); /* that it expires too is told by a record */
     if (o != NULL && !engine_is_expired(e, o)) {
         e->stats.keyspace_hits++;
+        if (!c->no_touch)
+            evict_touch(e, o);
         return o;
     }
     engine_raise(&c->need_durable, e->state.last_always_unbind);
@@ -874,8 +896,11 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
         return NULL;
     }
     engine_raise(&c->need_durable, object_always_lsn(o));
-    if (!engine_is_expired(e, o))
+    if (!engine_is_expired(e, o)) {
+        if (!c->no_touch)
+            evict_touch(e, o);
         return o;
+    }
     engine_unname(e, c, o, REASON_EXPIRE);
     return NULL;
 }

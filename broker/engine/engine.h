@@ -27,6 +27,7 @@ struct cold;       /* who waits for what is not in memory; engine/cold.c */
 struct blocking;   /* who waits for which key; engine/blocking.c */
 struct retention;  /* what is to be removed when; engine/retention.c */
 struct redelivery; /* what groups do when time passes; engine/redelivery.c */
+struct evict;      /* what leaves memory; cache/evict.c */
 struct leases;     /* who computes which missing value; cache/lease.c */
 struct pubsub;     /* who subscribes to what; pubsub/pubsub.c */
 struct tracking;   /* who has cached which key; pubsub/tracking.c */
@@ -50,6 +51,7 @@ struct engine_host {
 struct engine_stats {
     uint64_t n_commands, n_connections, n_rejected_connections, n_expired_keys, n_errors;
     uint64_t n_unexpected_errors, bytes_in, bytes_out, keyspace_hits, keyspace_misses;
+    uint64_t n_evicted_keys, n_spilled_values, n_loaded_values;
     uint64_t n_evicted_clients, n_output_limit_closed, n_query_limit_closed;
 };
 
@@ -79,6 +81,8 @@ struct engine {
     struct readings *readings;
     struct redelivery *redelivery;
     struct leases *leases;
+    struct evict *evict;
+    bool counts_uses;     /* objects tell how often they were used, not when */
     bool has_limits;      /* the configuration limits some streams, by default or by pattern */
     bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;   /* a reply of this round needs `durable` */

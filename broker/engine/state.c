@@ -20,7 +20,7 @@
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
  *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
  *   S8  `live` has the LSNs of the records that back values, one for each backed value, and no others.
- *   S9  used_bytes is what names and values take.
+ *   S9  used_bytes is what names and values take, n_cold how many values are not in memory.
  *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it: n_behind
  *       of each is the number of entries that live at or below its last_id.
  *
@@ -890,10 +890,23 @@ static uint64_t state_back_bytes(const struct object *o)
     return object_name(o).n + object_size(o);
 }
 
+/* S9: the object is counted, or not any more. */
+static void state_count(struct state *s, const struct object *o)
+{
+    s->used_bytes += state_whole_bytes(o);
+    s->n_cold += (o->flags & OBJECT_COLD) != 0;
+}
+
+static void state_uncount(struct state *s, const struct object *o)
+{
+    s->used_bytes -= state_whole_bytes(o);
+    s->n_cold -= (o->flags & OBJECT_COLD) != 0;
+}
+
 /* What a value that is going is part of: memory that is used, records that live. */
 static void state_forget_value(struct state *s, struct object *o)
 {
-    s->used_bytes -= state_whole_bytes(o);
+    state_uncount(s, o);
     if (o->flags & OBJECT_BACKED)
         state_end_change(s, object_back_lsn(o), state_back_bytes(o));
 }
@@ -1121,15 +1134,15 @@ static int state_get_ready(const struct state_value *v, struct slice name, struc
 }
 
 /* The head and name of a new object, which may take an old one's place. */
-static void state_begin_object(const struct state_writing *w, struct slice name,
-                               const struct object *old)
+static void state_begin_object(const struct state *s, const struct state_writing *w,
+                               struct slice name, const struct object *old)
 {
     struct object *o = w->o;
     uint8_t *at = o->bytes + w->l.extras;
 
     memset(o, 0, OBJECT_HEAD);
     o->name_n = (uint16_t)w->l.name;
-    o->clock = old != NULL ? old->clock : 0;
+    o->clock = old != NULL ? old->clock : s->new_clock;
     if (!(w->l.flags & OBJECT_NAME_OUT))
         memcpy(at, name.n > 0 ? name.p : at, name.n);
     else if (old != NULL)
@@ -1150,7 +1163,7 @@ static void state_place_object(struct state *s, struct object *o, struct object 
         dict_replace(names, &old->node, &o->node);
         free(old);
     }
-    s->used_bytes += state_whole_bytes(o);
+    state_count(s, o);
     s->dbs[o->db].n_expiring += o->expiry_ms != 0;
 }
 
@@ -1176,12 +1189,12 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
     }
     if (old != NULL) {
         state_before_value(s, old);
-        s->used_bytes -= state_whole_bytes(old);
+        state_uncount(s, old);
         s->dbs[old->db].n_expiring -= old->expiry_ms != 0;
     }
     state_set_live(s, old, v);
     if (w.o != old)
-        state_begin_object(&w, name, old);
+        state_begin_object(s, &w, name, old);
     state_fill_value(w.o, v, &w.l, w.pointer);
     state_fill_head(w.o, v, &w.l);
     w.o->db = s->place[db] & 15u;
@@ -1310,7 +1323,7 @@ int state_rename_value(struct state *s, struct object **o, int db, struct slice 
         state_unbind(s, other);
     /* What it points to and the record that backs it are the new one's by now. */
     state_before_value(s, from);
-    s->used_bytes -= state_whole_bytes(from);
+    state_uncount(s, from);
     s->dbs[from->db].n_expiring -= from->expiry_ms != 0;
     dict_remove(&s->dbs[from->db].names, &from->node);
     s->n_objects--;
@@ -1693,7 +1706,7 @@ static const char *state_check_object(const struct state *s, const struct object
 struct state_checked {
     const struct state *s;
     int db;
-    size_t n, n_backed, n_expiring, bytes;
+    size_t n, n_backed, n_cold, n_expiring, bytes;
     const char *broken;
 };
 
@@ -1706,6 +1719,7 @@ static void state_check_node(void *ctx, struct dict_node *node)
     checked->n++;
     checked->n_expiring += state_of_node(node)->expiry_ms != 0;
     checked->bytes += state_whole_bytes(state_of_node(node));
+    checked->n_cold += (state_of_node(node)->flags & OBJECT_COLD) != 0;
     checked->n_backed +=
         object_is_value(state_of_node(node)) && state_of_node(node)->flags & OBJECT_BACKED;
 }
@@ -1732,5 +1746,7 @@ const char *state_check(const struct state *s)
         checked.broken = "S8: records live that back nothing";
     if (checked.broken == NULL && s->graves == NULL && checked.bytes != s->used_bytes)
         checked.broken = "S9: used_bytes";
+    if (checked.broken == NULL && s->graves == NULL && checked.n_cold != s->n_cold)
+        checked.broken = "S9: n_cold";
     return checked.broken;
 }

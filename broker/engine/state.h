@@ -309,6 +309,8 @@ struct state {
     struct stream_memory tails;
     struct object *dropped; /* list by node.next: to be freed */
     size_t used_bytes;      /* of names and values */
+    size_t n_cold;          /* values that are not in memory */
+    uint16_t new_clock;     /* what a new object's begins with: broker/cache/evict.c */
     struct state_grave *graves;
     struct group *dropped_groups; /* list by next: to be freed */
     uint32_t digest_number;       /* of the last digest made in slices; see digest.c */

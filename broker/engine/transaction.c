@@ -284,6 +284,14 @@ bool transaction_takes_space(const struct client *c)
     return false;
 }
 
+bool transaction_takes_memory(const struct client *c)
+{
+    for (size_t i = 0; i < c->n_queued; i++)
+        if (c->queued[i].command->flags & CMD_DENYOOM)
+            return true;
+    return false;
+}
+
 static bool transaction_grow_queue(struct client *c)
 {
     size_t cap = c->cap_queued == 0 ? TRANSACTION_QUEUE_FIRST : c->cap_queued * 2;

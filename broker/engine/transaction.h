@@ -30,8 +30,9 @@ void transaction_refuse(struct engine *e, struct client *c, const char *why);
 /* Forgets queue, flags and watched keys: DISCARD, RESET, the client's end. */
 void transaction_discard(struct engine *e, struct client *c);
 
-/* Whether a queued command takes disk space. */
+/* Whether a queued command takes disk space; whether one takes memory. */
 bool transaction_takes_space(const struct client *c);
+bool transaction_takes_memory(const struct client *c);
 
 /* Watches a key of c->db. Errors: ERR_NOMEM, ERR_TOO_BIG (more than CLIENT_WATCH_MAX). */
 must_check int transaction_watch(struct engine *e, struct client *c, struct slice key,
