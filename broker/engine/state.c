@@ -1321,6 +1321,7 @@ int state_rename_value(struct state *s, struct object **o, int db, struct slice 
         return rc;
     if (other != NULL)
         state_unbind(s, other);
+    (*o)->clock = from->clock;
     /* What it points to and the record that backs it are the new one's by now. */
     state_before_value(s, from);
     state_uncount(s, from);
