@@ -166,6 +166,24 @@ static bool set_read(struct engine *e, struct client *c, struct set *s, const ch
 
 /* ---- setting ---- */
 
+static void set_notify(struct engine *e, const struct client *c, struct slice key, bool expires)
+{
+    notify(e, NOTIFY_STRING, "set", c->db, key);
+    if (expires)
+        notify(e, NOTIFY_GENERIC, "expire", c->db, key);
+}
+
+/* A value whose time is over: as if it had been set, and had expired at once. */
+static void set_past(struct engine *e, struct client *c, struct slice key, struct object *old)
+{
+    set_notify(e, c, key, true);
+    if (old != NULL)
+        engine_unname(e, c, old, REASON_EXPIRE);
+    else
+        notify(e, NOTIFY_EXPIRED, "expired", c->db, key);
+    engine_key_changed(e, c->db, key);
+}
+
 /* Writes the value, or removes what is there if nobody could read it; false if there is no memory. */
 static bool set_try(struct engine *e, struct client *c, const struct set *s, struct slice key,
                     struct object *old, struct slice value)
@@ -178,17 +196,12 @@ static bool set_try(struct engine *e, struct client *c, const struct set *s, str
         stale_ms = object_stale_ms(old);
     }
     if (expiry_is_past(e, expiry_ms) && stale_ms <= e->now_ms) {
-        if (old != NULL)
-            engine_unname(e, c, old, REASON_DEL);
-        else
-            engine_key_changed(e, c->db, key);
+        set_past(e, c, key, old);
         return true;
     }
     if (cache_set(e, c, key, old, value, expiry_ms, stale_ms, NULL, &err) != OK)
         return false;
-    notify(e, NOTIFY_STRING, "set", c->db, key);
-    if (s->expiry_ms != 0)
-        notify(e, NOTIFY_GENERIC, "expire", c->db, key);
+    set_notify(e, c, key, s->expiry_ms != 0);
     return true;
 }
 
