@@ -31,11 +31,13 @@ static const struct introspect_bit introspect_flags[] = {
     { CMD_BLOCKING, "blocking" },
     { CMD_LOADING, "loading" },
     { CMD_STALE, "stale" },
+    { CMD_SCRIPT, "skip_monitor" },
     { CMD_SKIP_SLOWLOG, "skip_slowlog" },
     { CMD_FAST, "fast" },
     { CMD_NO_AUTH, "no_auth" },
     { CMD_NO_ASYNC_LOADING, "no_async_loading" },
     { CMD_NO_MULTI, "no_multi" },
+    { CMD_SCRIPT, "no_mandatory_keys" },
     { CMD_MOVABLE_KEYS, "movablekeys" },
     { CMD_ALLOW_BUSY, "allow_busy" },
 };
@@ -70,6 +72,8 @@ enum {
 
 static bool introspect_in_category(const struct command *cmd, size_t i)
 {
+    if (cmd->flags & CMD_SCRIPT && introspect_categories[i].flags == CMD_READONLY)
+        return false; /* a script is neither a read nor a write */
     if (introspect_categories[i].unless != 0)
         return (cmd->flags & introspect_categories[i].unless) == 0;
     return (cmd->flags & introspect_categories[i].flags) != 0 ||

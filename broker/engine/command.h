@@ -32,6 +32,8 @@ enum command_flag {
     CMD_NO_ASYNC_LOADING = 1 << 16,
     CMD_SKIP_SLOWLOG = 1 << 17,
     CMD_SUBSCRIBED = 1 << 19, /* possible while subscribed in RESP2 */
+    CMD_SCRIPT =
+        1 << 20, /* EVAL: it may have no keys, and its script says what it does with them */
     CMD_RESERVE =
         1
         << 18 /* with CMD_DENYOOM, which Redis says of it: runs on a full disk all the same, from what is
@@ -111,7 +113,7 @@ static inline bool command_takes_space(const struct command *c)
 /* Each file of broker/commands/ gives its part, ending with a NULL name. */
 extern const struct command connection_commands[], server_commands[], key_commands[],
     stream_commands[], xgroup_commands[], xreadgroup_commands[], xack_commands[], xdlq_commands[],
-    transaction_commands[], pubsub_commands[], beck_commands[];
+    transaction_commands[], pubsub_commands[], script_commands[], beck_commands[];
 extern const struct command string_commands[], revision_commands[], lease_commands[],
     hash_commands[], list_commands[];
 

@@ -129,6 +129,7 @@ static const struct {
     { "list", "Lists" },
     { "transactions", "Transactions" },
     { "pubsub", "Publish and subscribe" },
+    { "scripting", "Scripts" },
     { "connection", "Connection" },
     { "server", "Server" },
     { "cluster", "Cluster" },
