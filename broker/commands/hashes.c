@@ -83,10 +83,11 @@ static int hashes_compare(const void *a, const void *b, void *ctx)
 
 size_t *hashes_find_earlier(const struct element *elements, size_t n)
 {
-    size_t *earlier = malloc(2 * n * sizeof *earlier), *order = earlier + n;
+    size_t *earlier = malloc(2 * n * sizeof *earlier), *order;
 
     if (earlier == NULL)
         return NULL;
+    order = earlier + n;
     for (size_t i = 0; i < n; i++)
         order[i] = i;
     qsort_r(order, n, sizeof *order, hashes_compare, (void *)(uintptr_t)elements);
@@ -95,6 +96,21 @@ size_t *hashes_find_earlier(const struct element *elements, size_t n)
         earlier[order[i]] = same ? order[i - 1] : SIZE_MAX;
     }
     return earlier;
+}
+
+size_t hashes_pick(const struct engine *e, const struct object *o, struct element *elements,
+                   size_t n)
+{
+    size_t *earlier = n > 1 ? hashes_find_earlier(elements, n) : NULL, found = 0;
+    struct hash_field f;
+
+    if (n > 1 && earlier == NULL)
+        return SIZE_MAX;
+    for (size_t i = 0; i < n; i++)
+        if ((n == 1 || earlier[i] == SIZE_MAX) && hashes_find(e, o, elements[i].field, &f))
+            elements[found++] = elements[i];
+    free(earlier);
+    return found;
 }
 
 bool hashes_put(struct engine *e, struct client *c, struct slice key, struct object *o,
@@ -308,22 +324,6 @@ static void hashes_hvals(struct engine *e, struct client *c, const struct slice 
 }
 
 /* ---- removing ---- */
-
-/* Of n elements those whose fields are there, each once; returns how many, SIZE_MAX if memory ran out. */
-static size_t hashes_pick(const struct engine *e, const struct object *o, struct element *elements,
-                          size_t n)
-{
-    size_t *earlier = n > 1 ? hashes_find_earlier(elements, n) : NULL, found = 0;
-    struct hash_field f;
-
-    if (n > 1 && earlier == NULL)
-        return SIZE_MAX;
-    for (size_t i = 0; i < n; i++)
-        if ((n == 1 || earlier[i] == SIZE_MAX) && hashes_find(e, o, elements[i].field, &f))
-            elements[found++] = elements[i];
-    free(earlier);
-    return found;
-}
 
 static void hashes_hdel(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {

@@ -22,6 +22,10 @@ void hashes_free_elements(struct element few[HASHES_INLINE], struct element *ele
  * out. */
 size_t *hashes_find_earlier(const struct element *elements, size_t n);
 
+/* Of n elements keeps, at the front, those whose fields are there, each once; returns how many, SIZE_MAX if memory ran out. */
+size_t hashes_pick(const struct engine *e, const struct object *o, struct element *elements,
+                   size_t n);
+
 /* Sets fields by a record; false after an error reply. *n_new: how many were not there for readers. */
 bool hashes_put(struct engine *e, struct client *c, struct slice key, struct object *o,
                 const struct element *elements, size_t n, const char *event, size_t *n_new);

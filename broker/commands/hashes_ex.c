@@ -255,22 +255,16 @@ static void hsetex_set(struct engine *e, struct client *c, struct slice key, str
 static void hsetex_past(struct engine *e, struct client *c, struct slice key, struct object *o,
                         const struct hsetex *x, struct element *elements)
 {
-    size_t *earlier, n = 0;
-    struct hash_field f;
+    size_t n;
 
     for (size_t i = 0; i < x->n; i++)
         elements[i] = (struct element){ .field = x->pairs[2 * i] };
-    earlier = hashes_find_earlier(elements, x->n);
-    if (earlier == NULL) {
+    n = hashes_pick(e, o, elements, x->n);
+    if (n == SIZE_MAX)
         cache_nomem(c);
-        return;
-    }
-    for (size_t i = 0; i < x->n; i++)
-        if (earlier[i] == SIZE_MAX && hashes_find(e, o, elements[i].field, &f))
-            elements[n++] = elements[i];
-    free(earlier);
-    reply_int(c, 1);
-    if (n > 0)
+    else
+        reply_int(c, 1);
+    if (n != SIZE_MAX && n > 0)
         hashes_remove(e, c, key, o, elements, n, "hdel");
 }
 
