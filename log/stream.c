@@ -214,7 +214,7 @@ static int stream_array_grow(struct stream_array *a, struct err *e)
     return OK;
 }
 
-/* The array of which the single chunk is the first one. */
+/* The array of which the single chunk is the first one; an empty one goes. */
 static int stream_array_new(struct stream_chunk *only, struct stream_array **out, struct err *e)
 {
     struct stream_array *a = calloc(1, sizeof *a);
@@ -225,9 +225,12 @@ static int stream_array_new(struct stream_chunk *only, struct stream_array **out
         return rc;
     }
     a->head.is_array = 1;
-    a->chunks[0] = only;
-    a->n = 1;
-    a->n_entries = only->n;
+    if (only->n > 0) {
+        a->chunks[a->n++] = only;
+        a->n_entries = only->n;
+    } else {
+        stream_chunk_free(only); /* a chunk of an array is never empty */
+    }
     *out = a;
     return OK;
 }
