@@ -639,7 +639,7 @@ static void no_sync_is_asked_for_in_a_round_where_somebody_waits_for_written_onl
     t->config.stream_durability = LOG_ALWAYS;
     say(t, &t->a, "PEXPIRE s 5");
     assert_true(t->log.sync_now);
-    t->wall_ms += 10;
+    t->wall_ms += 5 + WHEEL_TICK_MS;
     rounds(t, 1);
     assert_int_equal(count_records(t, RECORD_UNNAME), 1);
     assert_false(t->log.sync_now);
@@ -995,6 +995,7 @@ static void expired_keys_are_gone_for_readers_before_any_record(void **state)
 static void many_keys_that_expire_go_in_slices(void **state)
 {
     struct bench *t = bench_new();
+    const int first_ms = 1004992; /* a tick's beginning */
     char command[64];
     int n = 0;
 
@@ -1003,21 +1004,21 @@ static void many_keys_that_expire_go_in_slices(void **state)
     for (int i = 0; i < 1000; i++) {
         snprintf(command, sizeof command, "XADD k%d 1-1 a b", i);
         say(t, &t->a, command);
-        snprintf(command, sizeof command, "PEXPIREAT k%d %d", i, 1005000 + i % 7);
+        snprintf(command, sizeof command, "PEXPIREAT k%d %d", i, first_ms + i % 7 * WHEEL_TICK_MS);
         say(t, &t->a, command);
     }
-    assert_int_equal(engine_next_deadline_ms(&t->e), 1005000);
-    t->wall_ms = 1005000;
+    assert_in_range(engine_next_deadline_ms(&t->e), t->e.now_ms + 1, first_ms);
+    t->wall_ms = (uint64_t)first_ms;
     rounds(t, 20);
-    assert_int_equal(count_records(t, RECORD_UNNAME), 143); /* those of the first millisecond */
-    assert_int_equal(engine_next_deadline_ms(&t->e), 1005001);
+    assert_int_equal(count_records(t, RECORD_UNNAME), 143); /* those of the first tick */
+    assert_int_equal(engine_next_deadline_ms(&t->e), first_ms + WHEEL_TICK_MS);
     t->wall_ms = 1006000;
     for (; t->e.state.n_objects > 0; n++) {
         size_t before = t->log.n;
         rounds(t, 1);
-        assert_in_range(t->log.n - before, 1, 64);
+        assert_in_range(t->log.n - before, 1, 256);
     }
-    assert_in_range(n, 10, 100);
+    assert_in_range(n, 4, 100);
     rounds(t, 1);
     assert_int_equal(engine_next_deadline_ms(&t->e), UINT64_MAX);
     replay_agrees(t);
@@ -1058,7 +1059,7 @@ static void expiry_answers_as_redis_does(void **state)
         { "EXPIRE s 9223372036854775", "-ERR invalid expire time in 'expire' command\r\n" },
         { "PEXPIRE s 9223372036854775807", "-ERR invalid expire time in 'pexpire' command\r\n" },
         { "PEXPIREAT s 9223372036854775807", ":1\r\n" },
-        { "PEXPIRETIME s", ":9223372036854775807\r\n" },
+        { "PEXPIRETIME s", ":281474976710655\r\n" }, /* the latest there is */
         { "PERSIST s", ":1\r\n" },
         { "PERSIST s", ":0\r\n" },
         { "TTL s", ":-1\r\n" },

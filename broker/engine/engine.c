@@ -664,13 +664,6 @@ static void engine_expire(struct engine *e)
     }
 }
 
-static void engine_step_dicts(struct engine *e)
-{
-    for (int db = 0; db < CONFIG_DATABASES; db++)
-        dict_step(&e->state.dbs[db].names, ENGINE_DICT_SLICE);
-    dict_step(&e->state.oids, ENGINE_DICT_SLICE);
-}
-
 /* What the log's workers need, and what is told them. */
 static bool engine_turn_log(struct engine *e)
 {
@@ -698,7 +691,7 @@ void engine_round_end(struct engine *e)
     push_settle_all(e, e->state.highest_always > always ? e->state.highest_always : 0);
     e->busy |= evict_step(e);
     e->busy |= state_reap(&e->state, ENGINE_REAP_SLICE);
-    engine_step_dicts(e);
+    state_step(&e->state, ENGINE_DICT_SLICE);
     log_commit(e->log, e->waits_durable && !e->waits_written);
 }
 

@@ -14,18 +14,24 @@
  *
  *   S1  An object that has a name is in its database's dict under it, a stream also in the dict by oid, and nowhere else;
  *       its generation is its database's.
- *   S2  An object that will expire has an entry in its database's wheel, in the slot that it notes, no later than that.
+ *   S2  An object that will expire has an entry in its database's wheel, in the slot that it notes, no later than that. While
+ *       the wheel is made anew, it may be in the former one.
  *   S3  n_objects is the number of objects that have a name.
  *   S4  A stream's last_id is no smaller than the ID of any of its entries.
  *   S5  While a digest is made (state.digest), it hears of every change before it happens.
  *   S6  What the tail has lives: n_entries is no less, and none of it is below the floor.
- *   S8  `live` has the LSNs of the records that back values, one for each backed value, and no others.
+ *   S8  `live` has the LSNs of the records that back values, one for each backed value, those in `endings`, and no others.
  *   S9  used_bytes is what names and values take, n_cold how many values are not in memory.
  *   S7  What happens to a stream's entries is told to its groups, which know by the record's LSN whether they have it: n_behind
  *       of each is the number of entries that live at or below its last_id.
  *
  * A group leaves like a name: at once for every lookup, and its memory, which may be that of ten million pending entries, in
  * slices.
+ *
+ * Entries of the wheel stay when their key goes. Where many keys come with a far expiry and go before it, they would pile up:
+ * once there are more of them than names, and some, the wheel is made anew. A new one takes its place at once, the names
+ * are gone through, some each round, and those that note a slot of the former one get an entry in the new one; then the former one
+ * goes. A bit beside the slot tells which of the two it is of.
  */
 #include "broker/engine/state.h"
 #include <assert.h>
@@ -43,7 +49,8 @@
 #include "log/record.h"
 
 enum {
-    STATE_BURY_MAX = 1000, /* elements of a value that are freed at once */
+    STATE_BURY_MAX = 1000,       /* elements of a value that are freed at once */
+    STATE_WHEEL_SLACK = 1 << 16, /* entries that nobody notes any more, beside one for each name */
     STATE_ENDINGS_FIRST = 64,
 };
 
@@ -196,6 +203,20 @@ static void state_free_names(struct dict *names)
     dict_fini(names);
 }
 
+static void state_free_wheel(struct wheel **w)
+{
+    if (*w != NULL)
+        wheel_fini(*w);
+    free(*w);
+    *w = NULL;
+}
+
+static void state_free_wheels(struct state_db *d)
+{
+    state_free_wheel(&d->wheel);
+    state_free_wheel(&d->former);
+}
+
 void state_fini(struct state *s)
 {
     uint64_t cursor = 0;
@@ -203,9 +224,7 @@ void state_fini(struct state *s)
     replay_free(s);
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         state_free_names(&s->dbs[db].names);
-        if (s->dbs[db].wheel != NULL)
-            wheel_fini(s->dbs[db].wheel);
-        free(s->dbs[db].wheel);
+        state_free_wheels(&s->dbs[db]);
     }
     while (s->graves != NULL) {
         struct state_grave *grave = s->graves;
@@ -263,29 +282,39 @@ static uint64_t state_due_ms(const struct object *o)
     return field != 0 && (due == 0 || field < due) ? field : due;
 }
 
-/* The database has a wheel from now on. */
-static int state_need_wheel(struct state *s, int place, struct err *e)
+static struct wheel *state_new_wheel(uint64_t now_ms)
 {
-    struct state_db *d = &s->dbs[place];
+    struct wheel *w = calloc(1, sizeof *w);
 
-    if (d->wheel != NULL)
-        return OK;
-    d->wheel = calloc(1, sizeof *d->wheel);
-    if (d->wheel == NULL)
-        return err_set(e, ERR_NOMEM, "keep the expiries of a database");
-    wheel_begin(d->wheel, s->now_ms);
-    return OK;
+    if (w != NULL)
+        wheel_begin(w, now_ms);
+    return w;
+}
+
+/* Whether it is a slot of the wheel that is, not of the former one. */
+static bool state_is_slot(const struct state_db *d, uint16_t slot)
+{
+    return slot != WHEEL_NONE && (slot & OBJECT_WHEEL_TURN) == d->turn;
 }
 
 /* S2: for an object of that hash and database, which notes `slot`. */
 static int state_watch(struct state *s, int place, uint32_t hash, uint64_t due_ms, uint16_t *slot,
                        struct err *e)
 {
-    int rc = due_ms == 0 ? OK : state_need_wheel(s, place, e);
+    struct state_db *d = &s->dbs[place];
+    uint16_t at = state_is_slot(d, *slot) ? *slot & (OBJECT_WHEEL_TURN - 1) : WHEEL_NONE;
+    int rc = OK;
 
-    if (rc != OK || due_ms == 0)
-        return rc;
-    return wheel_add(s->dbs[place].wheel, hash, due_ms, slot, e);
+    if (due_ms == 0)
+        return OK;
+    if (d->wheel == NULL)
+        d->wheel = state_new_wheel(s->now_ms);
+    if (d->wheel == NULL)
+        return err_set(e, ERR_NOMEM, "keep the expiries of a database");
+    rc = wheel_add(d->wheel, hash, due_ms, &at, e);
+    if (rc == OK)
+        *slot = at | d->turn;
+    return rc;
 }
 
 int state_watch_expiry(struct state *s, struct object *o, struct err *e)
@@ -322,6 +351,21 @@ static void state_expired_node(void *ctx, struct dict_node *node)
         x->found = o; /* whoever takes it will try again */
 }
 
+/* The next entry that has come up, of either wheel. */
+static bool state_take_entry(struct state_db *d, uint64_t now_ms, uint32_t *hash, uint16_t *slot)
+{
+    uint16_t turn = d->turn;
+    bool found = d->wheel != NULL && wheel_take(d->wheel, now_ms, hash, slot);
+
+    if (!found && d->former != NULL) {
+        turn ^= OBJECT_WHEEL_TURN;
+        found = wheel_take(d->former, now_ms, hash, slot);
+    }
+    if (found)
+        *slot |= turn;
+    return found;
+}
+
 static struct object *state_take_expired_of(struct state *s, int db, uint64_t now_ms,
                                             size_t *budget)
 {
@@ -329,7 +373,7 @@ static struct object *state_take_expired_of(struct state *s, int db, uint64_t no
     struct state_expired x = { .now_ms = now_ms, .s = s };
     uint32_t hash;
 
-    while (d->wheel != NULL && *budget > 0 && wheel_take(d->wheel, now_ms, &hash, &x.slot)) {
+    while (*budget > 0 && state_take_entry(d, now_ms, &hash, &x.slot)) {
         --*budget;
         dict_each_hash(&d->names, hash, state_expired_node, &x);
         if (x.found != NULL) {
@@ -354,11 +398,76 @@ uint64_t state_next_expiry_ms(const struct state *s)
     uint64_t next = UINT64_MAX;
 
     for (int db = 0; db < CONFIG_DATABASES; db++) {
-        const struct wheel *w = s->dbs[db].wheel;
-        if (w != NULL && wheel_next_ms(w) < next)
-            next = wheel_next_ms(w);
+        const struct wheel *both[] = { s->dbs[db].wheel, s->dbs[db].former };
+        for (int i = 0; i < 2; i++)
+            if (both[i] != NULL && wheel_next_ms(both[i]) < next)
+                next = wheel_next_ms(both[i]);
     }
     return next;
+}
+
+struct state_renewal {
+    struct state *s;
+    struct state_db *d;
+    bool failed;
+};
+
+/* An object that has an entry in the former wheel gets one in the new one, if it still needs it. */
+static void state_renew_node(void *ctx, struct dict_node *node)
+{
+    struct state_renewal *x = ctx;
+    struct object *o = state_of_node(node);
+    uint16_t slot = o->wheel;
+
+    if (slot == WHEEL_NONE || state_is_slot(x->d, slot))
+        return;
+    o->wheel = WHEEL_NONE;
+    if (state_watch_expiry(x->s, o, NULL) == OK)
+        return;
+    o->wheel = slot;
+    x->failed = true;
+}
+
+/* Without memory it goes on where it is, later. */
+static void state_renew(struct state *s, struct state_db *d, size_t n)
+{
+    struct state_renewal x = { s, d, false };
+
+    for (; n > 0; n--) {
+        uint64_t next = dict_scan(&d->names, d->renewed, state_renew_node, &x);
+        if (x.failed)
+            return;
+        d->renewed = next;
+        if (next == 0) {
+            state_free_wheel(&d->former);
+            return;
+        }
+    }
+}
+
+static void state_begin_renewal(struct state *s, struct state_db *d)
+{
+    struct wheel *w = state_new_wheel(s->now_ms);
+
+    if (w == NULL)
+        return; /* later, then */
+    d->former = d->wheel;
+    d->wheel = w;
+    d->turn ^= OBJECT_WHEEL_TURN;
+    d->renewed = 0;
+}
+
+void state_step(struct state *s, size_t n)
+{
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        struct state_db *d = &s->dbs[db];
+        dict_step(&d->names, n);
+        if (d->former != NULL)
+            state_renew(s, d, n);
+        else if (d->wheel != NULL && d->wheel->n > d->names.n + STATE_WHEEL_SLACK)
+            state_begin_renewal(s, d);
+    }
+    dict_step(&s->oids, n);
 }
 
 /* ---- effects ---- */
@@ -1493,10 +1602,7 @@ static void state_flush_one(struct state *s, struct state_db *d)
     grave->cursor = 0;
     grave->next = s->graves;
     s->graves = grave;
-    if (d->wheel != NULL)
-        wheel_fini(d->wheel);
-    free(d->wheel);
-    d->wheel = NULL;
+    state_free_wheels(d);
     d->n_expiring = 0;
     d->generation++;
 }
@@ -1695,12 +1801,20 @@ static const char *state_check_value(const struct state *s, const struct object 
     return broken;
 }
 
+static bool state_is_watched(const struct state_db *d, const struct object *o)
+{
+    const struct wheel *w = state_is_slot(d, o->wheel) ? d->wheel : d->former;
+    uint16_t slot = o->wheel & (OBJECT_WHEEL_TURN - 1);
+
+    return slot != WHEEL_NONE && w != NULL && wheel_covers(w, slot, state_due_ms(o));
+}
+
 static const char *state_check_object(const struct state *s, const struct object *o, int db)
 {
     if (o->db != (unsigned)db || !state_has_name(s, o))
         return "S1: an object is not where its name is";
-    if (state_due_ms(o) != 0 && o->wheel == WHEEL_NONE)
-        return "S2: an expiry without an entry in the wheel";
+    if (state_due_ms(o) != 0 && !state_is_watched(&s->dbs[db], o))
+        return "S2: an expiry without an entry in the wheel, or with a later one";
     return object_is_value(o) ? state_check_value(s, o) : state_check_stream(s, stream_of(o));
 }
 
@@ -1725,6 +1839,16 @@ static void state_check_node(void *ctx, struct dict_node *node)
         object_is_value(state_of_node(node)) && state_of_node(node)->flags & OBJECT_BACKED;
 }
 
+/* Changes that live on for a start only. */
+static size_t state_n_ending(const struct state *s)
+{
+    size_t n = 0;
+
+    for (size_t i = s->first_ending; i < s->n_endings; i++)
+        n += liveset_has(&s->live, s->endings[i].lsn);
+    return n;
+}
+
 const char *state_check(const struct state *s)
 {
     struct state_checked checked = { .s = s, .broken = dict_check(&s->oids) };
@@ -1735,6 +1859,8 @@ const char *state_check(const struct state *s)
         checked.broken = dict_check(&d->names);
         if (checked.broken == NULL && d->wheel != NULL)
             checked.broken = wheel_check(d->wheel);
+        if (checked.broken == NULL && d->former != NULL)
+            checked.broken = wheel_check(d->former);
         do
             cursor = dict_scan(&d->names, cursor, state_check_node, &checked);
         while (cursor != 0);
@@ -1743,7 +1869,8 @@ const char *state_check(const struct state *s)
         checked.broken = "S3: n_objects is not the number of objects";
     if (checked.broken == NULL)
         checked.broken = liveset_check(&s->live);
-    if (checked.broken == NULL && s->graves == NULL && checked.n_backed != s->live.n_members)
+    if (checked.broken == NULL && s->graves == NULL &&
+        checked.n_backed + state_n_ending(s) != s->live.n_members)
         checked.broken = "S8: records live that back nothing";
     if (checked.broken == NULL && s->graves == NULL && checked.bytes != s->used_bytes)
         checked.broken = "S9: used_bytes";

@@ -46,7 +46,8 @@ struct object {
         node; /* in its database's dictionary, by name; must be first. node.extra: object_size */
     uint64_t
         rev : 48; /* LSN of the record that changed it last; of a stream, that bound its name */
-    uint64_t wheel : 16;     /* the slot of its entry in the database's wheel */
+    uint64_t
+        wheel : 16; /* the slot of its entry in the database's wheel, and of which turn that is */
     uint64_t expiry_ms : 48; /* 0: none */
     uint64_t type : 4, db : 4, flags : 8;
     uint16_t name_n; /* bytes of the name; if OBJECT_NAME_OUT, of the slice */
@@ -63,7 +64,8 @@ struct object_bytes {
 enum {
     OBJECT_HEAD = offsetof(struct object, bytes),
     OBJECT_NAME_MAX = UINT16_MAX - 1, /* of a name inside */
-    OBJECT_INSIDE_MAX = 4096          /* bytes of a string inside */
+    OBJECT_INSIDE_MAX = 4096,         /* bytes of a string inside */
+    OBJECT_WHEEL_TURN = 0x8000        /* in object.wheel; slots are below it */
 };
 static const uint64_t OBJECT_EXPIRY_MAX = (1ull << 48) - 1;
 
@@ -272,10 +274,13 @@ static inline uint64_t stream_n_sealed(const struct stream *st)
 }
 
 struct state_db {
-    struct dict names;   /* name -> struct object */
-    struct wheel *wheel; /* of what expires; NULL: nothing has yet */
-    size_t n_expiring;   /* names with an expiry */
-    uint32_t generation; /* +1 with each flush */
+    struct dict names;    /* name -> struct object */
+    struct wheel *wheel;  /* of what expires; NULL: nothing has yet */
+    struct wheel *former; /* while the wheel is made anew: the one before it; else NULL */
+    uint64_t renewed;     /* up to where: a cursor of names */
+    uint16_t turn;        /* OBJECT_WHEEL_TURN or not: what objects note with slots of `wheel` */
+    size_t n_expiring;    /* names with an expiry */
+    uint32_t generation;  /* +1 with each flush */
 };
 
 /* What has no name any more and waits for its memory to be given back, a little at a time. */
@@ -481,6 +486,9 @@ struct object *state_take_expired(struct state *s, uint64_t now_ms, size_t *budg
 must_check int state_watch_expiry(struct state *s, struct object *o, struct err *e);
 /* When state_take_expired will have something to look at; UINT64_MAX: never. */
 uint64_t state_next_expiry_ms(const struct state *s);
+
+/* What tables and wheels have to do once in a while, about n buckets of each; called once a round. */
+void state_step(struct state *s, size_t n);
 
 /* ---- names of streams and values ---- */
 

@@ -52,6 +52,19 @@ static uint64_t wheel_begins(const struct wheel *w, int level, unsigned i)
     return (now + ((i - (unsigned)now) % WHEEL_SLOTS)) << WHEEL_BITS * level;
 }
 
+static uint64_t wheel_slot_begins(const struct wheel *w, uint16_t slot)
+{
+    return wheel_begins(w, (slot - 1) / WHEEL_SLOTS, (unsigned)(slot - 1) % WHEEL_SLOTS);
+}
+
+/* The first tick at which that time has come, of those that are not over. */
+static uint64_t wheel_tick(const struct wheel *w, uint64_t due_ms)
+{
+    uint64_t tick = due_ms / WHEEL_TICK_MS + (due_ms % WHEEL_TICK_MS != 0);
+
+    return tick < w->at ? w->at : tick;
+}
+
 static int wheel_grow(struct wheel *w, struct wheel_slot *s, struct err *e)
 {
     uint32_t cap = s->cap < WHEEL_FIRST ? WHEEL_FIRST : s->cap + s->cap / 4 + 1;
@@ -70,18 +83,13 @@ static int wheel_grow(struct wheel *w, struct wheel_slot *s, struct err *e)
 
 int wheel_add(struct wheel *w, uint32_t hash, uint64_t due_ms, uint16_t *slot, struct err *e)
 {
-    uint64_t tick = due_ms / WHEEL_TICK_MS + (due_ms % WHEEL_TICK_MS != 0);
+    uint64_t tick = wheel_tick(w, due_ms);
     struct wheel_slot *s;
     int level = 0, rc;
     unsigned i;
 
-    if (tick < w->at)
-        tick = w->at;
-    if (*slot != WHEEL_NONE) {
-        int old = (*slot - 1) / WHEEL_SLOTS;
-        if (wheel_begins(w, old, (unsigned)(*slot - 1) % WHEEL_SLOTS) <= tick)
-            return OK;
-    }
+    if (*slot != WHEEL_NONE && wheel_slot_begins(w, *slot) <= tick)
+        return OK;
     while (level < WHEEL_LEVELS - 1 &&
            (tick >> WHEEL_BITS * level) - (w->at >> WHEEL_BITS * level) >= WHEEL_SLOTS)
         level++;
@@ -192,6 +200,13 @@ bool wheel_take(struct wheel *w, uint64_t now_ms, uint32_t *hash, uint16_t *slot
             return false;
         wheel_go(w, next);
     }
+}
+
+bool wheel_covers(const struct wheel *w, uint16_t slot, uint64_t due_ms)
+{
+    const struct wheel_slot *s = &w->slots[(slot - 1) / WHEEL_SLOTS][(slot - 1) % WHEEL_SLOTS];
+
+    return s->n > 0 && wheel_slot_begins(w, slot) <= wheel_tick(w, due_ms);
 }
 
 const char *wheel_check(const struct wheel *w)

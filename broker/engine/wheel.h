@@ -46,6 +46,9 @@ bool wheel_take(struct wheel *w, uint64_t now_ms, uint32_t *hash, uint16_t *slot
 /* When wheel_take will have something to look at; UINT64_MAX: never. */
 uint64_t wheel_next_ms(const struct wheel *w);
 
+/* Whether that slot has entries, and they come up at `due_ms` at the latest; for whoever checks. */
+bool wheel_covers(const struct wheel *w, uint16_t slot, uint64_t due_ms);
+
 /* Walks everything; NULL, or the name of the first invariant found broken. */
 const char *wheel_check(const struct wheel *w);
 
