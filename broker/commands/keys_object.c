@@ -6,6 +6,7 @@
  * of a key: its memory, not its share of tables. None of them counts as a use of the key.
  */
 #include "broker/cache/cache.h"
+#include "broker/cache/evict.h"
 #include "broker/commands/keys.h"
 #include "broker/engine/args.h"
 #include "broker/engine/reply.h"
@@ -37,8 +38,12 @@ static const char *object_encoding(const struct object *o)
 /* The key that a subcommand is about; NULL after a reply. */
 static struct object *object_find(struct engine *e, struct client *c, struct slice key)
 {
-    struct object *o = engine_lookup(e, c, key);
+    bool no_touch = c->no_touch;
+    struct object *o;
 
+    c->no_touch = true;
+    o = engine_lookup(e, c, key);
+    c->no_touch = no_touch;
     if (o == NULL)
         reply_null(c);
     return o;
@@ -63,6 +68,43 @@ static void object_refcount(struct engine *e, struct client *c, const struct sli
         reply_int(c, 1);
 }
 
+/* OBJECT IDLETIME and FREQ: one of them is known, as the policy says. False after an error reply. */
+static bool object_is_tracked(const struct engine *e, struct client *c, bool uses)
+{
+    static const char why[] = "Please note that when switching between policies at runtime LRU and "
+                              "LFU data will take some "
+                              "time to adjust.";
+
+    if (evict_counts_uses(e->config) == uses)
+        return true;
+    if (uses)
+        reply_error(c,
+                    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. %s",
+                    why);
+    else
+        reply_error(c, "ERR An LFU maxmemory policy is selected, idle time not tracked. %s", why);
+    return false;
+}
+
+static void object_freq(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    const struct object *o = object_find(e, c, argv[2]);
+
+    (void)argc;
+    if (o != NULL && object_is_tracked(e, c, true))
+        reply_u64(c, evict_frequency(e, o));
+}
+
+static void object_idletime(struct engine *e, struct client *c, const struct slice *argv,
+                            size_t argc)
+{
+    const struct object *o = object_find(e, c, argv[2]);
+
+    (void)argc;
+    if (o != NULL && object_is_tracked(e, c, false))
+        reply_u64(c, evict_idle_s(e, o));
+}
+
 const struct command keys_object_subs[] = {
     { .name = "object|encoding",
       .handler = object_encoding_command,
@@ -80,6 +122,21 @@ const struct command keys_object_subs[] = {
       .key_flags = "RO",
       .prefault = cache_prefault,
       .tips = "nondeterministic_output" },
+    { .name = "object|freq",
+      .handler = object_freq,
+      .arity = 3,
+      .flags = CMD_READONLY,
+      .categories = CAT_KEYSPACE,
+      .first_key = 2,
+      .last_key = 2,
+      .key_step = 1,
+      .group = "generic",
+      .since = "4.0.0",
+      .complexity = "O(1)",
+      .summary = "How often a key was used lately, on a logarithmic scale to 255",
+      .syntax = "key",
+      .key_flags = "RO",
+      .tips = "nondeterministic_output" },
     { .name = "object|help",
       .handler = command_help,
       .arity = 2,
@@ -90,6 +147,21 @@ const struct command keys_object_subs[] = {
       .complexity = "O(1)",
       .summary = "This text",
       .syntax = "" },
+    { .name = "object|idletime",
+      .handler = object_idletime,
+      .arity = 3,
+      .flags = CMD_READONLY,
+      .categories = CAT_KEYSPACE,
+      .first_key = 2,
+      .last_key = 2,
+      .key_step = 1,
+      .group = "generic",
+      .since = "2.2.3",
+      .complexity = "O(1)",
+      .summary = "How many seconds ago a key was used",
+      .syntax = "key",
+      .key_flags = "RO",
+      .tips = "nondeterministic_output" },
     { .name = "object|refcount",
       .handler = object_refcount,
       .arity = 3,
