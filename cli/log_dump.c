@@ -158,6 +158,56 @@ static bool dump_deleted(struct text *t, const uint8_t **p, const uint8_t *end)
     return true;
 }
 
+/* ---- changes ---- */
+
+static const char *dump_op(uint8_t op)
+{
+    static const char *const names[] = { NULL,     "set",   "image",  "put",   "remove",
+                                         "expel",  "patch", "ttl",    "fttl",  "del",
+                                         "expire", "evict", "rename", "flush", "swap" };
+    return op < sizeof names / sizeof names[0] ? names[op] : NULL;
+}
+
+/* Varints, as an array of numbers. */
+static bool dump_meta(struct text *t, struct slice meta)
+{
+    const uint8_t *p = meta.p, *end = meta.p + meta.n;
+
+    text_put_char(t, '[');
+    while (p < end) {
+        text_put_str(t, p > meta.p ? "," : "");
+        if (!dump_number(t, &p, end))
+            return false;
+    }
+    text_put_char(t, ']');
+    return true;
+}
+
+/* A change behind its ID: pairs, of which the first one's name is { op, db }, its value the key; then the numbers, then what
+ * follows. */
+static bool dump_change(struct text *t, const uint8_t **p, const uint8_t *end)
+{
+    struct slice head, name, value;
+    uint64_t n;
+
+    if (!varint_get(p, end, &n) || n == 0 || !slice_get(p, end, &head) || head.n != 2 ||
+        dump_op(head.p[0]) == NULL || !slice_get(p, end, &value))
+        return false;
+    text_printf(t, "{\"op\":\"%s\",\"db\":%u,\"key\":", dump_op(head.p[0]), head.p[1]);
+    dump_put_slice(t, value);
+    for (uint64_t i = 1; i < n; i++) {
+        if (!slice_get(p, end, &name) || name.n != 0 || !slice_get(p, end, &value))
+            return false;
+        text_put_str(t, i == 1 ? ",\"meta\":" : i == 2 ? ",\"strings\":[" : ",");
+        if (i > 1)
+            dump_put_slice(t, value);
+        else if (!dump_meta(t, value))
+            return false;
+    }
+    text_put_str(t, n > 2 ? "]}" : "}");
+    return true;
+}
+
 /* ---- tables ---- */
 
 struct dump_part {
@@ -192,6 +242,24 @@ static bool dump_idmp_item(struct text *t, const uint8_t **p, const uint8_t *end
 
     text_put_str(t, "{\"producer\":");
     if (!dump_string(t, p, end) || !dump_parts(t, parts, p, end))
+        return false;
+    text_put_char(t, '}');
+    return true;
+}
+
+/* A view of changes, made or gone. */
+static bool dump_view(struct text *t, const uint8_t **p, const uint8_t *end)
+{
+    static const struct dump_part made[] = { { "name", dump_string },
+                                             { "values", dump_number },
+                                             { "prefix", dump_string },
+                                             { NULL, NULL } };
+    uint64_t what;
+
+    if (!varint_get(p, end, &what) || what > 1)
+        return false;
+    text_put_str(t, what == 1 ? "{\"db\":" : "{\"gone\":");
+    if (!dump_number(t, p, end) || (what == 1 && !dump_parts(t, made, p, end)))
         return false;
     text_put_char(t, '}');
     return true;
@@ -293,6 +361,10 @@ static const struct dump_table dump_records[] = {
                         { "entries-left", dump_number },
                         { "bytes-left", dump_number },
                         { "ids", dump_ids } } },
+    [RECORD_CHANGE] = { "CHANGE",
+                        { { "oid", dump_number }, { "id", dump_id }, { "change", dump_change } } },
+    [RECORD_HISTORY] = { "HISTORY", { { "first", dump_id }, { "changes-before", dump_number } } },
+    [RECORD_VIEW] = { "VIEW", { { "view", dump_view } } },
 };
 
 static const struct dump_table *dump_record_table(uint8_t type)
@@ -390,11 +462,16 @@ static bool dump_entry(struct dump *d, uint64_t ordinal, uint64_t oid, const uin
     struct text *t = &d->out->text;
     struct id id;
     const uint8_t *p = entry_id(entry, &id);
+    bool is_change = oid == LOG_CHANGES_OID;
+    size_t at;
 
     text_printf(t, "{\"segment\":%" PRIu64 ",\"oid\":%" PRIu64 ",\"id\":", ordinal, oid);
     dump_put_id(t, id);
-    text_put_str(t, ",\"fields\":");
-    (void)dump_fields(t, &p, end); /* the decoder has checked the entry */
+    at = t->n;
+    text_put_str(t, is_change ? ",\"change\":" : ",\"fields\":");
+    /* The decoder has checked the entry, not what is in it. */
+    if (is_change ? !dump_change(t, &p, end) : !dump_fields(t, &p, end))
+        dump_malformed(t, at, entry, (size_t)(end - entry));
     text_put_str(t, "}\n");
     return dump_goes_on(d);
 }

@@ -28,6 +28,10 @@ enum planted_bug {
     BUG_SEAL_REVIVES,    /* entries deleted before their sealing are sealed, and not remembered */
     BUG_INSTALL_AT_ONCE, /* a new segment counts for streams whose tail still has its entries */
     BUG_NAME_LOSER_KEPT, /* of two bindings of a name the older one wins */
+    BUG_CHANGE_DROPPED,  /* a merge takes a live change for dead */
+    BUG_HISTORY_DROPPED, /* a merge does not know that changes are history */
+    BUG_CHANGES_ASKED_EARLY, /* what is built on which changes live does not wait for what they reflect */
+    BUG_CHANGES_KEPT,        /* a merge takes every change for live */
     BUG_COUNT
 };
 

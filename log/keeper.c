@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "log/blockcache.h"
+#include "log/bug.h"
 #include "log/io.h"
 #include "log/keeping.h"
 #include "log/writer.h"
@@ -213,7 +214,7 @@ bool keeping_answer(struct keeper *k, struct states *s, uint64_t *reflects)
 {
     const struct log_host *h = &k->o.host;
 
-    if (k->last_lsn > *reflects)
+    if (k->last_lsn > *reflects && !(s->changes.asked && BUG(BUG_CHANGES_ASKED_EARLY)))
         *reflects = k->last_lsn;
     if (s->changes.asked) {
         states_answer_changes(s, h);

@@ -36,6 +36,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include "log/bug.h"
 #include "log/entry.h"
 #include "log/sweep.h"
 
@@ -415,7 +416,8 @@ static int merge_take_changed_rows(struct merge *m, struct sweep *s, uint64_t ke
             return OK;
         }
         merge_saw(m, id, id, 1);
-        if (id.seq >= keep_from || states_change_lives(&m->states, id.seq))
+        if (id.seq >= keep_from || (states_change_lives(&m->states, id.seq) &&
+                                    !(BUG(BUG_CHANGE_DROPPED) && m->n_taken > 0)))
             rc = merge_put_row(m, LOG_CHANGES_OID, id, entry,
                                s->block->offsets[row + 1] - s->block->offsets[row], e);
         m->n_taken++;
@@ -448,9 +450,11 @@ static int merge_take_changes(struct merge *m, struct sweep *s,
                               const struct log_stream_state *state, struct err *e)
 {
     const struct segment_block *b = sweep_item(s);
-    uint64_t keep_from = state->keep_from.seq;
+    uint64_t keep_from = BUG(BUG_HISTORY_DROPPED) ? UINT64_MAX : state->keep_from.seq;
     bool dead;
 
+    if (BUG(BUG_CHANGES_KEPT))
+        keep_from = 0;
     if (m->n_taken == 0 && sweep_is_own(s, LOG_CHANGES_OID) && b->first.seq < keep_from &&
         !states_know_changes(&m->states, b->first.seq, b->first.seq)) {
         states_ask_changes(&m->states, b->first.seq, keep_from);

@@ -17,7 +17,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-enum flags { MANY_STREAMS = 1, REPAIR = 2, STRONG = 4, DEAD = 8 };
+enum flags { MANY_STREAMS = 1, REPAIR = 2, STRONG = 4, DEAD = 8, CHANGES = 16 };
+
+enum { KEEP_FROM = 1070 }; /* of the changes, where the history begins */
 
 enum { ZEROS = 3900 }; /* of the header, in which changes are all the same */
 
@@ -39,10 +41,12 @@ static bool is_ok(int rc, const struct err *e)
 
 /* ---- the file ---- */
 
-static void make_entries(struct entries *l, bool many)
+static void make_entries(struct entries *l, bool many, bool changes)
 {
     struct random r = { 77 };
 
+    for (uint64_t i = 0; changes && i < 40; i++)
+        entries_add(l, &r, LOG_CHANGES_OID, (struct id){ 1000 + i / 3, 1000 + 3 * i }, 5);
     for (uint64_t i = 0; i < (many ? 70 : 5); i++) {
         struct id last = { 1000 + i, 0 };
         entries_grow(l, &r, 1500 + 3 * i, &last, i % 4 == 2 ? 14 : 1 + i % 2, 5);
@@ -195,6 +199,9 @@ static void try_stream(const struct context *c, const struct segment_stream *st)
         ok = is_ok(reader_prev(&r, &e), &e);
     if (seen > most || (c->sound && seen != st->n))
         die("a walk back", "is not as long as the list says");
+    ok = is_ok(reader_seek_lsn(&r, st->last.seq, &e), &e);
+    if (c->sound && st->oid == LOG_CHANGES_OID && (!ok || reader_at(&r, &len) == NULL))
+        die("a change", "is not found by its LSN");
     is_ok(reader_seek_nth(&r, st->n / 2, &bytes, &e), &e);
     is_ok(reader_cut(&r, st->n / 2, UINT64_MAX, ID_MAX, &first, &n, &bytes, &e), &e);
     reader_fini(&r);
@@ -214,11 +221,34 @@ static void try_streams(struct segment *s, const struct context *c)
     segment_streams_close(it);
 }
 
+/* Half of the changes live. */
+static uint64_t count_changes(void *ctx, uint64_t first, uint64_t last)
+{
+    (void)ctx;
+    return (last - first) / 2;
+}
+
+static void live_changes(void *ctx, uint64_t first, uint64_t n, uint64_t *bits)
+{
+    (void)ctx;
+    memset(bits, (int)(0x5a + first % 2), (size_t)((n + 63) / 64) * sizeof *bits);
+}
+
 /* Every other stream has a floor, every third deleted entries. */
 static void answer(struct states *states, bool dead, struct delset *deletes)
 {
+    const struct log_host host = { .count_changes = count_changes, .live_changes = live_changes };
+
+    if (states->changes.asked) {
+        states_answer_changes(states, &host);
+        return;
+    }
     for (size_t i = 0; i < states->n; i++) {
         states->states[i] = (struct log_stream_state){ .alive = true, .codec = LOG_CODEC_LZ4 };
+        if (dead && states->oids[i] == LOG_CHANGES_OID) {
+            states->states[i].keep_from.seq = KEEP_FROM;
+            continue;
+        }
         if (dead && i % 2 == 0)
             states->states[i].floor = (struct id){ 2000, 0 };
         if (dead && i % 3 == 0)
@@ -324,7 +354,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     size_t size;
     const uint8_t *bytes;
 
-    make_entries(&l, (flags & MANY_STREAMS) != 0);
+    make_entries(&l, (flags & MANY_STREAMS) != 0, (flags & CHANGES) != 0);
     segments_write(disk, 1, 100, BLOCK_LZ4, &l, 0, l.n, &info);
     segments_path(1, path);
     bytes = simio_bytes(disk, path, &size);

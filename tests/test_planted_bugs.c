@@ -46,6 +46,11 @@ static const struct {
     [BUG_SEAL_REVIVES] = { "deleted entries are sealed and come back", seal_random },
     [BUG_INSTALL_AT_ONCE] = { "a segment counts before the tail is cut", seal_points },
     [BUG_NAME_LOSER_KEPT] = { "of two bindings of a name the older one wins", seal_points },
+    [BUG_CHANGE_DROPPED] = { "a merge drops the change that a value is in", seal_points },
+    [BUG_HISTORY_DROPPED] = { "a merge drops changes that are history", seal_points },
+    [BUG_CHANGES_ASKED_EARLY] = { "dropped changes do not wait for what dropped them",
+                                  seal_points },
+    [BUG_CHANGES_KEPT] = { "a merge keeps overwritten values for ever", seal_points },
 };
 
 /* All suites, those of the log alone first. */

@@ -65,6 +65,8 @@ void host_free(struct host *h)
     for (size_t i = 0; i < h->n; i++)
         host_free_stream(h->streams[i]);
     free(h->streams);
+    free(h->values);
+    free(h->changes.tail);
     sem_destroy(&h->progress);
     free(h);
 }
@@ -108,6 +110,51 @@ static void host_remove(struct host *h, size_t i)
     host_free_stream(h->streams[i]);
     memmove(h->streams + i, h->streams + i + 1, (h->n - i - 1) * sizeof(struct host_stream *));
     h->n--;
+}
+
+/* ---- values ------------------------------------------------------------------------------------ */
+
+struct host_value *host_find_value(const struct host *h, uint32_t key)
+{
+    for (size_t i = 0; i < h->n_values; i++)
+        if (h->values[i].key == key)
+            return &h->values[i];
+    return NULL;
+}
+
+const struct host_entry *host_find_change(const struct host *h, uint64_t lsn)
+{
+    for (size_t i = 0; i < h->changes.n_tail; i++)
+        if (h->changes.tail[i].id.seq == lsn)
+            return &h->changes.tail[i];
+    return NULL;
+}
+
+static void host_set_value(struct host *h, uint32_t key, uint64_t lsn)
+{
+    struct host_value *v = host_find_value(h, key);
+    size_t i = h->n_values;
+
+    if (v != NULL) {
+        v->lsn = lsn;
+        return;
+    }
+    if (h->n_values == h->cap_values) {
+        h->cap_values = h->cap_values ? 2 * h->cap_values : 16;
+        h->values = host_alloc(h->values, h->cap_values * sizeof *h->values);
+    }
+    for (; i > 0 && h->values[i - 1].key > key; i--)
+        h->values[i] = h->values[i - 1];
+    h->values[i] = (struct host_value){ key, lsn };
+    h->n_values++;
+}
+
+static void host_drop_value(struct host *h, struct host_value *v)
+{
+    size_t i = (size_t)(v - h->values);
+
+    memmove(v, v + 1, (h->n_values - i - 1) * sizeof *v);
+    h->n_values--;
 }
 
 /* Of two streams with one name the newer binding has it. */
@@ -276,6 +323,61 @@ static void apply_setid(struct host_stream *s, const struct log_record *r, struc
     s->max_deleted = max_deleted;
 }
 
+/* What a change that is whole says; false: it says nothing. */
+static bool change_says(const uint8_t *entry, bool *set, uint32_t *key)
+{
+    struct slice op, name;
+    struct id id;
+    uint64_t n;
+    const uint8_t *p = entry_varint(entry_id(entry, &id), &n);
+
+    if (n == 0)
+        return false;
+    entry_str(entry_str(p, &op), &name);
+    *set = slice_equal(op, slice_str("set"));
+    if (name.n != 4 || (!*set && !slice_equal(op, slice_str("del"))))
+        return false;
+    *key = get_u32le(name.p);
+    return true;
+}
+
+/* A key that has a value of a later change, from a checkpoint, keeps it. */
+static void apply_change(struct host *h, const struct log_record *r, struct record_reader *in)
+{
+    uint64_t oid = take_u64(in);
+    struct host_value *v;
+    uint32_t key = 0;
+    bool set = false;
+    struct id id;
+
+    in->ok = in->ok && oid == LOG_CHANGES_OID && entry_check(in->at, in->end, &id) &&
+             id.seq == r->lsn && change_says(in->at, &set, &key);
+    if (!in->ok)
+        return;
+    if (id_cmp(id, h->changes.last) <= 0)
+        host_notes(h, "LSN %" PRIu64 ": a change's ID isn't above the last one", r->lsn);
+    h->changes.last = id;
+    if (r->sealed)
+        h->changes.sealed_last = id;
+    else
+        tail_add(&h->changes, id, in->at, (size_t)(in->end - in->at));
+    v = host_find_value(h, key);
+    if (v != NULL && v->lsn >= r->lsn)
+        return;
+    if (set)
+        host_set_value(h, key, r->lsn);
+    else if (v != NULL)
+        host_drop_value(h, v);
+}
+
+static void apply_history(struct host *h, struct record_reader *in)
+{
+    struct id first = take_id(in);
+
+    if (in->ok && first.seq > h->changes.floor.seq)
+        h->changes.floor = first;
+}
+
 /* Everybody else of that name is gone, unless he got it later, or was saved later. */
 static void apply_name(struct host *h, const struct log_record *r, struct record_reader *in)
 {
@@ -364,6 +466,8 @@ static int host_apply(struct host *h, const struct log_record *r, struct err *e)
     case RECORD_NAME: apply_name(h, r, &in); break;
     case RECORD_UNNAME: apply_unname(h, r, &in); break;
     case RECORD_FLUSH: apply_flush(h, r); break;
+    case RECORD_CHANGE: apply_change(h, r, &in); break;
+    case RECORD_HISTORY: apply_history(h, &in); break;
     default: apply_to_stream(h, r, &in);
     }
     if (!in.ok)
@@ -434,6 +538,10 @@ static void host_describe(void *ctx, uint64_t oid, struct log_stream_state *out)
     struct host_stream *s = host_find(h, oid);
 
     memset(out, 0, sizeof *out);
+    if (oid == LOG_CHANGES_OID) {
+        out->alive = true;
+        out->keep_from = h->changes.floor;
+    }
     if (s == NULL)
         return;
     out->alive = true;
@@ -442,10 +550,32 @@ static void host_describe(void *ctx, uint64_t oid, struct log_stream_state *out)
     out->codec = (enum log_codec)(oid % 4);
 }
 
+static uint64_t host_count_changes(void *ctx, uint64_t first, uint64_t last)
+{
+    struct host *h = host_asked(ctx, "count_changes");
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < h->n_values; i++)
+        n += h->values[i].lsn >= first && h->values[i].lsn <= last;
+    return n;
+}
+
+static void host_live_changes(void *ctx, uint64_t first, uint64_t n, uint64_t *bits)
+{
+    struct host *h = host_asked(ctx, "live_changes");
+
+    memset(bits, 0, (size_t)((n + 63) / 64) * sizeof *bits);
+    for (size_t i = 0; i < h->n_values; i++) {
+        uint64_t at = h->values[i].lsn - first;
+        if (h->values[i].lsn >= first && at < n)
+            bits[at / 64] |= 1ull << at % 64;
+    }
+}
+
 static void host_sealed(void *ctx, uint64_t oid, struct id last)
 {
     struct host *h = host_asked(ctx, "sealed");
-    struct host_stream *s = host_find(h, oid);
+    struct host_stream *s = oid == LOG_CHANGES_OID ? &h->changes : host_find(h, oid);
     struct id first = last;
 
     h->n_sealed_calls++;
@@ -472,7 +602,7 @@ static void host_folded(void *ctx, uint64_t oid, const struct delset *folded, st
 
 /* ---- checkpoints ------------------------------------------------------------------------------- */
 
-/* A chunk: the last LSN, then of each stream: oid, name, rev, last, floor, max_deleted, n, bytes, added, n, n times id */
+/* A chunk: the last LSN, where the history begins, n, of n values key and LSN; then of each stream: oid, name, rev, last, floor, max_deleted, n, bytes, added, n, n times id */
 static size_t host_save_one(uint8_t *p, const struct host_stream *s)
 {
     uint8_t *at = p;
@@ -496,14 +626,27 @@ static size_t host_save_one(uint8_t *p, const struct host_stream *s)
     return (size_t)(at - p);
 }
 
-static bool host_save_lsn(const struct host *h, struct log_buffer *out)
+/* What a chunk begins with: values too, at most *budget, which becomes what is left of it; false if there are more. */
+static bool host_save_head(struct host *h, size_t *budget, struct log_buffer *out)
 {
-    uint8_t *p = log_buffer_grow(out, VARINT_MAX);
+    uint8_t *p = log_buffer_grow(out, (2 * h->n_values + 6) * VARINT_MAX), *at = p;
+    size_t first = 0, n = 0;
 
     if (p == NULL)
-        return false;
-    out->n += (size_t)(varint_put(p, h->last_lsn) - p);
-    return true;
+        abort();
+    while (first < h->n_values && h->values[first].key < h->saved_key)
+        first++;
+    n = h->n_values - first < *budget ? h->n_values - first : *budget;
+    at = id_put(varint_put(at, h->last_lsn), h->changes.floor);
+    at = varint_put(at, n);
+    for (size_t i = first; i < first + n; i++) {
+        at = varint_put(varint_put(at, h->values[i].key), h->values[i].lsn);
+        h->saved_key = h->values[i].key + 1ull;
+    }
+    h->n_asked += n;
+    out->n += (size_t)(at - p);
+    *budget -= n;
+    return first + n == h->n_values;
 }
 
 static void host_save_begin(void *ctx)
@@ -513,7 +656,7 @@ static void host_save_begin(void *ctx)
     if (h->saving)
         host_notes(h, "a checkpoint begins before the last one has ended");
     h->saving = true;
-    h->saved_oid = 0;
+    h->saved_oid = h->saved_key = 0;
     h->n_saves++;
 }
 
@@ -523,8 +666,8 @@ static bool host_save_some(void *ctx, size_t budget, struct log_buffer *out)
 
     if (!h->saving)
         host_notes(h, "save_some without save_begin");
-    if (!host_save_lsn(h, out))
-        abort();
+    if (!host_save_head(h, &budget, out))
+        return true;
     for (size_t i = 0; i < h->n; i++) {
         const struct host_stream *s = h->streams[i];
         size_t max = (12 + 2 * (size_t)delset_n(s->deletes) + 6) * VARINT_MAX;
@@ -552,6 +695,22 @@ static void host_save_end(void *ctx)
     h->saving = false;
 }
 
+static void host_load_values(struct host *h, uint64_t as_of_lsn, struct record_reader *in)
+{
+    struct id floor = take_id(in);
+    uint64_t n = take_u64(in);
+
+    if (id_cmp(floor, h->changes.floor) > 0)
+        h->changes.floor = floor;
+    for (; n > 0 && in->ok; n--) {
+        uint32_t key = (uint32_t)take_u64(in);
+        uint64_t lsn = take_u64(in);
+        in->ok = in->ok && lsn <= as_of_lsn && host_find_value(h, key) == NULL;
+        if (in->ok)
+            host_set_value(h, key, lsn);
+    }
+}
+
 static int host_load(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct err *e)
 {
     struct host *h = host_asked(ctx, "load");
@@ -560,6 +719,7 @@ static int host_load(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct e
 
     if (last_lsn > h->last_lsn)
         h->last_lsn = last_lsn;
+    host_load_values(h, as_of_lsn, &in);
     while (in.ok && in.at < in.end) {
         uint64_t oid = take_u64(&in), n;
         struct host_stream *s = host_find(h, oid);
@@ -599,6 +759,8 @@ void host_set_calls(struct host *h, struct log_host *out)
                               .loaded = host_loaded,
                               .replay = host_replay,
                               .describe = host_describe,
+                              .count_changes = host_count_changes,
+                              .live_changes = host_live_changes,
                               .sealed = host_sealed,
                               .folded = host_folded,
                               .save_begin = host_save_begin,

@@ -1,6 +1,8 @@
 /* host.h - the other side of struct log_host, as small and simple as it can be: streams by name, written
  * from log/log.h and docs/format.md alone, so that it and broker/engine check each other.
  *
+ * Beside streams there are values by key, each set by a change (LOG_CHANGES_OID) that has all of it.
+ *
  * It knows of each stream what has to survive in a checkpoint, and where its unsealed entries lie. What it notices
  * of a log that does not keep its side of the contract it writes into `why`. */
 #ifndef TESTS_LIB_HOST_H
@@ -32,14 +34,25 @@ struct host_stream {
     size_t n_tail, cap_tail;
 };
 
+/* A change is an entry whose first pair says what was done to which key: "set" or "del", and four bytes. */
+struct host_value {
+    uint32_t key;
+    uint64_t lsn; /* of the change that set it */
+};
+
 struct host {
     struct host_stream **streams; /* in order of oid */
     size_t n, cap;
+    struct host_value *values; /* in order of key */
+    size_t n_values, cap_values;
+    struct host_stream
+        changes; /* only tail and last, sealed_last; its floor is where the history begins */
     uint64_t start_lsn, end_lsn; /* of the checkpoint that was loaded */
     uint64_t last_lsn;           /* the highest that it has applied; a checkpoint has it too */
     uint64_t last_replayed, last_clock;
     uint64_t n_replayed;
     uint64_t saved_oid; /* a checkpoint is written: this one was the last */
+    uint64_t saved_key; /* and this one, + 1 */
     bool saving, is_loaded;
     unsigned inside;  /* calls that may ask us are under way: log_open, _turn, _step, _close */
     uint64_t n_asked; /* describe, sealed, folded and objects saved since the last host_enter */
@@ -66,6 +79,9 @@ bool host_append(struct host *h, struct log *l, enum record_type type, enum log_
                  const uint8_t *body, size_t len, uint64_t *out_lsn, struct err *e);
 
 struct host_stream *host_find(const struct host *h, uint64_t oid);
+struct host_value *host_find_value(const struct host *h, uint32_t key);
+/* A change that is not sealed; NULL: it is not there. */
+const struct host_entry *host_find_change(const struct host *h, uint64_t lsn);
 struct host_stream *host_find_name(const struct host *h, uint32_t name);
 
 #endif

@@ -26,6 +26,11 @@ enum step_kind {
     STEP_DROP,
     STEP_RENAME, /* to n */
     STEP_FLUSH,
+    STEP_SET,    /* values for n keys from `name` on */
+    STEP_UNSET,  /* n keys from there on are gone */
+    STEP_FORGET, /* all changes but the newest n are no history any more */
+    STEP_STIR, /* n times a step or turn, and values set, keys gone or history forgotten before the next */
+    STEP_SNEAK, /* n times: everything merged, and a value overwritten, not durably, one step later each time */
     STEP_COMMIT, /* n: sync_now */
     STEP_WORK,   /* n steps and turns; 0: all there is */
     STEP_BUSY,   /* n times a step or turn, and an entry of the stream deleted before the next */
@@ -171,6 +176,43 @@ static void life_churn(struct life *l, const struct step *s)
     }
 }
 
+/* Values are overwritten and history forgotten at every moment. */
+static void life_stir(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t i = 0; i < s->n && w->log != NULL && !w->failed && sealworld_holds(w); i++) {
+        if (i % 5 == 4)
+            sealworld_forget(w, i % 3, s->class);
+        else if (i % 7 == 6)
+            sealworld_unset(w, s->name + i % NAMES, 1, s->class);
+        else
+            sealworld_set(w, s->name + i % NAMES, 1, s->class);
+        sealworld_commit(w, false);
+        sealworld_work(w, 1, l->random);
+        sealworld_compare(w);
+    }
+}
+
+/* What a merge leaves out must stay left out: so it has to wait for what overwrote it. */
+static void life_sneak(struct life *l, const struct step *s)
+{
+    struct sealworld *w = &l->w;
+
+    for (uint32_t i = 0; i < s->n && w->log != NULL && !w->failed && sealworld_holds(w); i++) {
+        sealworld_forget(w, 0, LOG_ALWAYS);
+        sealworld_commit(w, true);
+        sealworld_ask(w, ASK_SEAL);
+        sealworld_work(w, 0, false);
+        sealworld_ask(w, ASK_MERGE);
+        sealworld_work(w, i, false);
+        sealworld_set(w, s->name, 1, LOG_OS);
+        sealworld_commit(w, false);
+        sealworld_work(w, 0, false);
+        sealworld_compare(w);
+    }
+}
+
 static void life_step(struct life *l, const struct step *s)
 {
     struct sealworld *w = &l->w;
@@ -184,6 +226,11 @@ static void life_step(struct life *l, const struct step *s)
     case STEP_DROP: sealworld_drop(w, s->name, s->class); break;
     case STEP_RENAME: sealworld_rename(w, s->name, s->n, s->class); break;
     case STEP_FLUSH: sealworld_flush(w, s->class); break;
+    case STEP_SET: sealworld_set(w, s->name, s->n, s->class); break;
+    case STEP_UNSET: sealworld_unset(w, s->name, s->n, s->class); break;
+    case STEP_FORGET: sealworld_forget(w, s->n, s->class); break;
+    case STEP_STIR: life_stir(l, s); break;
+    case STEP_SNEAK: life_sneak(l, s); break;
     case STEP_COMMIT: sealworld_commit(w, s->n != 0); break;
     case STEP_WORK: sealworld_work(w, s->n, l->random); break;
     case STEP_BUSY: life_be_busy(l, s); break;
@@ -283,10 +330,18 @@ static void life_remove_all(struct life *l)
 
     for (uint32_t name = 0; name < 100 && sealworld_holds(w); name++)
         sealworld_drop(w, name, LOG_ALWAYS);
+    sealworld_ask(w, ASK_MERGE);
+    life_work_all(l);
+    if (sealworld_holds(w))
+        sealworld_check_changes(w);
+    sealworld_unset(w, 0, 100, LOG_ALWAYS);
+    sealworld_forget(w, 0, LOG_ALWAYS);
     sealworld_commit(w, true);
     life_work_all(l);
     sealworld_ask(w, ASK_MERGE);
     life_work_all(l);
+    if (sealworld_holds(w))
+        sealworld_check_changes(w);
     sealworld_ask(w, ASK_SEAL);
     life_work_all(l);
     if (sealworld_holds(w))
@@ -315,15 +370,19 @@ static const struct step life[] = {
     TO(CREATE, 2, 0),
     TO(CREATE, 3, 0),
     TO(CREATE, 4, 0),
+    TO(SET, 1, 5),
     TO(ADD, 1, 9),
     TO(ADD, 2, 6),
     TO(ADD, 3, 3),
     DONE,
     TO(ADD, 1, 14),
     TO(ADD, 4, 14),
+    TO(SET, 2, 6),
     DO(COMMIT, 1),
     DO(WORK, 2),
     TO(DEL, 1, 4),
+    TO(FORGET, 0, 4),
+    TO(SET, 3, 2),
     DO(COMMIT, 1),
     DO(WORK, 2),
     TO(DEL, 4, 3),
@@ -373,6 +432,14 @@ static const struct step life[] = {
     DO(WORK, 0),
     DO(ASK, ASK_BACKUP),
     DO(WORK, 6),
+    TO(SET, 0, 12),
+    TO(SET, 20, 20),
+    TO(UNSET, 24, 3),
+    DO(COMMIT, 1),
+    DO(ASK, ASK_SEAL),
+    TO(STIR, 0, 9),
+    DO(ASK, ASK_MERGE),
+    TO(STIR, 20, 9),
     TO(ADD, 1, 12),
     TO(ADD, 2, 8),
     DO(COMMIT, 1),
@@ -395,12 +462,23 @@ static const struct step life[] = {
     TO(CREATE, 7, 0),
     DO(ASK, ASK_SEAL),
     TO(FEED, 0, 32),
+    TO(SET, 0, 20),
     DO(WORK, 0),
     DO(START, 0),
     DO(ASK, ASK_SEAL),
     TO(BUSY, 2, 24),
     DO(CLOSE, 0),
     DO(START, 0),
+    OS(SET, 4, 20),
+    OS(SET, 4, 20),
+    OS(FORGET, 0, 30),
+    DO(COMMIT, 0),
+    DO(ASK, ASK_MERGE),
+    DO(WORK, 0),
+    DO(ASK, ASK_MERGE),
+    OS(STIR, 8, 10),
+    DO(SNEAK, 16),
+    OS(FORGET, 0, 0),
     OS(ADD, 2, 30),
     DO(COMMIT, 0),
     DO(WORK, 6),
@@ -454,11 +532,11 @@ enum { LIFE_STEPS = sizeof life / sizeof life[0] };
 
 /* ---- T2 ---------------------------------------------------------------------------------------- */
 
-/* One of `one_in` operations, drawn anew for each seed. */
+/* One of `one_in` operations that change something, drawn anew for each seed. */
 static bool points_wants(const struct judge *j, const struct simio_op *op)
 {
     uint64_t rng = j->from ^ op->number * 0x9e3779b97f4a7c15u;
-    return simio_random(&rng) % j->one_in == 0;
+    return op->kind != SIMIO_READ && simio_random(&rng) % j->one_in == 0;
 }
 
 void seal_points(const struct crash_options *o, struct crash_result *out)
@@ -552,7 +630,10 @@ static void random_step(struct life *l, struct step *s)
     memset(s, 0, sizeof *s);
     s->name = (uint32_t)simio_below(&l->rng, NAMES);
     s->class = simio_below(&l->rng, 3) ? l->class : (enum log_class)simio_below(&l->rng, 3);
-    if (r < 30) {
+    if (r < 8) {
+        s->kind = r < 6 ? STEP_SET : r < 7 ? STEP_UNSET : STEP_FORGET;
+        s->n = (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 3) ? 8 : 40);
+    } else if (r < 30) {
         s->kind = STEP_ADD;
         s->n = 1 + (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 3) ? 8 : 40);
     } else if (r < 38) {
@@ -575,9 +656,10 @@ static void random_step(struct life *l, struct step *s)
         s->kind = STEP_WORK;
         s->n = (uint32_t)simio_below(&l->rng, simio_below(&l->rng, 4) ? 8 : 60);
     } else if (r < 91) {
-        s->kind = simio_below(&l->rng, 3)   ? STEP_BUSY
-                  : simio_below(&l->rng, 2) ? STEP_FEED
-                                            : STEP_CHURN;
+        s->kind = simio_below(&l->rng, 3) == 0 ? STEP_STIR
+                  : simio_below(&l->rng, 2)    ? STEP_BUSY
+                  : simio_below(&l->rng, 2)    ? STEP_FEED
+                                               : STEP_CHURN;
         s->n = 1 + (uint32_t)simio_below(&l->rng, 40);
     } else if (r < 94) {
         s->kind = STEP_ASK;

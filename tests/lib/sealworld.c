@@ -10,6 +10,8 @@
  *   I4  Every entry has the bytes that it was written with, once, in order; counts and sizes are those of the model;
  *       forwards, backwards and from a place in the middle.
  *   I6  Sealing, merging, saving and starting change nothing of it.
+ *   I8  A key has the value that was set last, readable by its LSN, whatever was left out before; the history has
+ *       all changes from where it begins, in order.
  *   I9  A stream that got the name of another one has nothing of it.
  *   I10 No file is left that nothing explains; when all is deleted and merged, the disk is nearly empty.
  *   I14 What is unsealed fits three parts of the arena and a batch; no turn asks for more than its slice;
@@ -26,7 +28,7 @@
 #include "log/entry.h"
 #include "log/manifest.h"
 
-enum { ENTRY_MAX = 4096, PART_BYTES = 4 << 10, STEPS_MAX = 20000, SLICE = 3 };
+enum { ENTRY_MAX = 8192, PART_BYTES = 4 << 10, STEPS_MAX = 20000, SLICE = 3 };
 
 /* Of one turn: a seal, a checkpoint and a merge have a slice each, with two questions for a stream, and what begins and
  * ends them. */
@@ -108,6 +110,18 @@ static size_t entry_bytes(uint64_t oid, struct id id)
     return entry_make(oid, id, p);
 }
 
+/* The entry of a change: what was done to which key, and bytes that follow from its ID. */
+static size_t change_make(const struct op *o, uint8_t out[ENTRY_MAX])
+{
+    uint8_t key[4], payload[ENTRY_MAX];
+    struct slice strings[4] = { slice_str(o->set ? "set" : "del"), slice_of(key, sizeof key),
+                                slice_str(""), slice_of(payload, 0) };
+
+    put_u32le(key, o->name);
+    strings[3].n = o->set ? entry_make(LOG_CHANGES_OID, o->id, payload) : 0;
+    return (size_t)(entry_put(out, o->id, strings, o->set ? 4 : 2) - out);
+}
+
 /* ---- the model --------------------------------------------------------------------------------- */
 
 static void model_clear(struct model *m)
@@ -115,6 +129,7 @@ static void model_clear(struct model *m)
     for (size_t i = 0; i < m->n; i++)
         free(m->streams[i].ids);
     free(m->streams);
+    free(m->values);
     memset(m, 0, sizeof *m);
 }
 
@@ -195,6 +210,33 @@ static void model_rename(struct model *m, const struct op *o)
     s->rev = o->lsn;
 }
 
+static struct model_value *model_find_value(const struct model *m, uint32_t key)
+{
+    for (size_t i = 0; i < m->n_values; i++)
+        if (m->values[i].key == key)
+            return &m->values[i];
+    return NULL;
+}
+
+static void model_change(struct model *m, const struct op *o)
+{
+    struct model_value *v = model_find_value(m, o->name);
+
+    if (!o->set) {
+        if (v != NULL)
+            *v = m->values[--m->n_values];
+        return;
+    }
+    if (v == NULL) {
+        if (m->n_values == m->cap_values) {
+            m->cap_values = m->cap_values ? 2 * m->cap_values : 16;
+            m->values = world_alloc(m->values, m->cap_values * sizeof *m->values);
+        }
+        v = &m->values[m->n_values++];
+    }
+    *v = (struct model_value){ o->name, m->n_ops - 1 };
+}
+
 static void model_apply(struct model *m, const struct op *o)
 {
     m->n_ops++;
@@ -206,6 +248,8 @@ static void model_apply(struct model *m, const struct op *o)
     case RECORD_CUT: model_remove(model_find(m, o->oid), o); break;
     case RECORD_NAME: model_rename(m, o); break;
     case RECORD_UNNAME: model_drop(m, model_find_name(m, o->name)); break;
+    case RECORD_CHANGE: model_change(m, o); break;
+    case RECORD_HISTORY: m->history = o->id.seq; break;
     case RECORD_FLUSH:
         while (m->n > 0)
             model_drop(m, &m->streams[m->n - 1]);
@@ -369,6 +413,102 @@ static void compare_header(struct sealstart *s, const struct host_stream *st,
                     st->last.ms, want->last.ms);
 }
 
+/* ---- values and changes ---- */
+
+static void view_change(struct sealstart *s, const struct op *o, const uint8_t *p, size_t len)
+{
+    uint8_t expect[ENTRY_MAX];
+
+    if (p == NULL)
+        start_fails(s, "the change of LSN %" PRIu64 " is missing", o->lsn);
+    else if (change_make(o, expect) != len || memcmp(p, expect, len) != 0)
+        start_fails(s, "the change of LSN %" PRIu64 " has other bytes", o->lsn);
+}
+
+/* Its bytes are found by the LSN of its record. */
+static int compare_value(struct sealstart *s, const struct host *h, const struct model_value *want)
+{
+    const struct op *o = &s->w->ops[want->op];
+    const struct host_value *v = host_find_value(h, want->key);
+    const struct host_entry *x = host_find_change(h, o->lsn);
+    struct log_change c;
+    int rc = OK;
+
+    if (v == NULL || v->lsn != o->lsn) {
+        start_fails(s, "key %u was set by LSN %" PRIu64 ", should be by %" PRIu64, want->key,
+                    v == NULL ? 0 : v->lsn, o->lsn);
+    } else if (x != NULL) {
+        view_change(s, o, x->at, x->len);
+    } else {
+        rc = log_find_change(s->log, o->lsn, NULL, &c, &s->err);
+        if (rc == ERR_CORRUPT && strstr(s->err.text, "no segment has") != NULL)
+            start_fails(s, "key %u: %s", want->key, s->err.text);
+        if (rc != OK)
+            return rc;
+        view_change(s, o, c.entry, c.len);
+        log_change_fini(&c);
+    }
+    return rc;
+}
+
+/* The next change from operation i on; n if there is none. */
+static size_t next_change(const struct sealworld *w, size_t i, size_t n)
+{
+    while (i < n && w->ops[i].type != RECORD_CHANGE)
+        i++;
+    return i;
+}
+
+/* All changes from where the history begins, in order: sealed ones, then the others. */
+static int compare_history(struct sealstart *s, const struct host *h, const struct model *m)
+{
+    size_t i = m->history == 0 ? 0 : ops_upto(s->w, m->history - 1), len = 0;
+    struct sealed sealed;
+    struct reader reader;
+    const uint8_t *p;
+    int rc;
+
+    log_get_sealed(s->log, LOG_CHANGES_OID, ID_MIN, NULL, ID_MAX, &sealed);
+    reader_init(&reader, &sealed, log_cache(s->log), log_sync_decoder(s->log), NULL);
+    rc = reader_seek_lsn(&reader, m->history, &s->err);
+    while (rc == OK && (p = reader_at(&reader, &len)) != NULL && s->why[0] == '\0') {
+        i = next_change(s->w, i, m->n_ops);
+        if (i == m->n_ops)
+            start_fails(s, "there is a change more than there should be");
+        else
+            view_change(s, &s->w->ops[i++], p, len);
+        rc = reader_next(&reader, &s->err);
+    }
+    for (size_t k = 0; rc == OK && k < h->changes.n_tail && s->why[0] == '\0'; k++) {
+        const struct host_entry *x = &h->changes.tail[k];
+        if (x->id.seq < m->history)
+            continue;
+        i = next_change(s->w, i, m->n_ops);
+        view_change(s, &s->w->ops[i < m->n_ops ? i++ : m->n_ops - 1], x->at, x->len);
+    }
+    if (rc == OK && s->why[0] == '\0' && next_change(s->w, i, m->n_ops) < m->n_ops)
+        view_change(s, &s->w->ops[next_change(s->w, i, m->n_ops)], NULL, 0);
+    reader_fini(&reader);
+    sealed_fini(&sealed);
+    return rc;
+}
+
+static int compare_values(struct sealstart *s, const struct host *h, const struct model *m)
+{
+    int rc = OK;
+
+    if (h->n_values != m->n_values)
+        start_fails(s, "%zu keys, there should be %zu", h->n_values, m->n_values);
+    if (h->changes.floor.seq != m->history)
+        start_fails(s, "the history begins at %" PRIu64 ", should at %" PRIu64,
+                    h->changes.floor.seq, m->history);
+    for (size_t i = 0; i < m->n_values && rc == OK && s->why[0] == '\0'; i++)
+        rc = compare_value(s, h, &m->values[i]);
+    if (rc == OK && s->why[0] == '\0')
+        rc = compare_history(s, h, m);
+    return rc;
+}
+
 static void compare_with(struct sealstart *s, const struct host *h, const struct model *m)
 {
     s->w->n_compared++;
@@ -386,6 +526,8 @@ static void compare_with(struct sealstart *s, const struct host *h, const struct
         if (s->why[0] == '\0')
             s->rc = compare_entries(s, h->streams[i], want, &s->err);
     }
+    if (s->why[0] == '\0' && s->rc == OK)
+        s->rc = compare_values(s, h, m);
 }
 
 void sealstart_compare(struct sealstart *s)
@@ -938,6 +1080,63 @@ void sealworld_flush(struct sealworld *w, enum log_class class)
         world_append(w, &o, body, 1);
 }
 
+/* ---- values ---- */
+
+/* The ID that the next record has as a change. */
+static struct id world_next_id(struct sealworld *w)
+{
+    struct io *io = simio_io(w->disk);
+    uint64_t now = io->wall_ms(io) << 16, clock = w->clock;
+
+    if (w->first_open == w->n_ops)
+        clock = now > w->clock ? now : w->clock + 1;
+    return (struct id){ clock >> 16, log_last_lsn(w->log) + 1 };
+}
+
+static void world_change(struct sealworld *w, uint32_t key, bool set, enum log_class class)
+{
+    struct op o = { .type = RECORD_CHANGE, .class = (uint8_t) class, .name = key, .set = set };
+    bool was = model_find_value(&w->now, key) != NULL;
+    uint8_t body[ENTRY_MAX + 64], *p = varint_put(body, LOG_CHANGES_OID);
+
+    o.id = world_next_id(w);
+    p += change_make(&o, p);
+    if (world_append(w, &o, body, (size_t)(p - body)) && was)
+        log_note_garbage(w->log, 1, 100);
+}
+
+void sealworld_set(struct sealworld *w, uint32_t name, size_t n, enum log_class class)
+{
+    for (uint32_t i = 0; i < n && world_wait(w) && world_has_room(w); i++)
+        world_change(w, name + i, true, class);
+}
+
+void sealworld_unset(struct sealworld *w, uint32_t name, size_t n, enum log_class class)
+{
+    for (uint32_t i = 0; i < n && world_wait(w); i++)
+        if (model_find_value(&w->now, name + i) != NULL)
+            world_change(w, name + i, false, class);
+}
+
+void sealworld_forget(struct sealworld *w, size_t n, enum log_class class)
+{
+    struct op o = { .type = RECORD_HISTORY, .class = (uint8_t) class };
+    size_t i = w->n_ops;
+    uint8_t body[40];
+
+    for (; i > 0 && n > 0; i--)
+        if (w->ops[i - 1].type == RECORD_CHANGE) {
+            o.id = w->ops[i - 1].id;
+            n--;
+        }
+    if (!world_wait(w))
+        return;
+    if (n > 0 || o.id.seq == 0) /* nothing to keep: nothing is history up to now */
+        o.id = world_next_id(w);
+    if (o.id.seq > w->now.history && world_append(w, &o, body, (size_t)(id_put(body, o.id) - body)))
+        log_note_garbage(w->log, 10, 1000);
+}
+
 void sealworld_commit(struct sealworld *w, bool sync_now)
 {
     if (w->log == NULL)
@@ -1126,6 +1325,29 @@ void sealworld_compare(struct sealworld *w)
         start_fails(&s, "a read failed: %.300s", s.err.text);
     if (s.why[0] != '\0')
         sealworld_fails(w, "%s", s.why);
+}
+
+void sealworld_check_changes(struct sealworld *w)
+{
+    struct sealed sealed;
+    struct reader reader;
+    struct err e = { 0 };
+    uint64_t n = 0, bytes = 0, want = 0;
+    int rc;
+
+    log_get_sealed(w->log, LOG_CHANGES_OID, ID_MIN, NULL, ID_MAX, &sealed);
+    reader_init(&reader, &sealed, log_cache(w->log), log_sync_decoder(w->log), NULL);
+    rc = reader_count(&reader, ID_MIN, ID_MAX, UINT64_MAX, &n, &bytes, &e);
+    reader_fini(&reader);
+    sealed_fini(&sealed);
+    for (size_t i = 0; i < w->n_ops; i++)
+        want += w->ops[i].type == RECORD_CHANGE && w->ops[i].lsn >= w->now.history;
+    for (size_t i = 0; i < w->now.n_values; i++)
+        want += w->ops[w->now.values[i].op].lsn < w->now.history;
+    if (rc != OK || n + w->host->changes.n_tail != want)
+        sealworld_fails(
+            w, "%" PRIu64 " changes are sealed, %zu not; %" PRIu64 " live or are history; %s", n,
+            w->host->changes.n_tail, want, e.text);
 }
 
 struct files {

@@ -18,9 +18,11 @@ enum { SEALWORLD_REQUESTS = 4 };
 struct op { /* a record that was appended */
     uint64_t lsn, clock, batch;
     uint64_t oid, rev;
-    uint32_t name;
+    uint32_t name; /* of a change: its key */
     uint8_t type, class;
-    struct id id;   /* of an entry; the first one left after a cut */
+    bool set; /* a change: the key has a value afterwards */
+    struct id
+        id; /* of an entry or change; the first one left after a cut; where the history begins */
     struct id *ids; /* that were removed */
     size_t n_ids;
 };
@@ -34,9 +36,17 @@ struct model_stream {
     uint64_t bytes, added;
 };
 
+struct model_value {
+    uint32_t key;
+    size_t op; /* that set it */
+};
+
 struct model { /* what the first n_ops operations make */
     struct model_stream *streams;
     size_t n, cap, n_ops;
+    struct model_value *values;
+    size_t n_values, cap_values;
+    uint64_t history; /* LSN at which it begins */
 };
 
 enum sealworld_role { ROLE_NONE, ROLE_TURN, ROLE_STEP, ROLE_APPEND, ROLE_COMMIT };
@@ -117,6 +127,10 @@ void sealworld_cut(struct sealworld *w, uint32_t name, size_t keep, enum log_cla
 void sealworld_drop(struct sealworld *w, uint32_t name, enum log_class class);
 void sealworld_rename(struct sealworld *w, uint32_t name, uint32_t to, enum log_class class);
 void sealworld_flush(struct sealworld *w, enum log_class class);
+/* n values of keys from `name` on, or n keys without one; the history becomes the newest n changes. */
+void sealworld_set(struct sealworld *w, uint32_t name, size_t n, enum log_class class);
+void sealworld_unset(struct sealworld *w, uint32_t name, size_t n, enum log_class class);
+void sealworld_forget(struct sealworld *w, size_t n, enum log_class class);
 void sealworld_commit(struct sealworld *w, bool sync_now);
 /* `n` steps and turns, in the log's order or in a random one; 0: until there is nothing to do. */
 void sealworld_work(struct sealworld *w, size_t n, bool random);
@@ -126,6 +140,8 @@ bool sealworld_is_asking(const struct sealworld *w);
 void sealworld_poll(struct sealworld *w);
 /* Compares what readers see now with the model; a read that fails is a failure unless `faulty`. */
 void sealworld_compare(struct sealworld *w);
+/* After a merge of everything: no change is in a segment that neither lives nor is history. */
+void sealworld_check_changes(struct sealworld *w);
 /* What is on the disk is what there has to be: no file that nothing explains, bounded when all is gone. */
 void sealworld_check_files(struct sealworld *w, uint64_t max_bytes);
 /* To be called in the disk's hook. */

@@ -129,6 +129,9 @@ class Bytes:
     def settings(self):
         return [(self.varint(), self.varint()) for _ in range(self.varint())]
 
+    def view(self):
+        return (self.varint(), self.str(), self.varint(), self.str()) if self.varint() else self.varint()
+
     def entry(self):
         return (self.id(), [(self.str(), self.str()) for _ in range(self.varint())])
 
@@ -160,6 +163,9 @@ RECORDS = {
     23: ("ACK", [("oid", V), ("gid", V), ("ids", walgroups.read_ids)]),
     24: ("UNREF", [("oid", V), ("first", I)]),
     25: ("SIFT", [("oid", V), ("n_left", V), ("bytes_left", V), ("ids", Bytes.ids)]),
+    26: ("CHANGE", [("oid", V), ("entry", E)]),
+    27: ("HISTORY", [("first", I), ("n", V)]),
+    28: ("VIEW", [("view", Bytes.view)]),
 }
 
 
