@@ -35,6 +35,7 @@ enum config_kind {
     CONFIG_OCTAL,  /* int64_t, written as an octal number */
     CONFIG_BYTES,  /* uint64_t, with a unit */
     CONFIG_MEMORY, /* maxmemory: as CONFIG_BYTES; the default is the machine's */
+    CONFIG_AGE,    /* int64_t, milliseconds, written with a unit */
     CONFIG_BOOL,   /* bool, yes or no */
     CONFIG_ENUM,   /* int64_t, one of `names` by position */
     CONFIG_STRING, /* char *, NULL for "" */
@@ -42,6 +43,7 @@ enum config_kind {
     CONFIG_LIMITS, /* client-output-buffer-limit */
     CONFIG_CODEC,  /* int64_t, as settings_codec makes it */
     CONFIG_RULES,  /* stream-settings */
+    CONFIG_VIEWS,  /* changes-view */
     CONFIG_EVENTS  /* notify-keyspace-events: int64_t of enum notify_class */
 };
 
@@ -151,6 +153,14 @@ static const struct config_row config_rows[] = {
       true, NULL, "keys remembered for CLIENT TRACKING; 0: no limit" },
     { "notify-keyspace-events", CONFIG_EVENTS, AT(notify_classes), 0, 0, "", true, NULL,
       "events of keys to publish, by Redis's letters: K, E or both, and classes; \"\": none" },
+    { "changes-key", CONFIG_STRING, AT(changes_key), 0, 0, "beck:changes", true, NULL,
+      "name under which each database's changes are read as a stream; \"\": none" },
+    { "changes-view", CONFIG_VIEWS, AT(changes_views), 0, 0, "", true, NULL,
+      "NAME PREFIX [VALUES yes]: those of keys that begin so, read as changes-key:NAME" },
+    { "cache-history-age", CONFIG_AGE, AT(cache_history_age_ms), 1000, INT64_MAX / 1000000, "1h",
+      true, NULL, "how long changes of the cache are kept at most, as 30s, 5m, 1h, 2d" },
+    { "cache-history-bytes", CONFIG_BYTES, AT(cache_history_bytes), 1 << 20, INT64_C(1) << 50,
+      "256mb", true, NULL, "how many bytes of them are kept at most" },
     { "loglevel", CONFIG_ENUM, AT(log_level), 0, 0, "notice", true, config_levels,
       "what goes to stderr: debug, verbose, notice, warning" },
 };
@@ -256,6 +266,50 @@ static int config_put_bytes(struct config *c, const struct config_row *row, cons
         return config_out_of_bounds(row, e);
     *(uint64_t *)config_field(c, row) = v;
     return OK;
+}
+
+/* The units of CONFIG_AGE, the largest last. */
+static const struct {
+    const char *name;
+    int64_t ms;
+} config_units[] = {
+    { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 }, { "d", 24 * 3600 * 1000 },
+};
+
+enum { CONFIG_N_UNITS = sizeof config_units / sizeof config_units[0] };
+
+/* How many milliseconds the unit has; 0: it is none. None at all is milliseconds. */
+static int64_t config_unit(const char *name)
+{
+    for (size_t i = 0; i < CONFIG_N_UNITS; i++)
+        if (*name == '\0' || strcasecmp(name, config_units[i].name) == 0)
+            return config_units[i].ms;
+    return 0;
+}
+
+static int config_put_age(struct config *c, const struct config_row *row, const char *text,
+                          struct err *e)
+{
+    size_t digits = strspn(text, "0123456789");
+    int64_t unit = config_unit(text + digits);
+    uint64_t n;
+
+    if (unit == 0 || !id_parse_u64(slice_of(text, digits), &n))
+        return err_set(e, ERR_USAGE, "argument must be a time, as 1500ms, 30s, 5m, 1h or 2d");
+    if (n > (uint64_t)(row->max / unit) || (int64_t)n * unit < row->min)
+        return config_out_of_bounds(row, e);
+    *(int64_t *)config_field(c, row) = (int64_t)n * unit;
+    return OK;
+}
+
+/* In the largest unit that it is a whole number of. */
+static void config_show_age(int64_t ms, char *out, size_t size)
+{
+    size_t i = CONFIG_N_UNITS - 1;
+
+    while (i > 0 && ms % config_units[i].ms != 0)
+        i--;
+    snprintf(out, size, "%lld%s", (long long)(ms / config_units[i].ms), config_units[i].name);
 }
 
 static int config_put_bool(struct config *c, const struct config_row *row, const char *text,
@@ -416,6 +470,18 @@ static int config_put_rules(struct config *c, const char *text, struct err *e)
     return OK;
 }
 
+static int config_put_views(struct config *c, const char *text, struct err *e)
+{
+    struct view_rules rules = { NULL, 0, NULL };
+    int rc = view_rules_add(&rules, text, e);
+
+    if (rc != OK)
+        return rc;
+    view_rules_fini(&c->changes_views);
+    c->changes_views = rules;
+    return OK;
+}
+
 /* The letters of notify-keyspace-events with what they stand for, in the order in which they are shown. */
 static const struct {
     char letter;
@@ -469,6 +535,7 @@ static int config_put(struct config *c, const struct config_row *row, const char
     case CONFIG_OCTAL: return config_put_int(c, row, text, e);
     case CONFIG_BYTES:
     case CONFIG_MEMORY: return config_put_bytes(c, row, text, e);
+    case CONFIG_AGE: return config_put_age(c, row, text, e);
     case CONFIG_BOOL: return config_put_bool(c, row, text, e);
     case CONFIG_ENUM: return config_put_enum(c, row, text, e);
     case CONFIG_STRING: return config_put_string(c, row, text, e);
@@ -476,6 +543,7 @@ static int config_put(struct config *c, const struct config_row *row, const char
     case CONFIG_LIMITS: return config_put_limits(c, text, e);
     case CONFIG_CODEC: return config_put_codec(c, row, text, e);
     case CONFIG_RULES: return config_put_rules(c, text, e);
+    case CONFIG_VIEWS: return config_put_views(c, text, e);
     case CONFIG_EVENTS: return config_put_events(c, row, text, e);
     }
     return err_set(e, ERR_USAGE, "a row of unknown kind");
@@ -498,6 +566,7 @@ static const char *config_show(const struct config *c, const struct config_row *
     case CONFIG_MEMORY:
         snprintf(out, size, "%llu", (unsigned long long)*(const uint64_t *)field);
         break;
+    case CONFIG_AGE: config_show_age(*(const int64_t *)field, out, size); break;
     case CONFIG_BOOL: return *(const bool *)field ? "yes" : "no";
     case CONFIG_ENUM: return row->names[*(const int64_t *)field];
     case CONFIG_STRING: return *(char *const *)field == NULL ? "" : *(char *const *)field;
@@ -519,6 +588,7 @@ static const char *config_show(const struct config *c, const struct config_row *
         assert(size >= SETTINGS_SHOW_MAX);
         return settings_show(SETTING_CODEC, *(const uint64_t *)field, out);
     case CONFIG_RULES: return c->stream_settings.text == NULL ? "" : c->stream_settings.text;
+    case CONFIG_VIEWS: return c->changes_views.text == NULL ? "" : c->changes_views.text;
     case CONFIG_EVENTS: return config_show_events((unsigned)*(const int64_t *)field, out);
     }
     return out;
@@ -619,6 +689,7 @@ void config_fini(struct config *c)
 {
     config_free_binds(c);
     settings_rules_fini(&c->stream_settings);
+    view_rules_fini(&c->changes_views);
     for (size_t i = 0; i < CONFIG_N_ROWS; i++) {
         if (config_rows[i].kind == CONFIG_STRING) {
             char **field = config_field(c, &config_rows[i]);
@@ -634,8 +705,11 @@ void config_fini(struct config *c)
 static int config_add(struct config *c, const struct config_row *row, const char *text,
                       struct err *e)
 {
-    return row->kind == CONFIG_RULES ? settings_rules_add(&c->stream_settings, text, e)
-                                     : config_put(c, row, text, e);
+    if (row->kind == CONFIG_RULES)
+        return settings_rules_add(&c->stream_settings, text, e);
+    if (row->kind == CONFIG_VIEWS)
+        return view_rules_add(&c->changes_views, text, e);
+    return config_put(c, row, text, e);
 }
 
 /* ---- files ---- */
@@ -801,7 +875,7 @@ static int config_take_flag(const char *arg, const char *next, struct config_fla
 static int config_walk_args(struct config *c, int argc, char **argv, bool files, struct err *e)
 {
     struct config_flag flag = { 0 };
-    bool has_rules = false;
+    unsigned has_rules = 0; /* bits of the kinds */
     int rc = OK;
 
     for (int i = 1; i < argc && rc == OK; i += flag.n_args) {
@@ -812,11 +886,12 @@ static int config_walk_args(struct config *c, int argc, char **argv, bool files,
             rc = config_read_file(c, flag.value, e);
         if (flag.row == NULL || files)
             continue;
-        rc = has_rules ? config_add(c, flag.row, flag.value, e)
-                       : config_put(c, flag.row, flag.value, e);
+        rc = has_rules >> flag.row->kind & 1 ? config_add(c, flag.row, flag.value, e)
+                                             : config_put(c, flag.row, flag.value, e);
         if (rc != OK)
             return err_add(e, "bad value '%.80s' for --%s", flag.value, flag.row->name);
-        has_rules |= flag.row->kind == CONFIG_RULES;
+        if (flag.row->kind == CONFIG_RULES || flag.row->kind == CONFIG_VIEWS)
+            has_rules |= 1u << flag.row->kind;
     }
     return rc;
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "broker/settings.h"
+#include "broker/views.h"
 #include "log/bytes.h"
 #include "log/err.h"
 
@@ -70,6 +71,11 @@ struct config {
     int64_t tracking_table_max_keys;       /* 0: no limit */
     int64_t
         notify_classes; /* notify-keyspace-events: enum notify_class of broker/pubsub/notify.h */
+    /* the changes of the cache's keys */
+    char *changes_key; /* NULL: they cannot be read */
+    struct view_rules changes_views;
+    int64_t cache_history_age_ms; /* 1 h */
+    uint64_t cache_history_bytes; /* 256mb */
     /* the process */
     int64_t log_level; /* enum config_log_level */
     char *config_file; /* as given, or NULL */
@@ -78,6 +84,12 @@ struct config {
 /* Fills in the defaults. Errors: ERR_NOMEM. */
 must_check int config_init(struct config *c, struct err *e);
 void config_fini(struct config *c);
+
+/* Where changes can be read; empty: nowhere. Borrowed until it is set. */
+static inline struct slice config_changes_key(const struct config *c)
+{
+    return c->changes_key == NULL ? slice_of("", 0) : slice_str(c->changes_key);
+}
 
 /* Reads `--key value`, `--key=value` and `--config FILE`. Errors: ERR_USAGE, with the flag or file:line, what was
  * wrong, and a suggestion for an unknown key; ERR_IO. --help and --version are main's. */

@@ -92,7 +92,8 @@ struct group {
         always_lsn; /* of the last always-class effect on it that is not also one on its stream */
     uint64_t as_of; /* at a start: records up to this one are in it */
     uint64_t n_redelivered, n_dead_lettered; /* since the start */
-    struct consumer *oldest, *newest;        /* see consumer.older */
+    uint64_t n_lost; /* the same: of a view of changes, entries that were gone before it got them */
+    struct consumer *oldest, *newest; /* see consumer.older */
     struct group_chores chores;
     uint64_t alarm_ms;      /* engine/redelivery.c: when it is to be looked at; UINT64_MAX: not */
     uint64_t claim_idle_ms; /* the least min-idle of connections that block with CLAIM */

@@ -53,11 +53,11 @@ static void every_change_gives_a_new_revision(void **state)
 
 static void reading_gives_none(void **state)
 {
-    static const char *const reads[] = { "GET k",           "GETEX k",   "STRLEN k",
-                                         "GETRANGE k 0 1",  "TTL k",     "SET k v NX",
-                                         "SETRANGE k 0 \"\"", "DIGEST k",  "PERSIST k",
-                                         "EXISTS k",        "SETNX k 1", "MSETNX k 1 j 2",
-                                         "GETREV k",        "IFREV k 1" };
+    static const char *const reads[] = {
+        "GET k",      "GETEX k",           "STRLEN k", "GETRANGE k 0 1", "TTL k",
+        "SET k v NX", "SETRANGE k 0 \"\"", "DIGEST k", "PERSIST k",      "EXISTS k",
+        "SETNX k 1",  "MSETNX k 1 j 2",    "GETREV k", "IFREV k 1"
+    };
     struct rig *r = rig_begin();
     uint64_t before;
 

@@ -22,6 +22,7 @@
 #include "broker/cache/cache.h"
 #include <assert.h>
 #include <stdlib.h>
+#include "broker/cache/changes.h"
 #include "broker/cache/effect.h"
 #include "broker/cache/evict.h"
 #include "broker/cache/value.h"
@@ -99,12 +100,14 @@ static const uint8_t *cache_append_as(struct engine *e, struct client *c, enum l
                                       const struct change *x)
 {
     struct id id = { e->now_ms, cache_next_lsn(e) };
+    size_t len = change_size(id, x);
     uint64_t lsn;
-    uint8_t *body = engine_append(e, c, RECORD_CHANGE, class, change_size(id, x), &lsn);
+    uint8_t *body = engine_append(e, c, RECORD_CHANGE, class, len, &lsn);
 
     assert(lsn == id.seq);
     change_put(body, id, x);
     state_add_change(&e->state, id, body + 1); /* behind the oid, which is a byte */
+    changes_added(&e->state, id, body + 1, len - 1);
     err_ignore(state_prepare_changes(&e->state, STREAM_CHUNK, NULL)); /* so many can come without */
     return body + 1;
 }

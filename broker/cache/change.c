@@ -45,9 +45,9 @@ static const struct change_kind CHANGE_KINDS[CHANGE_OPS] = {
     [CHANGE_REMOVE] = { .n_meta = 2, .n_needed = 1, .elements = true },
     [CHANGE_EXPEL] = { .n_meta = 2, .n_needed = 1, .elements = true },
     [CHANGE_PATCH] = { .n_meta = 2, .value = true },
-    [CHANGE_TTL] = { .n_meta = 2 },
+    [CHANGE_TTL] = { .n_meta = 3 },
     [CHANGE_FIELD_TTL] = { .n_meta = 1, .elements = true },
-    [CHANGE_RENAME] = { .n_meta = 1, .to = true },
+    [CHANGE_RENAME] = { .n_meta = 2, .to = true },
     [CHANGE_SWAP] = { .n_meta = 1 },
 };
 
@@ -88,6 +88,7 @@ static unsigned change_meta(const struct change *x, uint64_t out[CHANGE_META_MAX
     case CHANGE_TTL:
         out[0] = x->expiry_ms;
         out[1] = x->stale_ms;
+        out[2] = x->type;
         break;
     case CHANGE_FIELD_TTL: out[0] = x->expiry_ms; break;
     case CHANGE_PATCH:
@@ -95,6 +96,9 @@ static unsigned change_meta(const struct change *x, uint64_t out[CHANGE_META_MAX
         out[1] = x->length;
         break;
     case CHANGE_RENAME:
+        out[0] = (uint64_t)x->to_db;
+        out[1] = x->type;
+        break;
     case CHANGE_SWAP: out[0] = (uint64_t)x->to_db; break;
     default: break;
     }
@@ -265,6 +269,15 @@ static const char *change_take_times(struct change *x, uint64_t expiry_ms, uint6
                : NULL;
 }
 
+/* Of what has no type of its own to say: which one the key is of, so that readers know. */
+static const char *change_take_key_type(struct change *x, uint64_t type)
+{
+    if (type > OBJECT_LIST)
+        return "its key can be of no such type";
+    x->type = (unsigned)type;
+    return NULL;
+}
+
 static const char *change_take_to_db(struct change *x, uint64_t db)
 {
     if (db >= CONFIG_DATABASES)
@@ -292,9 +305,13 @@ static const char *change_take_meta(struct change *x, const uint64_t *meta)
         x->offset = meta[0];
         x->length = meta[1];
         return NULL;
-    case CHANGE_TTL: return change_take_times(x, meta[0], meta[1]);
+    case CHANGE_TTL:
+        wrong = change_take_key_type(x, meta[2]);
+        return wrong != NULL ? wrong : change_take_times(x, meta[0], meta[1]);
     case CHANGE_FIELD_TTL: x->type = OBJECT_HASH; return change_take_times(x, meta[0], 0);
     case CHANGE_RENAME:
+        wrong = change_take_key_type(x, meta[1]);
+        return wrong != NULL ? wrong : change_take_to_db(x, meta[0]);
     case CHANGE_SWAP: return change_take_to_db(x, meta[0]);
     default: return NULL;
     }

@@ -17,10 +17,10 @@
  *                                         `gone` the key is gone too, since nothing was left in it. Reason `expire`: op expel
  *   expel   as remove                     fields whose time had come
  *   patch   offset, length after          a string's bytes from offset on
- *   ttl     expiry, stale until           the key's
+ *   ttl     expiry, stale until, type     the key's
  *   fttl    expiry                        of these fields of a hash; 0: none
  *   del, expire, evict   -                the key is gone
- *   rename  db                            the new name; whatever had it is gone
+ *   rename  db, type                      the new name; whatever had it is gone
  *   flush   -                             db 255: of all databases; key empty. Streams go too
  *   swap    db                            the databases have changed places; key empty
  *

@@ -80,7 +80,7 @@ static int claims_show(struct claims *x, const struct cursor *at, struct err *e)
     size_t len = (size_t)(entry_end(entry) - entry);
     int rc;
 
-    if (at->in_sealed) {
+    if (!cursor_entry_stays(at)) {
         if (x->n_bodies > WANTS_BYTES_MAX)
             return err_set(e, ERR_TOO_BIG, "more than %d bytes of entries", WANTS_BYTES_MAX);
         rc = claims_grow(x, len, e);

@@ -61,7 +61,7 @@ struct stream *streams_find_there(struct engine *e, struct client *c, struct sli
 
 const struct stream *streams_peek(const struct engine *e, const struct client *c, struct slice key)
 {
-    const struct object *o = state_find(&e->state, c->db, key);
+    const struct object *o = engine_find_key(e, c->db, key);
 
     return o == NULL || o->type != OBJECT_STREAM || engine_is_expired(e, o) ? NULL : stream_of(o);
 }

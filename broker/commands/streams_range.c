@@ -16,6 +16,9 @@
  * A worker writes into a client of its own, of which only output and protocol are used: the functions that write entries do
  * not know the difference.
  *
+ * Of a view of changes (cache/changes.h) the snapshot has what the log's stream of changes has in the range, and the view's filter: the
+ * first step leaves of the tail's addresses those that are shown, and a change becomes an entry right before it is written.
+ *
  * Where a block turns out to be damaged after the head has left, the promise cannot be kept, and RESP has no way to say so in
  * the middle of an array: what was made is sent and the connection closed, with a line in the broker's log.
  */
@@ -36,8 +39,9 @@ struct range_source { /* what one stream gives */
     bool has_sealed;
     const uint8_t **tail; /* those within [from, to], in order; lies behind the sources */
     uint64_t n_tail;
-    struct range_seen seen; /* if it gives nothing */
-    struct sealed later;    /* where the tail's entries are by now, if has_later */
+    struct range_seen seen;     /* if it gives nothing */
+    struct view_filter *filter; /* of a view of changes; NULL: it is none */
+    struct sealed later;        /* where the tail's entries are by now, if has_later */
     bool has_later;
     struct id next;                    /* the first of them to be replied */
     uint64_t n_sealed_out, n_tail_out; /* that are replied; with the first step */
@@ -55,6 +59,7 @@ struct range {
     size_t at;           /* the source being written; n: all are */
     uint64_t sealed_left, tail_left;
     struct reader reader; /* of source `at`, if is_open */
+    struct view_room room;
     bool is_open, in_source;
     bool trades, untradable; /* the next step is a trade; one has failed */
     int rc;
@@ -179,13 +184,25 @@ int range_collect(struct engine *e, const struct client *c, const struct range_p
     return OK;
 }
 
+/* Of a view: from where its first entry may be on, and all, since nobody knows how many changes that takes. */
+static bool range_want_changes(const struct engine *e, const struct stream *st, struct id *from,
+                               uint64_t *count)
+{
+    struct id end;
+
+    *count = UINT64_MAX;
+    return history_part(e->state.history, changes_view(st), from, &end);
+}
+
 void range_want(struct engine *e, const struct stream *st, struct id from, struct id to,
                 uint64_t count, bool backwards, struct wants *wants)
 {
     struct sealed sealed;
     struct reader reader;
 
-    if (id_cmp(from, st->sealed_last) > 0 || !cold_get_sealed(e, st, &sealed))
+    if (changes_view(st) != NULL && !range_want_changes(e, st, &from, &count))
+        return;
+    if (id_cmp(from, cursor_sealed_last(e, st)) > 0 || !cold_get_sealed(e, st, &sealed))
         return;
     cold_reader(e, &sealed, wants, false, &reader);
     err_ignore(reader_want(&reader, from, to, count, backwards, NULL)); /* it runs into it again */
@@ -203,6 +220,32 @@ static bool range_has(const struct range_source *s, const uint8_t *entry)
     return id_cmp(s->from, id) <= 0 && id_cmp(id, s->to) <= 0;
 }
 
+/* Whether the source gives what is there, an entry or a change. */
+static bool range_shows(const struct range_source *s, const uint8_t *entry)
+{
+    return s->filter == NULL || view_shows(s->filter, entry);
+}
+
+/* What is there as it is replied: of a change, the entry that stands for it. */
+static int range_map(struct range *r, const struct range_source *s, const uint8_t *entry,
+                     const uint8_t **out)
+{
+    size_t len;
+
+    *out = entry;
+    return s->filter == NULL ? OK : view_map(s->filter, entry, &r->room, out, &len, &r->err);
+}
+
+/* Takes it from the budget, if it still fits; its size counts only where bytes do. */
+static int range_take(struct range *r, const struct range_source *s, struct range_fit *fit,
+                      const uint8_t *entry, bool *out)
+{
+    int rc = r->budget.bytes == UINT64_MAX ? OK : range_map(r, s, entry, &entry);
+
+    *out = rc == OK && range_fit_take(fit, &r->budget, entry);
+    return rc;
+}
+
 static int range_seek(struct range *r, const struct range_source *s, struct reader *reader,
                       struct err *e)
 {
@@ -217,15 +260,21 @@ static int range_step(struct range *r, struct reader *reader, struct err *e)
 static int range_walk_sealed(struct range *r, struct range_source *s, struct reader *reader,
                              struct range_fit *fit)
 {
+    int rc = range_seek(r, s, reader, &r->err);
     const uint8_t *entry;
+    bool taken = true;
     size_t len;
-    int rc;
 
-    for (rc = range_seek(r, s, reader, &r->err);
-         rc == OK && (entry = reader_at(reader, &len)) != NULL && range_has(s, entry) &&
-         range_fit_take(fit, &r->budget, entry);
-         rc = range_step(r, reader, &r->err))
-        s->n_sealed_out++;
+    while (rc == OK && (entry = reader_at(reader, &len)) != NULL && range_has(s, entry)) {
+        if (range_shows(s, entry))
+            rc = range_take(r, s, fit, entry, &taken);
+        if (rc != OK || !taken)
+            break;
+        s->n_sealed_out += range_shows(s, entry);
+        if (fit->n >= fit->max)
+            break;
+        rc = range_step(r, reader, &r->err);
+    }
     return rc;
 }
 
@@ -239,7 +288,7 @@ static int range_count_sealed(struct range *r, struct range_source *s,
     if (!s->has_sealed || fit->n >= fit->max)
         return OK;
     reader_init(&reader, &s->sealed, cold_cache(&r->work), decoder, NULL);
-    if (r->budget.bytes != UINT64_MAX || fit->max - fit->n <= RANGE_WALK_MAX) {
+    if (s->filter != NULL || r->budget.bytes != UINT64_MAX || fit->max - fit->n <= RANGE_WALK_MAX) {
         rc = range_walk_sealed(r, s, &reader, fit);
     } else {
         rc = reader_count(&reader, s->from, s->to, fit->max - fit->n, &s->n_sealed_out, &bytes,
@@ -250,19 +299,35 @@ static int range_count_sealed(struct range *r, struct range_source *s,
     return rc;
 }
 
-static void range_count_tail(struct range *r, struct range_source *s, struct range_fit *fit)
+/* Of a view's tail only what it shows is left. */
+static void range_sift_tail(struct range_source *s)
 {
     uint64_t n = 0;
+
+    for (uint64_t i = 0; i < s->n_tail && s->filter != NULL; i++)
+        if (view_shows(s->filter, s->tail[i]))
+            s->tail[n++] = s->tail[i];
+    if (s->filter != NULL)
+        s->n_tail = n;
+}
+
+static int range_count_tail(struct range *r, struct range_source *s, struct range_fit *fit)
+{
+    uint64_t n = 0;
+    bool taken = true;
+    int rc = OK;
 
     if (r->budget.bytes == UINT64_MAX) {
         n = fit->max - fit->n < s->n_tail ? fit->max - fit->n : s->n_tail;
         fit->n += n;
         r->budget.empty &= n == 0;
-    } else {
-        while (n < s->n_tail && range_fit_take(fit, &r->budget, s->tail[n]))
-            n++;
+    }
+    while (r->budget.bytes != UINT64_MAX && n < s->n_tail && rc == OK && taken) {
+        rc = range_take(r, s, fit, s->tail[n], &taken);
+        n += taken;
     }
     s->n_tail_out = n;
+    return rc;
 }
 
 static int range_count_source(struct range *r, struct range_source *s, struct block_decoder *d)
@@ -270,14 +335,13 @@ static int range_count_source(struct range *r, struct range_source *s, struct bl
     struct range_fit fit = range_fit_begin(&r->budget, s->key);
     int rc = OK;
 
-    if (r->backwards) {
-        range_count_tail(r, s, &fit);
+    range_sift_tail(s);
+    if (r->backwards)
+        rc = range_count_tail(r, s, &fit);
+    if (rc == OK)
         rc = range_count_sealed(r, s, d, &fit);
-    } else {
-        rc = range_count_sealed(r, s, d, &fit);
-        if (rc == OK)
-            range_count_tail(r, s, &fit);
-    }
+    if (rc == OK && !r->backwards)
+        rc = range_count_tail(r, s, &fit);
     range_fit_end(&fit, &r->budget);
     r->n_parts += fit.n > 0;
     return rc;
@@ -332,6 +396,15 @@ static int range_short(struct range *r, const struct range_source *s)
                    (unsigned long long)s->sealed.oid);
 }
 
+static int range_put_entry(struct range *r, const struct range_source *s, const uint8_t *entry)
+{
+    int rc = range_map(r, s, entry, &entry);
+
+    if (rc == OK)
+        streams_reply_entry(&r->reply, entry);
+    return rc;
+}
+
 /* Writes what is left of a part that is in segments, from the entry `first` on. */
 static int range_put_from(struct range *r, const struct sealed *sealed, struct id first,
                           uint64_t *left, struct block_decoder *decoder)
@@ -354,8 +427,11 @@ static int range_put_from(struct range *r, const struct sealed *sealed, struct i
         entry = reader_at(&r->reader, &len);
         if (entry == NULL || !range_has(s, entry))
             return range_short(r, s);
-        streams_reply_entry(&r->reply, entry);
-        if (--*left > 0)
+        if (range_shows(s, entry)) {
+            rc = range_put_entry(r, s, entry);
+            --*left;
+        }
+        if (rc == OK && *left > 0)
             rc = range_step(r, &r->reader, &r->err);
     }
     if (*left == 0) {
@@ -381,12 +457,13 @@ static uint64_t range_tail_at(const struct range *r, const struct range_source *
 static int range_put_tail(struct range *r, struct block_decoder *decoder)
 {
     const struct range_source *s = &r->sources[r->at];
+    int rc = OK;
 
     if (s->has_later)
         return range_put_from(r, &s->later, s->next, &r->tail_left, decoder);
-    for (; r->tail_left > 0 && !range_chunk_is_full(r); r->tail_left--)
-        streams_reply_entry(&r->reply, s->tail[range_tail_at(r, s, r->tail_left)]);
-    return OK;
+    for (; rc == OK && r->tail_left > 0 && !range_chunk_is_full(r); r->tail_left--)
+        rc = range_put_entry(r, s, s->tail[range_tail_at(r, s, r->tail_left)]);
+    return rc;
 }
 
 static int range_put(struct range *r, struct block_decoder *decoder)
@@ -448,7 +525,7 @@ static bool range_make_room(struct engine *e, struct cold_work *w)
             continue;
         if (st == NULL)
             return false;
-        if (id_cmp(range_tail_id(s, s->n_tail - 1), st->sealed_last) > 0)
+        if (id_cmp(range_tail_id(s, s->n_tail - 1), cursor_sealed_last(e, st)) > 0)
             return false;
     }
     for (size_t i = 0; i < r->n; i++) {
@@ -456,12 +533,28 @@ static bool range_make_room(struct engine *e, struct cold_work *w)
 
         if (!range_needs_tail(r, i))
             continue;
-        log_get_sealed(e->log, s->seen.oid, range_tail_id(s, 0), NULL,
-                       range_tail_id(s, s->n_tail - 1), &s->later);
+        log_get_sealed(e->log, s->filter != NULL ? LOG_CHANGES_OID : s->seen.oid,
+                       range_tail_id(s, 0), NULL, range_tail_id(s, s->n_tail - 1), &s->later);
         s->has_later = true;
     }
     r->trades = true;
     return true;
+}
+
+/* How many entries segments have of what was the source's tail. */
+static int range_count_later(const struct range_source *s, struct reader *reader, uint64_t *n)
+{
+    const uint8_t *entry;
+    uint64_t bytes;
+    size_t len;
+    int rc;
+
+    if (s->filter == NULL)
+        return reader_count(reader, s->later.floor, s->later.last, UINT64_MAX, n, &bytes, NULL);
+    for (rc = reader_seek(reader, s->later.floor, NULL);
+         rc == OK && (entry = reader_at(reader, &len)) != NULL; rc = reader_next(reader, NULL))
+        *n += view_shows(s->filter, entry);
+    return rc;
 }
 
 /* The step of a trade: looks whether segments have the same entries. What cannot be read is no failure: it is not
@@ -470,16 +563,14 @@ static void range_run_trade(struct range *r, struct block_decoder *decoder)
 {
     for (size_t i = 0; i < r->n && !r->untradable; i++) {
         struct range_source *s = &r->sources[i];
-        uint64_t n = 0, bytes;
         struct reader reader;
+        uint64_t n = 0;
 
         if (!s->has_later)
             continue;
         reader_init(&reader, &s->later, cold_cache(&r->work), decoder, NULL);
-        r->untradable = decoder == NULL ||
-                        reader_count(&reader, s->later.floor, s->later.last, UINT64_MAX, &n, &bytes,
-                                     NULL) != OK ||
-                        n != s->n_tail;
+        r->untradable =
+            decoder == NULL || range_count_later(s, &reader, &n) != OK || n != s->n_tail;
         reader_fini(&reader);
     }
 }
@@ -542,6 +633,7 @@ static void range_release(struct range *r)
             sealed_fini(&s->sealed);
         if (s->has_later)
             sealed_fini(&s->later);
+        view_filter_unref(s->filter);
     }
     if (r->work.room > 0 || r->work.pin != NULL)
         cold_give_room(&r->work);
@@ -552,6 +644,7 @@ static void range_free(struct cold_work *w)
     struct range *r = range_of(w);
 
     range_release(r);
+    view_room_fini(&r->room);
     outbuf_fini(&r->reply.out);
     free(r->ctx);
     free(r);
@@ -643,17 +736,35 @@ struct range_tail { /* which entries of a stream's tail are within */
     uint64_t n;
 };
 
-static struct range_tail range_tail_of(const struct range_part *p)
+static struct range_tail range_tail_of(const struct engine *e, const struct range_part *p)
 {
     struct range_tail t = { stream_index_begin(NULL), 0 };
-    struct streams_span span;
+    const struct stream_index *tail;
+    struct id to = p->to;
+    struct stream_pos end;
 
     if (p->st == NULL)
         return t;
-    span = streams_span(p->st, p->from, p->to);
-    t.from = span.from;
-    t.n = stream_index_count(p->st->tail, span.from, span.to, UINT64_MAX);
+    tail = cursor_tail(e, p->st);
+    end = id_next(&to) ? stream_index_seek(tail, to) : stream_index_end(tail);
+    t.from = stream_index_seek(tail, p->from);
+    t.n = stream_index_count(tail, t.from, end, UINT64_MAX);
     return t;
+}
+
+/* A part of the request. Of a view: no more of the changes than there must be for the COUNT, and none that are no history. */
+static struct range_part range_part_of(const struct engine *e, const struct range_request *q,
+                                       size_t i)
+{
+    struct range_part p = q->parts[i];
+
+    if (p.st == NULL || changes_view(p.st) == NULL)
+        return p;
+    if (id_cmp(p.from, stream_floor(p.st)) < 0)
+        p.from = stream_floor(p.st);
+    history_narrow(e->state.history, changes_view(p.st), q->budget.count, q->backwards, &p.from,
+                   &p.to);
+    return p;
 }
 
 /* Addresses that are not needed: in order, a COUNT takes the first of them or, backwards, the last. */
@@ -662,7 +773,7 @@ static void range_limit_tail(const struct range_request *q, const struct range_p
 {
     uint64_t skip;
 
-    if (t->n <= q->budget.count)
+    if (t->n <= q->budget.count || changes_view(p->st) != NULL)
         return;
     skip = q->backwards ? t->n - q->budget.count : 0;
     t->n = q->budget.count;
@@ -672,11 +783,12 @@ static void range_limit_tail(const struct range_request *q, const struct range_p
             stream_index_between(p->st->tail, stream_index_begin(p->st->tail), t->from) + skip);
 }
 
-static struct range_tail range_tail(const struct range_request *q, size_t i)
+static struct range_tail range_tail(const struct engine *e, const struct range_request *q,
+                                    const struct range_part *p)
 {
-    struct range_tail t = range_tail_of(&q->parts[i]);
+    struct range_tail t = range_tail_of(e, p);
 
-    range_limit_tail(q, &q->parts[i], &t);
+    range_limit_tail(q, p, &t);
     return t;
 }
 
@@ -694,20 +806,23 @@ static void range_narrow(struct range_source *s)
 static void range_fill_source(struct engine *e, const struct range_request *q, size_t i,
                               struct range_source *s, const uint8_t ***addresses)
 {
-    const struct range_part *p = &q->parts[i];
-    struct range_tail t = range_tail(q, i);
+    const struct range_part part = range_part_of(e, q, i), *p = &part;
+    struct range_tail t = range_tail(e, q, p);
+    const struct stream_index *tail = p->st == NULL ? NULL : cursor_tail(e, p->st);
 
     *s = (struct range_source){ .key = p->key, .from = p->from, .to = p->to };
     s->tail = *addresses;
     s->n_tail = t.n;
     for (uint64_t k = 0; k < t.n; k++) {
-        s->tail[k] = stream_index_at(p->st->tail, t.from);
-        stream_index_next(p->st->tail, &t.from);
+        s->tail[k] = stream_index_at(tail, t.from);
+        stream_index_next(tail, &t.from);
     }
     *addresses += t.n;
     if (p->st == NULL)
         return;
-    if (id_cmp(p->from, p->st->sealed_last) <= 0)
+    if (changes_view(p->st) != NULL)
+        s->filter = view_filter_ref(changes_view(p->st)->filter);
+    if (id_cmp(p->from, cursor_sealed_last(e, p->st)) <= 0)
         s->has_sealed = cold_get_sealed(e, p->st, &s->sealed);
     range_narrow(s);
     s->seen.oid = p->st->oid;
@@ -749,8 +864,10 @@ void range_start(struct engine *e, struct client *c, const struct range_request 
     uint64_t n_tail = 0;
     struct range *r;
 
-    for (size_t i = 0; i < q->n; i++)
-        n_tail += range_tail(q, i).n;
+    for (size_t i = 0; i < q->n; i++) {
+        const struct range_part p = range_part_of(e, q, i);
+        n_tail += range_tail(e, q, &p).n;
+    }
     r = range_new(c, q, n_tail);
     if (r == NULL) {
         range_refuse(c, NULL, q->ctx);

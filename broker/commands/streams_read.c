@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include "broker/commands/streams.h"
 #include "broker/commands/streams_range.h"
+#include "broker/cache/changes.h"
 #include "broker/engine/args.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cursor.h"
@@ -156,6 +157,8 @@ static void xrange_reply(struct engine *e, struct client *c, struct slice key,
         return;
     if (st == NULL)
         reply_array(c, 0);
+    else if (changes_is_behind(c, st, q->from, true))
+        return;
     else if (q->count == 0)
         reply_null_array(c);
     else if (!xrange_in_tail(st, q, &span, &n)) {
@@ -426,7 +429,7 @@ static bool xread_resolve(struct engine *e, struct client *c, struct slice key, 
         return false;
     }
     if (streams_parse_id(text, 0, out))
-        return true;
+        return !changes_is_behind(c, st, *out, false);
     streams_bad_id(c);
     return false;
 }

@@ -120,7 +120,7 @@ struct stream *xdlq_stream(const struct engine *e, const struct xdlq_walk *w)
 {
     struct stream *st = w->oid == 0 ? NULL : state_find_oid(&e->state, w->oid);
 
-    if (st == NULL || !state_has_name(&e->state, &st->object) || engine_is_expired(e, &st->object))
+    if (st == NULL || !state_is_there(&e->state, &st->object) || engine_is_expired(e, &st->object))
         return NULL;
     return st;
 }

@@ -382,7 +382,7 @@ static bool redrive_find_group(struct engine *e, struct client *c, const struct 
 {
     *st = state_find_oid(&e->state, r->oid);
     *g = NULL;
-    if (*st != NULL && state_has_name(&e->state, &(*st)->object) &&
+    if (*st != NULL && state_is_there(&e->state, &(*st)->object) &&
         !engine_is_expired(e, &(*st)->object))
         *g = groups_by_gid(stream_groups(*st), r->gid);
     if (*g == NULL)

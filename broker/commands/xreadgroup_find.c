@@ -649,7 +649,7 @@ static int find_new(struct find *f)
         find_want(f, from);
         rc = OK;
     }
-    return rc;
+    return rc == ERR_TOO_BIG ? OK : rc; /* a view gives no more for now */
 }
 
 /*

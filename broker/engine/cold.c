@@ -32,6 +32,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/args.h"
 #include "broker/engine/engine.h"
 #include "broker/engine/reply.h"
@@ -638,6 +639,11 @@ bool cold_get_sealed(struct engine *e, const struct stream *st, struct sealed *o
 {
     if (st->n_entries == stream_index_n(st->tail) || !log_has_sealed(e->log))
         return false;
+    if (changes_view(st) != NULL) {
+        log_get_sealed(e->log, LOG_CHANGES_OID, stream_floor(st), NULL,
+                       e->state.changes_sealed_last, out);
+        return true;
+    }
     log_get_sealed(e->log, st->oid, stream_floor(st), stream_deletes(st), st->sealed_last, out);
     return true;
 }

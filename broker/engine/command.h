@@ -36,8 +36,10 @@ enum command_flag {
         1 << 20, /* EVAL: it may have no keys, and its script says what it does with them */
     CMD_RESERVE =
         1
-        << 18 /* with CMD_DENYOOM, which Redis says of it: runs on a full disk all the same, from what is
+        << 18, /* with CMD_DENYOOM, which Redis says of it: runs on a full disk all the same, from what is
                            * kept for that */
+    CMD_OF_GROUPS =
+        1 << 19 /* changes groups of a stream, not its entries: of views of changes, too */
 };
 
 /* ACL categories beyond those that follow from flags */

@@ -257,7 +257,8 @@ static void digest_take_sealed(struct log *log, const struct stream *st, struct 
 {
     const uint8_t *first = stream_index_at(st->tail, stream_index_begin(st->tail));
 
-    part->has_sealed = log != NULL && stream_n_sealed(st) > 0;
+    part->has_sealed = log != NULL && stream_n_sealed(st) > 0 &&
+                       stream_more(st)->view == NULL; /* which has no entries of its own */
     part->has_tail = first != NULL;
     if (first != NULL)
         entry_id(first, &part->tail_first);
@@ -425,9 +426,21 @@ static bool digest_is_done(const struct digest *d, const struct object *o)
     return !d->at_once && stream_of(o)->digested > d->number; /* G1 */
 }
 
+/* A view of changes that has never had any, nor a group, is no state. */
+static bool digest_is_blank(const struct stream *st)
+{
+    return stream_more(st)->view != NULL && st->entries_added == 0 &&
+           groups_n(stream_groups(st)) == 0;
+}
+
+/* What is flushed does not count; views of changes are not. */
 static bool digest_has(const struct digest *d, const struct object *o)
 {
-    return !digest_is_done(d, o) && stream_of(o)->generation >= d->generations[o->db];
+    const struct stream *st = stream_of(o);
+
+    if (digest_is_done(d, o) || digest_is_blank(st))
+        return false;
+    return stream_more(st)->view != NULL || st->generation >= d->generations[o->db];
 }
 
 static void digest_push(struct digest *d, struct object *o)
@@ -696,6 +709,8 @@ static void digest_include(struct digest *d, struct object *o)
 
 void digest_before(struct digest *d, struct object *o, enum digest_change change)
 {
+    if (change != DIGEST_VALUE && digest_is_blank(stream_of(o)))
+        digest_skip(d, o); /* it begins after the digest */
     if (change == DIGEST_VALUE || d->rc != OK || !digest_has(d, o))
         return;
     if (change == DIGEST_REMOVE)

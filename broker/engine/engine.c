@@ -31,6 +31,7 @@
 #include "broker/cache/cache.h"
 #include "broker/cache/evict.h"
 #include "broker/cache/lease.h"
+#include "broker/cache/changes.h"
 #include "broker/engine/blocking.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/digest.h"
@@ -82,7 +83,9 @@ int engine_init(struct engine *e, struct config *config, struct io *io,
         return err_sys(err, ERR_IO, "read randomness");
     state_init(&e->state, hash_key);
     e->state.now_ms = io->wall_ms(io);
-    rc = watching_new(e->state.hash_key, &e->watching, err);
+    rc = changes_open(&e->state, config_changes_key(config), err);
+    if (rc == OK)
+        rc = watching_new(e->state.hash_key, &e->watching, err);
     if (rc == OK)
         rc = pubsub_new(e->state.hash_key, &e->pubsub, err);
     if (rc == OK)
@@ -126,6 +129,7 @@ void engine_fini(struct engine *e)
     watching_free(e->watching);
     pubsub_free(e->pubsub);
     tracking_free(e->tracking);
+    changes_close(&e->state);
     state_fini(&e->state);
     e->retention = NULL;
     e->redelivery = NULL;
@@ -425,7 +429,8 @@ void engine_call(struct engine *e, struct client *c, const struct command *comma
     c->n_commands++;
     c->last_command = command;
     e->stats.n_commands++;
-    command->handler(e, c, argv, argc);
+    if (!changes_refuse(e, c, command, argv, argc))
+        command->handler(e, c, argv, argc);
     if (c->tracker != NULL)
         tracking_remember(e, c, command, argv, argc);
     if (reply_is_error_at(c, start))
@@ -601,6 +606,7 @@ void engine_execute(struct engine *e, struct client *c, const struct slice *argv
     if (c->tracker != NULL && c->cold == NULL)
         tracking_command_over(c, command);
     e->current = NULL;
+    changes_signal(e);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
     if (e->pushed != NULL)
@@ -680,11 +686,13 @@ void engine_round_end(struct engine *e)
     uint64_t always = e->state.highest_always;
 
     engine_expire(e);
+    changes_turn(e);
     e->busy = engine_turn_log(e);
     cold_turn(e);
     e->busy |= retention_step(e);
     e->busy |= redelivery_step(e);
     e->busy |= digest_step(e, ENGINE_DIGEST_SLICE);
+    changes_signal(e);
     if (blocking_has_ready(e->blocking))
         blocking_serve(e->blocking);
     e->busy |= tracking_round_end(e);
@@ -788,6 +796,7 @@ void engine_config_changed(struct engine *e, const char *key)
     }
     if (strncmp(key, "maxmemory", 9) == 0 || strncmp(key, "lfu-", 4) == 0)
         evict_reconsider(e);
+    changes_config_changed(e, key);
     if (strcmp(key, "cache-bytes") == 0)
         log_set_cache_bytes(e->log, e->config->cache_bytes);
     if (e->host.config_changed != NULL)
@@ -860,9 +869,15 @@ void engine_add_entry(struct engine *e, struct client *c, struct stream *st, str
     state_add_entry(&e->state, st, id, entry, id_size(id) + body.n, lsn);
 }
 
+struct object *engine_find_key(const struct engine *e, int db, struct slice key)
+{
+    struct object *o = state_find(&e->state, db, key);
+    return o != NULL ? o : changes_find(&e->state, db, key);
+}
+
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
 {
-    struct object *o = state_find(&e->state, c->db, key);
+    struct object *o = engine_find_key(e, c->db, key);
 
     if (o != NULL)
         engine_raise(&c->need_durable,
@@ -882,7 +897,7 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
 
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key)
 {
-    struct object *o = state_find(&e->state, c->db, key);
+    struct object *o = engine_find_key(e, c->db, key);
 
     if (o == NULL) {
         engine_raise(&c->need_durable, e->state.last_always_unbind);

@@ -86,7 +86,7 @@ struct engine {
     bool has_limits;      /* the configuration limits some streams, by default or by pattern */
     bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
     bool waits_durable;   /* a reply of this round needs `durable` */
-    bool asking;              /* a command is asked what it needs: nothing happens */
+    bool asking;          /* a command is asked what it needs: nothing happens */
     bool executing_multi; /* inside EXEC */
     size_t
         promised; /* bytes of the log that the command being executed may use, and those of an EXEC behind it */
@@ -178,6 +178,9 @@ bool engine_next_id(const struct engine *e, struct id last, struct id *out);
 enum { ENGINE_RESERVE_ENTRY = 3 * VARINT_MAX + 16 };
 void engine_add_entry(struct engine *e, struct client *c, struct stream *st, struct id id,
                       struct slice body);
+
+/* The object of a name, or what shows changes under it; NULL: there is none. Expiry is not looked at. */
+struct object *engine_find_key(const struct engine *e, int db, struct slice key);
 
 /* The object of a name as readers see it: NULL if there is none or it has expired. Raises c's needs: what
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */

@@ -106,7 +106,7 @@ static void reading_drop_if_unused(struct engine *e, struct reading *r)
 static struct group *reading_group_of(const struct engine *e, struct object *o, uint64_t gid,
                                       struct stream **st)
 {
-    if (o == NULL || o->type != OBJECT_STREAM || !state_has_name(&e->state, o))
+    if (o == NULL || o->type != OBJECT_STREAM || !state_is_there(&e->state, o))
         return NULL;
     *st = stream_of(o);
     return groups_by_gid(stream_groups(*st), gid);
@@ -122,7 +122,7 @@ static struct group *reading_group(const struct engine *e, const struct reading_
 
     if (g != NULL)
         return g;
-    return reading_group_of(e, state_find(&e->state, w->db, w->key), w->reading->gid, st);
+    return reading_group_of(e, engine_find_key(e, w->db, w->key), w->reading->gid, st);
 }
 
 static void reading_link(struct reading *r, struct reading_wait *w)

@@ -122,7 +122,7 @@ static struct group *redelivery_find(const struct engine *e, struct redelivery_g
 {
     struct stream *st = state_find_oid(&e->state, x.oid);
 
-    if (st == NULL || engine_is_expired(e, &st->object) || !state_has_name(&e->state, &st->object))
+    if (st == NULL || engine_is_expired(e, &st->object) || !state_is_there(&e->state, &st->object))
         return NULL;
     *out = st;
     return groups_by_gid(stream_groups(st), x.gid);

@@ -23,6 +23,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/idmp.h"
 #include "log/bug.h"
 #include "log/bytes.h"
@@ -225,6 +226,7 @@ int replay_end(struct state *s, struct err *e)
 {
     int rc = OK;
 
+    changes_replayed(s);
     if (s->replay == NULL)
         return OK;
     if (s->replay->n_displaced > 0)
@@ -974,6 +976,8 @@ static int replay_apply_any(struct state *s, struct replay_record *in)
     case RECORD_PENDING:
     case RECORD_ACK:
     case RECORD_UNREF: return replay_apply_group(s, in);
+    case RECORD_HISTORY: return changes_replay_history(s, in->r, in->e);
+    case RECORD_VIEW: return changes_replay_view(s, in->r, in->e);
     }
     return in->r->type >= RECORD_IGNORABLE ? OK : replay_corrupt(in, "unknown type");
 }

@@ -9,6 +9,7 @@
  *                 | flags | id floor, id max_deleted | deleted IDs | settings | idempotence |     as the flags say
  *   deleted IDs   | 2 | oid, deleted IDs |
  *   group         | 3 | oid, a group as groups/journal.h has it: its numbers, options, consumers |
+ *   history       | 16 | the history of changes and its views, as cache/changes.c has it: before everything else |
  *   pending       | 4 | oid, pending entries of a group as groups/journal.h has them |
  *
  *   deleted IDs   n, n times id             each as the difference to the one before
@@ -26,6 +27,7 @@
 #include "broker/engine/save.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/replay.h"
 #include "log/bytes.h"
@@ -39,7 +41,13 @@ enum {
     SAVE_PENDING_N = 1 << 12, /* pending entries in one go */
 };
 
-enum save_kind { SAVE_STREAM = 1, SAVE_DELETED = 2, SAVE_GROUP = 3, SAVE_PENDING = 4 };
+enum save_kind {
+    SAVE_STREAM = 1,
+    SAVE_DELETED = 2,
+    SAVE_GROUP = 3,
+    SAVE_PENDING = 4,
+    SAVE_HISTORY = 16
+};
 
 enum save_flags {
     SAVE_HAS_FLOOR = 1, /* and max_deleted */
@@ -235,6 +243,7 @@ void save_begin(struct save *x, struct state *s)
 {
     *x = (struct save){ .state = s, .n_pending = SAVE_PENDING_N };
     s->save = x;
+    changes_save_begin(s);
 }
 
 void save_end(struct save *x)
@@ -267,11 +276,38 @@ static void save_found_node(void *ctx, struct dict_node *node)
     save_found(ctx, state_of_oid_node(node)->oid);
 }
 
+static size_t save_history(struct save *x, struct log_buffer *out)
+{
+    uint8_t *p;
+
+    x->has_history = true;
+    if (x->state->history == NULL)
+        return 0;
+    p = log_buffer_grow(out, 1 + changes_save_max(x->state));
+    if (p == NULL)
+        return 1;
+    *p++ = SAVE_HISTORY;
+    p = changes_save(x->state, p);
+    out->n = (size_t)(p - out->p);
+    return 1;
+}
+
+/* A view of changes has been saved, all but its groups; one that is younger comes with its record. */
+static size_t save_view(struct save *x, const struct stream *st)
+{
+    x->groups_oid = changes_is_saved(st) && groups_n(stream_groups(st)) > 0 ? st->oid : 0;
+    x->gid = 0;
+    x->in_pending = false;
+    return 1;
+}
+
 /* Saves what is next, or looks for more; returns what that was worth. */
 static size_t save_step(struct save *x, struct log_buffer *out)
 {
     const struct stream *st;
 
+    if (!x->has_history)
+        return save_history(x, out);
     if (x->rest_oid != 0)
         return save_rest(x, x->state, out);
     if (x->groups_oid != 0)
@@ -282,7 +318,9 @@ static size_t save_step(struct save *x, struct log_buffer *out)
         return 0;
     }
     st = state_find_oid(x->state, x->oids[--x->n]);
-    return st == NULL ? 0 : save_stream(x, st, out);
+    if (st == NULL)
+        return 0;
+    return changes_view(st) != NULL ? save_view(x, st) : save_stream(x, st, out);
 }
 
 static bool save_is_over(const struct save *x)
@@ -607,6 +645,7 @@ int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e
         case SAVE_DELETED: rc = save_load_rest(&in, s); break;
         case SAVE_GROUP: rc = save_load_group(&in, s); break;
         case SAVE_PENDING: rc = save_load_pending(&in, s); break;
+        case SAVE_HISTORY: rc = changes_load(s, as_of, &in.p, in.end, e); break;
         default: rc = save_corrupt(&in, "an unknown kind of item");
         }
     }

@@ -8,10 +8,11 @@
 
 struct save {
     struct state *state;
-    uint64_t cursor; /* of the scan of the objects */
-    bool scanned;    /* all of it */
-    bool failed;     /* memory ran out */
-    uint64_t *oids;  /* found and not saved yet */
+    uint64_t cursor;  /* of the scan of the objects */
+    bool scanned;     /* all of it */
+    bool has_history; /* of changes: that comes first */
+    bool failed;      /* memory ran out */
+    uint64_t *oids;   /* found and not saved yet */
     size_t n, cap;
     uint64_t
         rest_oid; /* an object whose deleted IDs from `rest` on are still to be saved; 0: none */

@@ -34,6 +34,7 @@
  * goes. A bit beside the slot tells which of the two it is of.
  */
 #include "broker/engine/state.h"
+#include "broker/cache/changes.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -267,7 +268,9 @@ struct stream *state_find_oid(const struct state *s, uint64_t oid)
     if (node == NULL)
         return NULL;
     st = state_of_oid_node(node);
-    return st->generation == s->dbs[st->object.db].generation ? st : NULL;
+    if (st->generation == s->dbs[st->object.db].generation)
+        return st;
+    return stream_more(st)->view != NULL ? st : NULL; /* which no flush concerns */
 }
 
 /* ---- when objects expire ---- */
@@ -1451,9 +1454,15 @@ void state_swap(struct state *s, int a, int b)
     s->place[b] = place;
     s->number[s->place[a]] = (uint8_t)a;
     s->number[s->place[b]] = (uint8_t)b;
+    changes_swapped(s, a, b);
 }
 
 /* ---- effects: names ---- */
+
+bool state_is_there(const struct state *s, const struct object *o)
+{
+    return (!object_is_value(o) && stream_more(stream_of(o))->view != NULL) || state_has_name(s, o);
+}
 
 bool state_has_name(const struct state *s, const struct object *o)
 {

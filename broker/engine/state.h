@@ -19,7 +19,9 @@
 #include "log/record.h"
 #include "log/stream.h"
 
-struct digest; /* engine/digest.h */
+struct digest;  /* engine/digest.h */
+struct history; /* cache/history.h */
+struct history_view;
 struct idmp;   /* engine/idmp.h */
 struct replay; /* engine/replay.h */
 struct save;   /* engine/save.h */
@@ -178,6 +180,8 @@ struct stream_more {
     struct stream_idmp *idmp;
     struct stream_settings *settings;
     struct groups *groups; /* NULL: none */
+    struct history_view
+        *view; /* it shows changes (broker/cache/changes.h); NULL: it has entries of its own */
 };
 
 /* Entries are in segments, in the tail, or in both until `sealed` has been told; those that live count once. */
@@ -336,8 +340,10 @@ struct state {
     struct id changes_last;        /* of all */
     struct id changes_sealed_last; /* none in a segment has a larger ID */
     struct id changes_floor;       /* readers see none below it: the history begins there */
-    struct liveset live;           /* LSNs of those that are all of some value */
-    struct state_ending *endings;  /* of those that are not any more, but that a start may need */
+    struct history
+        *history;        /* of them, and who may look at it: broker/cache/changes.h; NULL: nobody */
+    struct liveset live; /* LSNs of those that are all of some value */
+    struct state_ending *endings; /* of those that are not any more, but that a start may need */
     size_t n_endings, first_ending, cap_endings;
     /* Finds one of those that are sealed, waiting for the disk; for a start. */
     int (*find_change)(void *ctx, uint64_t lsn, struct log_change *out, struct err *e);
@@ -527,6 +533,8 @@ struct id state_tail_last(const struct stream *st);
 /* ---- objects without a name, at a start (engine/replay.c) ---- */
 
 bool state_has_name(const struct state *s, const struct object *o);
+/* Whether readers can find it: it has a name, or shows changes. */
+bool state_is_there(const struct state *s, const struct object *o);
 /* Adds a stream whose name, db, oid and rev are set to the table by oid only. */
 void state_add_nameless(struct state *s, struct stream *st);
 /* Takes o out of the names, where it is; its fields stay. */
