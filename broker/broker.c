@@ -22,6 +22,7 @@
 #include "broker/engine/host.h"
 #include "broker/engine/retention.h"
 #include "broker/logger.h"
+#include "broker/net/anteroom.h"
 #include "broker/net/connset.h"
 #include "broker/net/listener.h"
 #include "broker/net/loop.h"
@@ -53,6 +54,7 @@ struct broker {
     struct loop *loop;
     struct connset conns;
     struct listener listener;
+    struct anteroom *anteroom; /* while the store is being loaded */
     struct broker_acceptor acceptors[LISTENER_SOCKETS_MAX];
     struct loop_timer *accept_timer; /* after a pause because the system was short of something */
     struct loop_timer *stop_timer;
@@ -74,6 +76,11 @@ static void broker_take_client(struct broker *b, const struct listener_socket *s
     if (!s->is_unix)
         listener_tune(fd, b->config.tcp_keepalive_s);
     connset_accept(&b->conns, fd, s->is_unix, addr, laddr);
+}
+
+static void broker_take_guest(void *ctx, const struct listener_socket *s, int fd)
+{
+    broker_take_client(ctx, s, fd);
 }
 
 static void broker_listen(struct broker *b, bool on)
@@ -121,10 +128,13 @@ static void broker_close_listener(struct broker *b)
     listener_close(&b->listener);
 }
 
-static int broker_open_listener(struct broker *b, struct err *e)
+/* From now on clients are served, those first who came meanwhile. */
+static int broker_open_doors(struct broker *b, struct err *e)
 {
-    int rc = listener_open(&b->config, &b->listener, e);
+    int rc = OK;
 
+    anteroom_close(b->anteroom, broker_take_guest, b);
+    b->anteroom = NULL;
     for (size_t i = 0; rc == OK && i < b->listener.n; i++) {
         struct broker_acceptor *a = &b->acceptors[i];
         a->broker = b;
@@ -374,7 +384,11 @@ static int broker_open_parts(struct broker *b, struct err *e)
     if (rc != OK)
         return rc;
     b->engine_ready = true;
-    rc = broker_open_log(b, &info, e);
+    rc = listener_open(&b->config, &b->listener, e);
+    if (rc == OK)
+        rc = anteroom_open(&b->listener, &b->config, &b->anteroom, e);
+    if (rc == OK)
+        rc = broker_open_log(b, &info, e);
     if (rc == OK)
         rc = engine_start(&b->engine, b->log, &info, e);
     if (rc == OK)
@@ -384,7 +398,7 @@ static int broker_open_parts(struct broker *b, struct err *e)
     if (rc == OK)
         rc = loop_timer_new(b->loop, broker_on_stop_time, b, &b->stop_timer, e);
     if (rc == OK)
-        rc = broker_open_listener(b, e);
+        rc = broker_open_doors(b, e);
     if (rc == OK)
         b->config.port = b->listener.port; /* what CONFIG GET and INFO tell when it was 0 */
     return rc;
@@ -393,6 +407,7 @@ static int broker_open_parts(struct broker *b, struct err *e)
 /* Frees what clients are served with; the engine stays for the log, which still asks it things. */
 static void broker_close_parts(struct broker *b)
 {
+    anteroom_close(b->anteroom, NULL, NULL);
     broker_close_listener(b);
     connset_fini(&b->conns);
     loop_timer_free(b->accept_timer);
