@@ -1015,6 +1015,7 @@ void engine_flush(struct engine *e, struct client *c, int db)
     cache_flush(e, c, class, db);
     if (class == LOG_ALWAYS)
         e->state.last_always_unbind = log_last_lsn(e->log);
+    tracking_flushed(e);
     transaction_flush(e, db);
     state_flush(&e->state, db);
     lease_end_all(e->leases, db);
@@ -1031,6 +1032,7 @@ void engine_swap(struct engine *e, struct client *c, int a, int b)
     cache_swap(e, c, class, a, b);
     if (class == LOG_ALWAYS)
         e->state.last_always_unbind = log_last_lsn(e->log);
+    tracking_flushed(e); /* any name may stand for something else now */
     transaction_swap(e, a, b);
     state_swap(&e->state, a, b);
     for (int i = 0; i < 2; i++) {
