@@ -210,6 +210,8 @@ static void life_sneak(struct life *l, const struct step *s)
         sealworld_commit(w, false);
         sealworld_work(w, 0, false);
         sealworld_compare(w);
+        if (l->judge.modes != 0 && sealworld_holds(w))
+            judge_now(&l->judge);
     }
 }
 
@@ -433,13 +435,7 @@ static const struct step life[] = {
     DO(ASK, ASK_BACKUP),
     DO(WORK, 6),
     TO(SET, 0, 12),
-    TO(SET, 20, 20),
-    TO(UNSET, 24, 3),
-    DO(COMMIT, 1),
-    DO(ASK, ASK_SEAL),
-    TO(STIR, 0, 9),
-    DO(ASK, ASK_MERGE),
-    TO(STIR, 20, 9),
+    TO(UNSET, 4, 3),
     TO(ADD, 1, 12),
     TO(ADD, 2, 8),
     DO(COMMIT, 1),
@@ -469,15 +465,7 @@ static const struct step life[] = {
     TO(BUSY, 2, 24),
     DO(CLOSE, 0),
     DO(START, 0),
-    OS(SET, 4, 20),
-    OS(SET, 4, 20),
-    OS(FORGET, 0, 30),
-    DO(COMMIT, 0),
-    DO(ASK, ASK_MERGE),
-    DO(WORK, 0),
-    DO(ASK, ASK_MERGE),
-    OS(STIR, 8, 10),
-    DO(SNEAK, 16),
+    OS(SET, 4, 9),
     OS(FORGET, 0, 0),
     OS(ADD, 2, 30),
     DO(COMMIT, 0),
@@ -530,6 +518,17 @@ static const struct step life[] = {
 };
 enum { LIFE_STEPS = sizeof life / sizeof life[0] };
 
+/* Values set and overwritten before, during and after sealing and merging; history that ends in the middle of a segment, at every
+ * moment of either; LSNs far apart, after kills; and a merge that leaves out what was overwritten a moment ago. */
+static const struct step values[] = {
+    DO(START, 0),     TO(CREATE, 1, 0),   TO(SET, 0, 12),    TO(SET, 20, 20),    TO(ADD, 1, 9),
+    TO(UNSET, 24, 3), DO(COMMIT, 1),      DO(ASK, ASK_SEAL), TO(STIR, 0, 9),     DO(ASK, ASK_MERGE),
+    TO(STIR, 20, 9),  DO(START, 0),       OS(SET, 4, 20),    OS(SET, 4, 20),     OS(FORGET, 0, 30),
+    DO(COMMIT, 0),    DO(ASK, ASK_MERGE), DO(WORK, 0),       DO(ASK, ASK_MERGE), OS(STIR, 8, 10),
+    DO(START, 0),     DO(SNEAK, 12),      DO(CLOSE, 0),      DO(START, 0),
+};
+enum { VALUES_STEPS = sizeof values / sizeof values[0] };
+
 /* ---- T2 ---------------------------------------------------------------------------------------- */
 
 /* One of `one_in` operations that change something, drawn anew for each seed. */
@@ -539,32 +538,43 @@ static bool points_wants(const struct judge *j, const struct simio_op *op)
     return op->kind != SIMIO_READ && simio_random(&rng) % j->one_in == 0;
 }
 
+/* A life that is judged in all the ways that a machine can stop. */
+static void points_life(struct life *l, const struct crash_options *o, const struct step *steps,
+                        size_t n, const char *name, struct crash_result *out)
+{
+    life_init(l, o->seed, name, out);
+    l->judge.modes = (1u << SIMIO_N_MODES) - 1;
+    l->judge.max_variants = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
+    l->judge.max_inner = o->full ? 32 : 1 + (uint64_t)o->scale;
+    l->judge.wants = points_wants;
+    l->judge.one_in = o->full || o->scale >= 4 ? 1 : (uint64_t)(5 / (o->scale + 0.01));
+    l->judge.from = o->seed;
+    l->w.work_one_in = 8;
+    life_run(l, steps, n);
+    if (sealworld_holds(&l->w))
+        judge_now(&l->judge);
+    l->judge.modes = 0;
+    if (sealworld_holds(&l->w))
+        life_settle(l);
+    if (sealworld_holds(&l->w))
+        life_remove_all(l);
+}
+
 void seal_points(const struct crash_options *o, struct crash_result *out)
 {
     struct life l;
 
-    life_init(&l, o->seed, "crash points of sealing", out);
-    l.judge.modes = (1u << SIMIO_N_MODES) - 1;
-    l.judge.max_variants = o->full ? 32 : 1 + (uint64_t)(3 * o->scale);
-    l.judge.max_inner = o->full ? 32 : 1 + (uint64_t)o->scale;
-    l.judge.wants = points_wants;
-    l.judge.one_in = o->full || o->scale >= 4 ? 1 : (uint64_t)(5 / (o->scale + 0.01));
-    l.judge.from = o->seed;
-    l.w.work_one_in = 8;
-    life_run(&l, life, LIFE_STEPS);
-    if (sealworld_holds(&l.w))
-        judge_now(&l.judge);
-    l.judge.modes = 0;
-    if (sealworld_holds(&l.w))
-        life_settle(&l);
-    if (sealworld_holds(&l.w))
-        life_remove_all(&l);
+    points_life(&l, o, life, LIFE_STEPS, "crash points of sealing", out);
     if (sealworld_holds(&l.w) && (l.w.n_backups == 0 || l.w.n_seals < 5 || l.w.n_merges < 2 ||
                                   l.w.n_checkpoints < 5 || !l.w.was_full))
         sealworld_fails(&l.w,
                         "%" PRIu64 " backups, %" PRIu64 " seals, %" PRIu64 " merges, %" PRIu64
                         " checkpoints, a disk that was full: the life is meant to have them all",
                         l.w.n_backups, l.w.n_seals, l.w.n_merges, l.w.n_checkpoints);
+    life_fini(&l);
+    if (out->why[0] != '\0')
+        return;
+    points_life(&l, o, values, VALUES_STEPS, "crash points of values", out);
     life_fini(&l);
 }
 
