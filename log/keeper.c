@@ -471,6 +471,11 @@ static void keeper_count_segments(const struct keeper *k, struct log_stats *out)
     }
 }
 
+uint64_t keeper_first_lsn(const struct keeper *k)
+{
+    return k->clerk.manifests.durable.wal_first;
+}
+
 void keeper_get_stats(struct keeper *k, struct log_stats *out)
 {
     const struct manifest *m = &k->clerk.manifests.durable;

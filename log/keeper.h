@@ -74,6 +74,7 @@ bool keeper_has_sealed(const struct keeper *k);
 void keeper_get_sealed(struct keeper *k, uint64_t oid, struct sealed *out); /* view, n_segments */
 struct log_pin *keeper_pin(struct keeper *k);
 bool keeper_lacks_space(const struct keeper *k);                /* any thread */
+uint64_t keeper_first_lsn(const struct keeper *k);              /* log_first_lsn */
 void keeper_get_stats(struct keeper *k, struct log_stats *out); /* adds its own */
 
 /* ---- for backups and checks ---- */

@@ -411,6 +411,11 @@ struct block_decoder *log_sync_decoder(struct log *l)
     return l->decoder;
 }
 
+uint64_t log_first_lsn(const struct log *l)
+{
+    return keeper_first_lsn(l->keeper);
+}
+
 uint64_t log_sealed_lsn(const struct log *l)
 {
     return keeper_sealed_lsn(l->keeper);

@@ -270,6 +270,9 @@ bool log_has_sealed(const struct log *l);
 /* The decoder of the engine's own thread, for the reads that it may not avoid (they are counted). */
 struct block_decoder *log_sync_decoder(struct log *l);
 
+/* Records before it will not be replayed by any start. */
+uint64_t log_first_lsn(const struct log *l);
+
 /* Changes up to that LSN are in segments: readable from them, if they live or the history has them. */
 uint64_t log_sealed_lsn(const struct log *l);
 

@@ -675,6 +675,7 @@ static bool engine_turn_log(struct engine *e)
 {
     struct state_left *garbage = &e->state.garbage;
 
+    state_settle_changes(&e->state, log_first_lsn(e->log));
     if (garbage->n > 0)
         log_note_garbage(e->log, garbage->n, garbage->bytes);
     *garbage = (struct state_left){ 0, 0 };

@@ -24,13 +24,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include "broker/cache/changes.h"
+#include "broker/cache/restore.h"
 #include "broker/engine/idmp.h"
 #include "log/bug.h"
 #include "log/bytes.h"
 #include "log/entry.h"
 #include "log/record.h"
 
-enum { REPLAY_REAP = 64 /* freed after each record */ };
+enum { REPLAY_REAP = 64 /* freed after each record */, REPLAY_CLOCK_BITS = 16 };
 
 /* Displaced objects that claim one name: a list by node.next. */
 struct replay_claim {
@@ -42,6 +43,7 @@ struct replay {
     uint64_t start_lsn, end_lsn;
     struct dict claims[CONFIG_DATABASES]; /* by name */
     size_t n_displaced;
+    bool doubts_live; /* of replay_doubt_live */
 };
 
 /* ---- names that two objects claim ---- */
@@ -133,22 +135,32 @@ static struct object *replay_find_claim(const struct state *s, int db, struct sl
     return o;
 }
 
+/* Of those that claim the name, all who are older than the record are gone, but for `keep`. */
+static void replay_drop_claims(struct state *s, int db, struct slice name, uint64_t lsn,
+                               const struct object *keep)
+{
+    struct replay_claim *claim = s->replay == NULL || s->replay->n_displaced == 0
+                                     ? NULL
+                                     : replay_claim_of(dict_find(&s->replay->claims[db], name));
+    struct object *next;
+
+    for (struct object *o = claim == NULL ? NULL : claim->first; o != NULL; o = next) {
+        next = replay_next(o);
+        if (o != keep && o->rev < lsn)
+            replay_drop(s, o);
+    }
+}
+
 /* A record says that `keep` (NULL: somebody who is gone by now) has the name from `lsn` on: whoever had it before is
  * gone. */
 static void replay_drop_older(struct state *s, int db, struct slice name, uint64_t lsn,
                               const struct object *keep)
 {
-    struct object *o = state_find(s, db, name), *next;
-    struct replay_claim *claim;
+    struct object *o = state_find(s, db, name);
 
     if (o != NULL && o != keep && o->rev < lsn)
         replay_drop(s, o);
-    claim = s->replay == NULL ? NULL : replay_claim_of(dict_find(&s->replay->claims[db], name));
-    for (o = claim == NULL ? NULL : claim->first; o != NULL; o = next) {
-        next = replay_next(o);
-        if (o != keep && o->rev < lsn)
-            replay_drop(s, o);
-    }
+    replay_drop_claims(s, db, name, lsn, keep);
 }
 
 /* Gives o, which has no name and is in no list of claims, the name that it claims, unless a later binding has it. */
@@ -162,7 +174,9 @@ static int replay_place(struct state *s, struct object *o, struct err *e)
         later = !later;
     if (!later)
         return replay_displace(s, o, e);
-    if (holder != NULL)
+    if (holder != NULL && object_is_value(holder))
+        state_unbind(s, holder); /* nothing that comes will ask for it */
+    else if (holder != NULL)
         rc = replay_displace(s, holder, e);
     return rc == OK ? state_bind(s, o, state_db_of(s, o), object_name(o), o->expiry_ms, o->rev, e)
                     : rc;
@@ -193,6 +207,61 @@ int replay_add(struct state *s, struct stream *st, uint64_t as_of, struct err *e
     st->always_lsn = as_of;
     state_add_nameless(s, st);
     return replay_place(s, o, e);
+}
+
+int replay_add_value(struct state *s, int db, struct slice name, const struct state_value *v,
+                     struct object **out, struct err *e)
+{
+    struct object *holder = state_find(s, db, name);
+    int rc = OK;
+
+    if (holder != NULL && holder->rev > v->rev)
+        return err_set(e, ERR_CORRUPT, "a key is there already, and newer");
+    if (holder != NULL && object_is_value(holder))
+        replay_doubt_live(s);
+    else if (holder != NULL)
+        rc = replay_displace(s, holder, e);
+    return rc == OK ? state_put_value(s, db, name, v, out, e) : rc;
+}
+
+void replay_doubt_live(struct state *s)
+{
+    if (s->replay != NULL)
+        s->replay->doubts_live = true;
+}
+
+struct replay_live {
+    struct state *s;
+    struct err *e;
+    int rc;
+};
+
+static void replay_live_node(void *ctx, struct dict_node *node)
+{
+    const struct object *o = state_of_node(node);
+    struct replay_live *x = ctx;
+    uint64_t lsn;
+
+    if (!object_is_value(o) || !(o->flags & OBJECT_BACKED) || x->rc != OK)
+        return;
+    lsn = object_back_lsn(o);
+    x->rc = liveset_reserve(&x->s->live, lsn, lsn, x->e);
+    if (x->rc == OK)
+        liveset_add(&x->s->live, lsn);
+}
+
+/* Whatever backs a value lives. */
+static int replay_settle_live(struct state *s, struct err *e)
+{
+    struct replay_live x = { s, e, OK };
+
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        uint64_t cursor = 0;
+        do
+            cursor = dict_scan(&s->dbs[db].names, cursor, replay_live_node, &x);
+        while (cursor != 0);
+    }
+    return x.rc;
 }
 
 void replay_loaded(struct state *s, uint64_t start_lsn, uint64_t end_lsn)
@@ -234,6 +303,8 @@ int replay_end(struct state *s, struct err *e)
                      "%zu objects of the checkpoint have lost their names to others, and no record "
                      "says why",
                      s->replay->n_displaced);
+    if (rc == OK && s->replay->doubts_live)
+        rc = replay_settle_live(s, e);
     replay_free(s);
     return rc;
 }
@@ -895,7 +966,7 @@ static void replay_flush_node(void *ctx, struct dict_node *node)
     struct object *o = (struct object *)(void *)node;
     const struct replay_flush *f = ctx;
 
-    if (!replay_has(o, f->lsn))
+    if (object_is_value(o) ? o->rev < f->lsn : !replay_has(o, f->lsn))
         replay_drop(f->s, o);
 }
 
@@ -946,6 +1017,80 @@ static int replay_apply_flush(struct state *s, struct replay_record *in)
     return rc;
 }
 
+/* ---- values ---- */
+
+/* Says which record, to what is wrong with its change. */
+static int replay_where(const struct replay_record *in, int rc)
+{
+    if (rc != OK && in->e != NULL)
+        err_ignore(err_add(in->e, "record %" PRIu64, in->r->lsn)); /* it is rc */
+    return rc;
+}
+
+/* The change is found by its record from now on. */
+static int replay_index_change(struct state *s, struct replay_record *in, struct id id)
+{
+    int rc = OK;
+
+    if (id.seq != in->r->lsn || id.ms != in->r->clock >> REPLAY_CLOCK_BITS ||
+        id_cmp(id, s->changes_last) <= 0)
+        return replay_corrupt(in, "the change has another record's ID");
+    if (!in->r->sealed)
+        rc = state_prepare_changes(s, 1, in->e);
+    if (rc == OK)
+        state_add_change(s, id, in->r->sealed ? NULL : in->p);
+    return rc;
+}
+
+static int replay_swap(struct state *s, struct replay_record *in, const struct change *x)
+{
+    if (in->r->lsn <= replay_end_lsn(s))
+        return replay_corrupt(in, "databases were swapped while the checkpoint was written");
+    if (x->db == x->to_db)
+        return replay_corrupt(in, "a database is swapped with itself");
+    state_swap(s, x->db, x->to_db);
+    return OK;
+}
+
+static int replay_change(struct state *s, struct replay_record *in, const struct change *x)
+{
+    int rc;
+
+    if (x->op == CHANGE_SWAP)
+        return replay_swap(s, in, x);
+    for (int i = 0; i < CONFIG_DATABASES && x->op == CHANGE_FLUSH; i++)
+        if (x->db == CHANGE_DB_ALL || i == x->db)
+            replay_flush_db(s, i, in->r->lsn);
+    if (x->op == CHANGE_FLUSH)
+        return OK;
+    if (x->op == CHANGE_SET)
+        replay_drop_claims(s, x->db, x->key, in->r->lsn, NULL);
+    if (x->op == CHANGE_RENAME)
+        replay_drop_claims(s, x->to_db, x->to, in->r->lsn, NULL);
+    rc = restore_change(s, x, in->p, in->r->lsn, in->r->lsn > replay_end_lsn(s), in->e);
+    return replay_where(in, rc);
+}
+
+static int replay_apply_change(struct state *s, struct replay_record *in)
+{
+    struct id id = ID_MIN;
+    struct change x;
+    uint64_t oid = 0;
+    int rc = replay_read_u64(in, &oid);
+
+    if (rc == OK && oid != CHANGE_OID)
+        rc = replay_corrupt(in, "it belongs to another stream than that of changes");
+    if (rc == OK)
+        rc = replay_check_entry(in, &id);
+    if (rc == OK)
+        rc = replay_where(in, change_read(in->p, &x, in->e));
+    if (rc == OK)
+        rc = replay_index_change(s, in, id);
+    if (rc != OK || in->r->lsn <= replay_start_lsn(s))
+        return rc; /* every value was saved later than that */
+    return replay_change(s, in, &x);
+}
+
 /* ---- any record ---- */
 
 static int replay_apply_any(struct state *s, struct replay_record *in)
@@ -966,6 +1111,7 @@ static int replay_apply_any(struct state *s, struct replay_record *in)
     case RECORD_SIFT: return replay_apply_remove(s, in);
     case RECORD_CUT: return replay_apply_cut(s, in);
     case RECORD_SETTINGS: return replay_apply_settings(s, in);
+    case RECORD_CHANGE: return replay_apply_change(s, in);
     case RECORD_GROUP:
     case RECORD_GROUP_DROP:
     case RECORD_GROUP_POSITION:

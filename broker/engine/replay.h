@@ -13,6 +13,14 @@ must_check int replay_begin(struct state *s, struct err *e);
  * there already is a later copy of the same and discarded. Takes st over, in any case. Errors: ERR_NOMEM. */
 must_check int replay_add(struct state *s, struct stream *st, uint64_t as_of, struct err *e);
 
+/* A saved value, which has that name unless something else had it later. Takes nothing over on an error. `out` is NULL
+ * then, or where it is. Errors: ERR_CORRUPT (an older one comes after a newer one), ERR_NOMEM. */
+must_check int replay_add_value(struct state *s, int db, struct slice name,
+                                const struct state_value *v, struct object **out, struct err *e);
+
+/* One record may have backed two values while the checkpoint was written: which records live is found out at the end. */
+void replay_doubt_live(struct state *s);
+
 /* The log's numbers when the checkpoint was begun and ended: log_host.loaded. */
 void replay_loaded(struct state *s, uint64_t start_lsn, uint64_t end_lsn);
 

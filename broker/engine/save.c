@@ -22,6 +22,13 @@
  * A stream's groups follow it in the same way, each as of its own moment (group.as_of), and behind each its pending entries, some thousand
  * at a time. These too may be of a later moment: effects on them are absolute, so replaying what they have already changes nothing.
  *
+ *   value         | 5 | a value: see cache/saved.c |
+ *   piece         | 6 | more of one |
+ *   number        | 7 | db, n: about so many keys will come |
+ *
+ * Values come after the streams, by a scan of each database's names. One that is renamed meanwhile is saved once more under its new
+ * name, since the scan may have been where that is. Nothing makes up for databases that change places: the checkpoint is given up.
+ *
  * Where a stream's entries lie is not saved. A loaded one has no tail, and sealed_last is as high as it can be.
  */
 #include "broker/engine/save.h"
@@ -38,7 +45,9 @@ enum {
         20 * VARINT_MAX, /* of a stream without name, deleted IDs, settings, idempotence */
     SAVE_WORTH =
         64, /* deleted IDs, idempotence IDs, consumers or pending entries that count as an object */
-    SAVE_PENDING_N = 1 << 12, /* pending entries in one go */
+    SAVE_PENDING_N = 1 << 12,   /* pending entries in one go */
+    SAVE_WORTH_BYTES = 1 << 10, /* of contents that count as an object */
+    SAVE_EXPECT_MAX = 1 << 25   /* keys that a checkpoint is believed to have, before they come */
 };
 
 enum save_kind {
@@ -46,6 +55,9 @@ enum save_kind {
     SAVE_DELETED = 2,
     SAVE_GROUP = 3,
     SAVE_PENDING = 4,
+    SAVE_VALUE = 5,
+    SAVE_PIECE = 6,
+    SAVE_NUMBER = 7,
     SAVE_HISTORY = 16
 };
 
@@ -237,6 +249,143 @@ static size_t save_groups(struct save *x, const struct state *s, struct log_buff
     return 0;
 }
 
+/* ---- values ---- */
+
+static bool save_kind_byte(struct log_buffer *out, enum save_kind kind)
+{
+    uint8_t *p = log_buffer_grow(out, 1);
+
+    if (p == NULL)
+        return false;
+    *p = (uint8_t)kind;
+    out->n++;
+    return true;
+}
+
+static void save_free_name(struct save_name *x)
+{
+    free((void *)(uintptr_t)x->name.p);
+    *x = (struct save_name){ 0 };
+}
+
+void save_found_value(struct save *x, int db, struct slice name)
+{
+    size_t cap = x->cap_values == 0 ? 16 : x->cap_values * 2;
+    struct save_name *values = x->values;
+    uint8_t *copy = malloc(name.n + 1);
+
+    if (copy != NULL && x->n_values == x->cap_values) {
+        values = realloc(x->values, cap * sizeof *values);
+        if (values != NULL) {
+            x->values = values;
+            x->cap_values = cap;
+        }
+    }
+    if (copy == NULL || values == NULL) {
+        free(copy);
+        x->failed = true;
+        return;
+    }
+    bytes_copy(copy, name.p, name.n);
+    values[x->n_values++] = (struct save_name){ db, slice_of(copy, name.n) };
+}
+
+void save_give_up(struct save *x)
+{
+    x->failed = true;
+}
+
+/* How many keys there are, so that a start has room for them at once. */
+static size_t save_numbers(struct save *x, struct log_buffer *out)
+{
+    x->counted = true;
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
+        size_t n = state_names(x->state, db)->n;
+        uint8_t *p = n == 0 ? NULL : log_buffer_grow(out, 1 + 2 * VARINT_MAX);
+        if (p == NULL)
+            continue;
+        *p++ = SAVE_NUMBER;
+        out->n = (size_t)(varint_put(varint_put(p, (uint64_t)db), n) - out->p);
+    }
+    return 1;
+}
+
+/* The value that was found, as it is by now. */
+static size_t save_found_one(struct save *x, struct log_buffer *out)
+{
+    struct save_name *found = &x->values[--x->n_values];
+    struct object *o = state_find(x->state, found->db, found->name);
+    size_t before = out->n;
+
+    if (o != NULL && object_is_value(o) && save_kind_byte(out, SAVE_VALUE) &&
+        saved_put_value(out, found->db, o)) {
+        x->whose = *found;
+        x->at = (struct saved_place){ 0 };
+    } else {
+        save_free_name(found);
+    }
+    return 1 + (out->n - before) / SAVE_WORTH_BYTES;
+}
+
+static size_t save_piece(struct save *x, struct log_buffer *out)
+{
+    struct object *o = state_find(x->state, x->whose.db, x->whose.name);
+    size_t before = out->n;
+    bool hot = o != NULL && object_is_value(o) && !(o->flags & (OBJECT_BACKED | OBJECT_COLD));
+
+    if (!hot || !save_kind_byte(out, SAVE_PIECE) || !saved_put_piece(out, x->whose.db, o, &x->at))
+        save_free_name(&x->whose);
+    return 1 + (out->n - before) / SAVE_WORTH_BYTES;
+}
+
+struct save_scan {
+    struct save *x;
+    struct log_buffer *out;
+    size_t worth;
+};
+
+/* What is small is saved at once. */
+static void save_value_node(void *ctx, struct dict_node *node)
+{
+    struct object *o = state_of_node(node);
+    struct save_scan *scan = ctx;
+    size_t before = scan->out->n;
+    int db = state_db_of(scan->x->state, o);
+
+    if (!object_is_value(o))
+        return;
+    if (!(o->flags & OBJECT_BACKED)) {
+        save_found_value(scan->x, db, object_name(o));
+        return;
+    }
+    if (save_kind_byte(scan->out, SAVE_VALUE))
+        (void)saved_put_value(scan->out, db, o); /* it is backed: nothing follows */
+    scan->worth += 1 + (scan->out->n - before) / SAVE_WORTH_BYTES;
+}
+
+static size_t save_scan_values(struct save *x, struct log_buffer *out)
+{
+    struct save_scan scan = { x, out, 0 };
+
+    x->names = dict_scan(&x->state->dbs[x->place].names, x->names, save_value_node, &scan);
+    x->place += x->names == 0;
+    return scan.worth;
+}
+
+static size_t save_values(struct save *x, struct log_buffer *out)
+{
+    if (x->whose.name.p != NULL)
+        return save_piece(x, out);
+    if (x->n_values > 0)
+        return save_found_one(x, out);
+    return save_scan_values(x, out);
+}
+
+static bool save_has_values(const struct save *x)
+{
+    return x->place < CONFIG_DATABASES || x->n_values > 0 || x->whose.name.p != NULL;
+}
+
 /* ---- going through all of them ---- */
 
 void save_begin(struct save *x, struct state *s)
@@ -251,6 +400,10 @@ void save_end(struct save *x)
     if (x->state != NULL)
         x->state->save = NULL;
     free(x->oids);
+    while (x->n_values > 0)
+        save_free_name(&x->values[--x->n_values]);
+    save_free_name(&x->whose);
+    free(x->values);
     *x = (struct save){ 0 };
 }
 
@@ -312,6 +465,10 @@ static size_t save_step(struct save *x, struct log_buffer *out)
         return save_rest(x, x->state, out);
     if (x->groups_oid != 0)
         return save_groups(x, x->state, out);
+    if (!x->counted)
+        return save_numbers(x, out);
+    if (x->n == 0 && x->scanned)
+        return save_values(x, out);
     if (x->n == 0) {
         x->cursor = dict_scan(&x->state->oids, x->cursor, save_found_node, x);
         x->scanned = x->cursor == 0;
@@ -325,7 +482,7 @@ static size_t save_step(struct save *x, struct log_buffer *out)
 
 static bool save_is_over(const struct save *x)
 {
-    return x->scanned && x->n == 0 && x->rest_oid == 0 && x->groups_oid == 0;
+    return x->scanned && x->n == 0 && x->rest_oid == 0 && x->groups_oid == 0 && !save_has_values(x);
 }
 
 bool save_some(struct save *x, size_t budget, struct log_buffer *out)
@@ -633,6 +790,20 @@ static int save_load_pending(struct save_reader *in, const struct state *s)
     return rc;
 }
 
+/* So many keys will come; the table is made large enough, within reason. */
+static int save_load_number(struct save_reader *in, struct state *s)
+{
+    uint64_t db_n[2] = { 0 };
+    int rc = save_get(in, db_n, 2);
+
+    if (rc == OK && db_n[0] >= CONFIG_DATABASES)
+        rc = save_corrupt(in, "there is no such database");
+    if (rc == OK)
+        dict_expect(state_names(s, (int)db_n[0]),
+                    db_n[1] < SAVE_EXPECT_MAX ? (size_t)db_n[1] : SAVE_EXPECT_MAX);
+    return rc;
+}
+
 int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e)
 {
     const uint8_t *end = chunk.n > 0 ? chunk.p + chunk.n : chunk.p;
@@ -646,6 +817,9 @@ int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e
         case SAVE_GROUP: rc = save_load_group(&in, s); break;
         case SAVE_PENDING: rc = save_load_pending(&in, s); break;
         case SAVE_HISTORY: rc = changes_load(s, as_of, &in.p, in.end, e); break;
+        case SAVE_VALUE: rc = save_where(&in, saved_load_value(s, as_of, &in.p, in.end, e)); break;
+        case SAVE_PIECE: rc = save_where(&in, saved_load_piece(s, &in.p, in.end, e)); break;
+        case SAVE_NUMBER: rc = save_load_number(&in, s); break;
         default: rc = save_corrupt(&in, "an unknown kind of item");
         }
     }

@@ -4,7 +4,13 @@
  * Loading takes what save_some made, in any number of pieces cut where it returned. Format: docs/format.md. */
 #ifndef BROKER_ENGINE_SAVE_H
 #define BROKER_ENGINE_SAVE_H
+#include "broker/cache/saved.h"
 #include "broker/engine/state.h"
+
+struct save_name { /* of a key whose value is to be saved */
+    int db;
+    struct slice name; /* owned */
+};
 
 struct save {
     struct state *state;
@@ -22,6 +28,14 @@ struct save {
     bool in_pending;        /* of that one pending entries are still to be saved */
     struct id next_pending; /* from this one on */
     size_t n_pending;       /* so many in one go */
+    /* values: */
+    bool counted;             /* how many there are has been said */
+    int place;                /* of state.dbs: being scanned */
+    uint64_t names;           /* the cursor of that */
+    struct save_name *values; /* found, and not saved yet */
+    size_t n_values, cap_values;
+    struct save_name whose; /* of which pieces are still to come; name.p NULL: of none */
+    struct saved_place at;
 };
 
 void save_begin(struct save *x, struct state *s);
@@ -31,6 +45,12 @@ bool save_some(struct save *x, size_t budget, struct log_buffer *out);
 
 /* An object has another oid from now on: the scan may not come to it. */
 void save_found(struct save *x, uint64_t oid);
+
+/* A value has another name from now on: the scan may not come to it. */
+void save_found_value(struct save *x, int db, struct slice name);
+
+/* What was saved so far does not count any more: save_some ends with out->failed. */
+void save_give_up(struct save *x);
 
 void save_end(struct save *x); /* at any time */
 

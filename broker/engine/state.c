@@ -1434,6 +1434,8 @@ int state_rename_value(struct state *s, struct object **o, int db, struct slice 
     if (other != NULL)
         state_unbind(s, other);
     (*o)->clock = from->clock;
+    if (s->save != NULL)
+        save_found_value(s->save, db, name);
     /* What it points to and the record that backs it are the new one's by now. */
     state_before_value(s, from);
     state_uncount(s, from);
@@ -1450,6 +1452,8 @@ void state_swap(struct state *s, int a, int b)
 {
     uint8_t place = s->place[a];
 
+    if (s->save != NULL)
+        save_give_up(s->save);
     s->place[a] = s->place[b];
     s->place[b] = place;
     s->number[s->place[a]] = (uint8_t)a;
