@@ -270,6 +270,11 @@ uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *, struct 
     return end >> DICT_CURSOR_SHIFT;
 }
 
+bool dict_scan_passed(uint64_t cursor, uint32_t hash)
+{
+    return (uint64_t)hash << 32 < cursor << DICT_CURSOR_SHIFT;
+}
+
 /* The r-th node of a chain, counted around it. */
 static struct dict_node *dict_pick(struct dict_node *chain, uint64_t r)
 {

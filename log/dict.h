@@ -65,6 +65,9 @@ void dict_expect(struct dict *d, size_t n);
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *ctx, struct dict_node *),
                    void *ctx);
 
+/* Whether a scan that is at `cursor`, not 0, has been where a node of that hash (node.hash) is. */
+bool dict_scan_passed(uint64_t cursor, uint32_t hash);
+
 /* A node chosen with the random number r, or NULL if the dict is empty. */
 struct dict_node *dict_random(const struct dict *d, uint64_t r);
 

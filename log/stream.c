@@ -361,7 +361,7 @@ static inline uint32_t stream_chunk_below(const struct stream_chunk *c, struct i
 static inline struct stream_pos stream_index_find(const struct stream_index *x, struct id id,
                                                   bool by_seq)
 {
-    size_t below = x == NULL ? 0 : stream_index_chunks_below(x, id, by_seq);
+    size_t below = stream_index_n(x) == 0 ? 0 : stream_index_chunks_below(x, id, by_seq);
     struct stream_pos pos = { below, 0 };
     uint32_t i;
 

@@ -9,6 +9,8 @@
  *   groups   if there are any: the sum modulo 2^128 of the XXH3_128 of each one's head, consumers and pending entries
  *            (engine/groupdigest.c)
  *
+ * A value's hash is that of engine/valuedigest.c.
+ *
  * Left out is what another process may have otherwise: oids, LSNs, hash keys, the order of tables, and where entries lie.
  * A sum does not mind the latter: the tail is hashed here, on the engine's thread, what is in segments by the log's
  * workers from what the stream was (log/reader.h). The digest is the sum modulo 2^128 of the objects' hashes.
@@ -16,6 +18,7 @@
  *   gather    the objects, from the table by oid
  *   sort      them by oid, as they lie in segments: then each block is decoded once. By a worker, if they are many
  *   visit     one after the other: header, tail, groups, and a snapshot of what is sealed, some at a time to a worker
+ *   scan      values, by their names: at once what is in memory; what is cold by a worker, many at a time, in the order of records
  *
  * Made in slices, it is still the digest of one moment. Three rules pin that version while commands go on:
  *
@@ -26,6 +29,8 @@
  *     then on each group makes up for what changes (pel_sum).
  *   - Before an object is dropped, its tail is hashed in the same way. What is flushed stays in the table by oid until the
  *     digest is done (state_reap waits), and hears like others that addresses end.
+ *
+ * A value is hashed before it changes, unless the scan has been there: its place in the table, and its revision, tell.
  *
  *   G1  object.digested is number if a pin has its header, number + 1 if it is in the sum (or on its way there) or does
  *       not belong there, less if neither.
@@ -47,16 +52,20 @@
 #include "broker/engine/engine.h"
 #include "broker/engine/idmp.h"
 #include "broker/engine/reply.h"
+#include "broker/engine/valuedigest.h"
 #include "log/entry.h"
 
 enum {
     DIGEST_SUM_BYTES = 16,
     /* Without the name; with the sums of the entries and of the groups. */
     DIGEST_HEADER_MAX = (9 + 2 * SETTING_COUNT) * VARINT_MAX + 16 + 2 * DIGEST_SUM_BYTES,
-    DIGEST_BATCH = 256,       /* streams that a worker gets at a time */
-    DIGEST_JOBS_MAX = 2,      /* under way */
-    DIGEST_SORT_HERE = 1024,  /* so many are sorted on the engine's thread */
-    DIGEST_LOOK_AROUND = 1024 /* entries between two looks at whether it is still wanted */
+    DIGEST_BATCH = 256,         /* streams that a worker gets at a time */
+    DIGEST_JOBS_MAX = 2,        /* under way */
+    DIGEST_SORT_HERE = 1024,    /* so many are sorted on the engine's thread */
+    DIGEST_LOOK_AROUND = 1024,  /* entries between two looks at whether it is still wanted */
+    DIGEST_COLD_FIRST = 1 << 8, /* cold values that a worker gets at a time, at first */
+    DIGEST_COLD_MAX = 1 << 17,  /* and at most: 4 MiB */
+    DIGEST_WORTH = 256          /* bytes of a value that count as an entry */
 };
 
 struct digest_header {
@@ -110,7 +119,27 @@ struct digest_sort {
     struct digest *digest;
 };
 
-enum digest_phase { DIGEST_GATHER, DIGEST_SORT, DIGEST_VISIT, DIGEST_DONE };
+/* Names that are scanned for values: a database's, or what they were before it was flushed. */
+struct digest_names {
+    struct dict *names;
+    int db;
+    uint64_t cursor;
+    bool scanned;
+};
+
+struct digest_cold { /* cold values, for a worker */
+    struct job job;  /* must be first */
+    struct digest *digest;
+    struct valuedigest *values;
+    size_t n, cap;
+    struct sealed sealed;
+    uint64_t sealed_lsn; /* that has records up to there */
+    uint64_t sum[2];
+    int rc;
+    struct err err;
+};
+
+enum digest_phase { DIGEST_GATHER, DIGEST_SORT, DIGEST_VISIT, DIGEST_SCAN, DIGEST_DONE };
 
 struct digest {
     struct state *state;
@@ -133,6 +162,10 @@ struct digest {
     struct digest_part part;
     struct digest_rest *rests;
     struct digest_batch *batch; /* being filled, or NULL */
+    struct digest_names names[CONFIG_DATABASES];
+    int scanning;             /* of them */
+    struct digest_cold *cold; /* being filled, or NULL */
+    size_t worth;             /* of the values that were hashed, in entries */
     struct digest_sort sort;
     unsigned n_jobs;       /* with workers */
     atomic_bool abandoned; /* nobody wants it any more */
@@ -356,8 +389,10 @@ static void digest_init(struct digest *d, struct state *s, struct log *log, uint
     d->state = s;
     d->log = log;
     d->clock = clock;
-    for (int db = 0; db < CONFIG_DATABASES; db++)
+    for (int db = 0; db < CONFIG_DATABASES; db++) {
         d->generations[db] = s->dbs[db].generation;
+        d->names[db] = (struct digest_names){ &s->dbs[db].names, s->number[db], 0, false };
+    }
 }
 
 static void digest_free_pin(void *ctx, struct dict_node *node)
@@ -372,6 +407,15 @@ static void digest_free_batch(struct digest_batch *b)
     for (size_t i = 0; b != NULL && i < b->n; i++)
         digest_free_part(&b->parts[i]);
     free(b);
+}
+
+static void digest_free_cold(struct digest_cold *x)
+{
+    if (x == NULL)
+        return;
+    sealed_fini(&x->sealed);
+    free(x->values);
+    free(x);
 }
 
 /* Lets go of the objects and their groups, which may be freed from now on. */
@@ -397,6 +441,7 @@ static void digest_let_go(struct digest *d)
 static void digest_fini(struct digest *d)
 {
     digest_free_batch(d->batch);
+    digest_free_cold(d->cold);
     free(d->items);
 }
 
@@ -586,6 +631,170 @@ static void digest_give_part(struct digest *d, struct digest_part *part)
         digest_submit_batch(d);
 }
 
+/* ---- values ---- */
+
+static int digest_read_cold(struct digest_cold *x, struct block_decoder *decoder)
+{
+    if (decoder == NULL)
+        return err_set(&x->err, ERR_NOMEM, "read what is sealed");
+    return valuedigest_read(x->values, x->n, &x->sealed, log_cache(x->digest->log), decoder,
+                            &x->digest->abandoned, x->sum, &x->err);
+}
+
+static void digest_cold_run(struct job *j)
+{
+    struct digest_cold *x = (struct digest_cold *)j;
+    struct block_decoder *decoder = block_decoder_new();
+
+    x->rc = digest_read_cold(x, decoder);
+    block_decoder_free(decoder);
+}
+
+static void digest_end_cold(struct digest *d, struct digest_cold *x)
+{
+    if (x->rc == OK)
+        digest_add(d->sum, x->sum[0], x->sum[1]);
+    else
+        digest_fail(d, x->rc, &x->err);
+    digest_free_cold(x);
+}
+
+static void digest_cold_done(struct job *j)
+{
+    struct digest_cold *x = (struct digest_cold *)j;
+    struct digest *d = x->digest;
+
+    digest_end_cold(d, x);
+    digest_job_done(d);
+}
+
+/* What was gathered is read: by a worker, or now. */
+static void digest_submit_cold(struct digest *d)
+{
+    struct digest_cold *x = d->cold;
+
+    d->cold = NULL;
+    if (d->at_once) {
+        x->rc = digest_read_cold(x, log_sync_decoder(d->log));
+        digest_end_cold(d, x);
+        return;
+    }
+    x->job = (struct job){ .lane = POOL_READ, .run = digest_cold_run, .done = digest_cold_done };
+    d->n_jobs++;
+    log_submit(d->log, &x->job);
+}
+
+static struct digest_cold *digest_new_cold(struct digest *d)
+{
+    struct digest_cold *x = calloc(1, sizeof *x);
+
+    if (x == NULL)
+        return NULL;
+    x->digest = d;
+    x->sealed_lsn = log_sealed_lsn(d->log);
+    log_get_sealed(d->log, LOG_CHANGES_OID, ID_MIN, NULL, ID_MAX, &x->sealed);
+    return x;
+}
+
+/* Room for one more; false: no memory. */
+static bool digest_grow_cold(struct digest *d)
+{
+    struct digest_cold *x = d->cold;
+    size_t cap;
+    struct valuedigest *values;
+
+    if (x == NULL)
+        x = d->cold = digest_new_cold(d);
+    if (x == NULL)
+        return false;
+    if (x->n < x->cap)
+        return true;
+    cap = x->cap == 0 ? DIGEST_COLD_FIRST : x->cap * 2;
+    values = realloc(x->values, cap * sizeof *values);
+    if (values == NULL)
+        return false;
+    x->values = values;
+    x->cap = cap;
+    return true;
+}
+
+/* A cold value's record lives now, so segments as they are now have it. */
+static void digest_add_cold(struct digest *d, const struct valuedigest *v)
+{
+    if (d->cold != NULL && (v->lsn > d->cold->sealed_lsn || d->cold->n == DIGEST_COLD_MAX))
+        digest_submit_cold(d);
+    if (d->log == NULL || !digest_grow_cold(d)) {
+        digest_fail_nomem(d);
+        return;
+    }
+    d->cold->values[d->cold->n++] = *v;
+}
+
+static void digest_value(struct digest *d, const struct object *o, int db)
+{
+    struct valuedigest v;
+
+    valuedigest_begin(o, db, &v);
+    if (!valuedigest_add(&v, d->state, o, d->sum))
+        digest_add_cold(d, &v);
+    d->worth += 1 + object_size(o) / DIGEST_WORTH;
+}
+
+static bool digest_has_value(const struct digest *d, const struct digest_names *names,
+                             const struct object *o)
+{
+    if (!d->at_once && o->rev > d->lsn)
+        return false;
+    return !names->scanned &&
+           (names->cursor == 0 || !dict_scan_passed(names->cursor, o->node.hash));
+}
+
+static void digest_scan_node(void *ctx, struct dict_node *node)
+{
+    const struct object *o = state_of_node(node);
+    struct digest *d = ctx;
+    const struct digest_names *names = &d->names[d->scanning];
+
+    if (object_is_value(o) && d->rc == OK && digest_has_value(d, names, o))
+        digest_value(d, o, names->db);
+}
+
+/* Hashes the values of a few buckets. */
+static void digest_scan(struct digest *d, size_t *budget)
+{
+    struct digest_names *names = &d->names[d->scanning];
+    uint64_t next;
+
+    d->worth = 1;
+    next = dict_scan(names->names, names->cursor, digest_scan_node, d);
+    names->cursor = next;
+    names->scanned = next == 0;
+    d->scanning += names->scanned;
+    *budget -= d->worth < *budget ? d->worth : *budget;
+    if (d->scanning < CONFIG_DATABASES)
+        return;
+    if (d->cold != NULL)
+        digest_submit_cold(d);
+    d->phase = DIGEST_DONE;
+}
+
+void digest_moved(struct digest *d, const struct dict *from, struct dict *to)
+{
+    for (int i = 0; i < CONFIG_DATABASES; i++)
+        if (d->names[i].names == from)
+            d->names[i].names = to;
+}
+
+/* The value is about to be another, or to go. */
+static void digest_before_value(struct digest *d, const struct object *o)
+{
+    const struct digest_names *names = &d->names[o->db];
+
+    /* What came after a flush is new. */
+    if (names->names == &d->state->dbs[o->db].names && digest_has_value(d, names, o))
+        digest_value(d, o, names->db);
+}
+
 /* ---- visiting ---- */
 
 void digest_skip(struct digest *d, struct object *o)
@@ -711,6 +920,8 @@ void digest_before(struct digest *d, struct object *o, enum digest_change change
 {
     if (change != DIGEST_VALUE && digest_is_blank(stream_of(o)))
         digest_skip(d, o); /* it begins after the digest */
+    if (change == DIGEST_VALUE && d->rc == OK)
+        digest_before_value(d, o);
     if (change == DIGEST_VALUE || d->rc != OK || !digest_has(d, o))
         return;
     if (change == DIGEST_REMOVE)
@@ -730,7 +941,7 @@ static void digest_visit(struct digest *d)
     } else if (d->batch != NULL) {
         digest_submit_batch(d);
     } else {
-        d->phase = DIGEST_DONE;
+        d->phase = DIGEST_SCAN;
     }
 }
 
@@ -758,6 +969,10 @@ static void digest_run(struct digest *d, size_t budget)
         }
         if (d->rests != NULL) {
             digest_rest_step(d, &budget);
+            continue;
+        }
+        if (d->phase == DIGEST_SCAN) {
+            digest_scan(d, &budget);
             continue;
         }
         budget--;

@@ -11,6 +11,7 @@
 #include "log/err.h"
 
 struct client;
+struct dict;
 struct digest;
 struct engine;
 struct object;
@@ -37,6 +38,9 @@ void digest_skip(struct digest *d, struct object *o);
 
 /* An object has another oid from now on: the scan may not come to it. */
 void digest_found(struct digest *d, struct object *o);
+
+/* All names of a database are elsewhere from now on: it was flushed. */
+void digest_moved(struct digest *d, const struct dict *from, struct dict *to);
 
 void digest_free(struct digest *d); /* NULL is fine; what workers still do for it ends soon */
 

@@ -47,6 +47,7 @@ enum {
         64, /* deleted IDs, idempotence IDs, consumers or pending entries that count as an object */
     SAVE_PENDING_N = 1 << 12,   /* pending entries in one go */
     SAVE_WORTH_BYTES = 1 << 10, /* of contents that count as an object */
+    SAVE_EXPECT_MIN = 1 << 10,  /* keys for which room is made beforehand */
     SAVE_EXPECT_MAX = 1 << 25   /* keys that a checkpoint is believed to have, before they come */
 };
 
@@ -301,7 +302,7 @@ static size_t save_numbers(struct save *x, struct log_buffer *out)
     x->counted = true;
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         size_t n = state_names(x->state, db)->n;
-        uint8_t *p = n == 0 ? NULL : log_buffer_grow(out, 1 + 2 * VARINT_MAX);
+        uint8_t *p = n < SAVE_EXPECT_MIN ? NULL : log_buffer_grow(out, 1 + 2 * VARINT_MAX);
         if (p == NULL)
             continue;
         *p++ = SAVE_NUMBER;

@@ -53,6 +53,7 @@ enum {
     STATE_BURY_MAX = 1000,       /* elements of a value that are freed at once */
     STATE_WHEEL_SLACK = 1 << 16, /* entries that nobody notes any more, beside one for each name */
     STATE_ENDINGS_FIRST = 64,
+    STATE_STRING_MORE = 1 << 20, /* bytes of room behind a long string that grows, at most */
 };
 
 static struct slice state_name_key(const struct dict_node *node)
@@ -1229,7 +1230,7 @@ static int state_get_ready(const struct state_value *v, struct slice name, struc
     if (w->l.flags & OBJECT_OUT && old != NULL && old->flags & OBJECT_OUT &&
         object_string(old).p == v->bytes.p)
         w->pointer = object_pointer(old);
-    else if (w->l.flags & OBJECT_OUT)
+    else if (w->l.flags & OBJECT_OUT && v->pointer == NULL)
         w->pointer = w->fresh = state_copy_bytes(v->bytes);
     if (w->l.flags & OBJECT_OUT && w->pointer == NULL)
         rc = ERR_NOMEM;
@@ -1299,8 +1300,9 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
         state_cancel(&w, old);
         return rc;
     }
+    if (old != NULL && old->rev != v->rev)
+        state_before_value(s, old); /* it is another value now, not only elsewhere */
     if (old != NULL) {
-        state_before_value(s, old);
         state_uncount(s, old);
         s->dbs[old->db].n_expiring -= old->expiry_ms != 0;
     }
@@ -1377,15 +1379,26 @@ void state_touch_value(struct state *s, struct object *o, void *value, size_t si
     memcpy(at, &value, sizeof value);
 }
 
-/* A long string grows where it is, if there is room. */
-static bool state_patch_inside(struct object *o, uint64_t offset, struct slice bytes)
+/* A long string with the bytes in it, and room for more. */
+static struct object_bytes *state_patched(struct slice old, size_t length, uint64_t offset,
+                                          struct slice bytes)
 {
-    struct object_bytes *b = o->flags & OBJECT_OUT ? object_pointer(o) : NULL;
+    size_t more = length / 2 < STATE_STRING_MORE ? length / 2 : STATE_STRING_MORE;
+    struct object_bytes *b = malloc(sizeof *b + length + more);
 
-    if (b == NULL || offset + bytes.n > b->cap)
-        return false;
-    memmove(b->bytes + offset, bytes.p, bytes.n);
-    return true;
+    if (b == NULL)
+        return NULL;
+    b->cap = malloc_usable_size(b) - sizeof *b;
+    if (old.n > 0)
+        memcpy(b->bytes, old.p, old.n);
+    memcpy(b->bytes + offset, bytes.p, bytes.n);
+    return b;
+}
+
+static int state_write_now(struct state *s, struct object **o, const struct state_value *now,
+                           struct err *e)
+{
+    return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, now, o, e);
 }
 
 int state_patch_value(struct state *s, struct object **o, uint64_t offset, struct slice bytes,
@@ -1393,25 +1406,26 @@ int state_patch_value(struct state *s, struct object **o, uint64_t offset, struc
 {
     struct slice old = object_string(*o);
     size_t length = offset + bytes.n > old.n ? (size_t)offset + bytes.n : old.n;
+    struct object_bytes *b = (*o)->flags & OBJECT_OUT ? object_pointer(*o) : NULL;
     struct state_value now = *v;
-    struct object_bytes *b;
     int rc;
 
     now.type = OBJECT_STRING;
-    state_before_value(s, *o);
-    if (state_patch_inside(*o, offset, bytes)) {
+    if (b != NULL && length <= b->cap) { /* where it is */
         now.bytes = slice_of(old.p, length);
-        return state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
+        rc = state_write_now(s, o, &now, e);
+        if (rc == OK)
+            memcpy(b->bytes + offset, bytes.p, bytes.n);
+        return rc;
     }
-    b = malloc(sizeof *b + length + length / 2);
+    b = state_patched(old, length, offset, bytes);
     if (b == NULL)
         return err_set(e, ERR_NOMEM, "no memory for a value of %zu bytes", length);
-    if (old.n > 0)
-        memcpy(b->bytes, old.p, old.n);
-    memmove(b->bytes + offset, bytes.p, bytes.n);
     now.bytes = slice_of(b->bytes, length);
-    rc = state_write_value(s, state_db_of(s, *o), object_name(*o), *o, &now, o, e);
-    free(b);
+    now.pointer = length > OBJECT_INSIDE_MAX ? b : NULL;
+    rc = state_write_now(s, o, &now, e);
+    if (rc != OK || now.pointer == NULL)
+        free(b);
     return rc;
 }
 
@@ -1612,6 +1626,8 @@ static void state_flush_one(struct state *s, struct state_db *d)
     }
     s->n_objects -= d->names.n;
     dict_take(&grave->names, &d->names);
+    if (s->digest != NULL)
+        digest_moved(s->digest, &d->names, &grave->names);
     grave->cursor = 0;
     grave->next = s->graves;
     s->graves = grave;

@@ -447,8 +447,9 @@ struct state_value {
     uint64_t back_lsn; /* of the record that backs it; 0: none does, or it is rev */
     uint64_t expiry_ms, stale_ms;
     struct slice bytes; /* of a hot string; may be in the object that is replaced */
-    void *pointer;      /* a hot hash or list, which becomes the object's on success */
-    size_t size;        /* of all but hot strings: object_size */
+    void *
+        pointer; /* a hot hash or list, which becomes the object's on success; so may the memory of a long string */
+    size_t size; /* of all but hot strings: object_size */
 };
 
 /* The name has that value from now on, whatever it had. Errors: ERR_NOMEM, with nothing changed. */
