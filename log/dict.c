@@ -147,7 +147,8 @@ void dict_step(struct dict *d, size_t n)
 {
     if (d->rehash < 0 && d->n > DICT_LOAD * d->caps[0])
         dict_resize(d, d->caps[0] * 2);
-    else if (d->rehash < 0 && d->caps[0] > DICT_CAP_MIN && d->n < d->caps[0] / DICT_SHRINK)
+    else if (d->rehash < 0 && d->caps[0] > DICT_CAP_MIN && d->n < d->caps[0] / DICT_SHRINK &&
+             !d->expecting)
         dict_resize(d, d->caps[0] / 2);
     for (; n > 0 && d->rehash >= 0; n--)
         dict_move(d);
@@ -231,6 +232,7 @@ void dict_expect(struct dict *d, size_t n)
     dict_free_table(d, d->tables[0]);
     d->tables[0] = table;
     d->caps[0] = cap;
+    d->expecting = true;
 }
 
 static void dict_visit(struct dict_node *node, void (*each)(void *, struct dict_node *), void *ctx)

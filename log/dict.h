@@ -25,6 +25,7 @@ struct dict {                     /* must not move: it points into itself */
     size_t n;
     int64_t rehash; /* next bucket of [0] to move; -1: not resizing */
     bool scanning;  /* inside dict_scan: no bucket moves */
+    bool expecting; /* dict_expect said that it will not stay empty: it does not shrink */
     struct dict_node
         *first[DICT_CAP_MIN]; /* the smallest table, so that an empty dict needs no memory */
     const uint8_t *hash_key;  /* 16 bytes, borrowed */

@@ -280,6 +280,85 @@ static void a_taken_dict_has_everything_and_leaves_an_empty_one(void **state)
     }
 }
 
+/* A node that moved in memory is found as before, whatever table it is in. */
+static void a_node_takes_the_place_of_another(void **state)
+{
+    struct world *w = world_new();
+    struct item *moved = calloc(NAMES, sizeof *moved);
+    struct random rng = random_seeded("a_node_takes");
+
+    (void)state;
+    assert_non_null(moved);
+    for (int i = 0; i < NAMES; i++) {
+        size_t n = random_below(&rng, (uint64_t)i + 1);
+        world_add(w, &w->items[i]);
+        if (moved[n].there)
+            continue;
+        moved[n] = w->items[n];
+        moved[n].node = (struct dict_node){ .extra = 7 };
+        dict_replace(&w->d, &w->items[n].node, &moved[n].node);
+        assert_int_equal(moved[n].node.extra, 7); /* the owner's */
+        assert_ptr_equal(dict_find(&w->d, item_name(&moved[n].node)), &moved[n].node);
+    }
+    for (int i = 0; i < NAMES; i++)
+        assert_ptr_equal(dict_find(&w->d, item_name(&w->items[i].node)),
+                         moved[i].there ? &moved[i].node : &w->items[i].node);
+    world_check(w);
+    world_free(w);
+    free(moved);
+}
+
+static void seen_hash(void *ctx, struct dict_node *node)
+{
+    struct world *w = ctx;
+    struct item *item = (struct item *)(void *)node;
+
+    item->n_seen++;
+    if (item->n_seen == 2)
+        world_remove(w, item);
+}
+
+/* Whoever asks by hash sees all who have it, and may remove them. */
+static void nodes_are_found_by_their_hash_alone(void **state)
+{
+    struct world *w = world_new();
+
+    (void)state;
+    for (int i = 0; i < NAMES; i++)
+        world_add(w, &w->items[i]);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < NAMES; i++) {
+            unsigned seen = w->items[i].n_seen;
+            if (w->items[i].there)
+                dict_each_hash(&w->d, w->items[i].node.hash, seen_hash, w);
+            assert_true(w->items[i].n_seen > seen || !w->items[i].there);
+        }
+    for (int i = 0; i < NAMES; i++)
+        assert_int_equal(w->items[i].n_seen, 2); /* once each round, but for those of one hash */
+    assert_int_equal(w->n, 0);
+    world_check(w);
+    world_free(w);
+}
+
+/* So many come that a table of the right size is made at once; half a pointer to a whole one a node. */
+static void what_is_expected_needs_no_resize(void **state)
+{
+    struct world *w = world_new();
+    size_t cap;
+
+    (void)state;
+    dict_expect(&w->d, NAMES);
+    cap = w->d.caps[0];
+    assert_in_range(cap, NAMES / 2, NAMES);
+    for (int i = 0; i < NAMES; i++) {
+        world_add(w, &w->items[i]);
+        assert_true(w->d.rehash < 0);
+    }
+    assert_int_equal(w->d.caps[0], cap);
+    world_check(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +370,9 @@ int main(void)
         cmocka_unit_test(a_scan_may_remove_what_it_sees),
         cmocka_unit_test(a_random_node_may_be_any),
         cmocka_unit_test(a_taken_dict_has_everything_and_leaves_an_empty_one),
+        cmocka_unit_test(a_node_takes_the_place_of_another),
+        cmocka_unit_test(nodes_are_found_by_their_hash_alone),
+        cmocka_unit_test(what_is_expected_needs_no_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@
 
 enum {
     ENGINE_EXPIRE_SLICE = 256,   /* keys that leave in a round */
-    ENGINE_EXPIRE_LOOKS = 2048,  /* entries of the wheel that are looked at */
+    ENGINE_EXPIRE_LOOKS = 1024,  /* entries of the wheel that are looked at */
     ENGINE_REAP_SLICE = 3000,    /* entries or objects freed a round: about a millisecond */
     ENGINE_DICT_SLICE = 256,     /* buckets a round */
     ENGINE_DIGEST_SLICE = 20000, /* entries hashed a round */
