@@ -169,26 +169,6 @@ uint64_t log_next_turn_ns(const struct log *l)
     return UINT64_MAX;
 }
 
-int log_find_change(struct log *l, uint64_t lsn, struct wants *wants, struct log_change *out,
-                    struct err *e)
-{
-    (void)l;
-    (void)wants;
-    (void)out;
-    return err_set(e, ERR_CORRUPT, "record %llu is not sealed", (unsigned long long)lsn);
-}
-
-void log_change_fini(struct log_change *c)
-{
-    (void)c;
-}
-
-uint64_t log_sealed_lsn(const struct log *l)
-{
-    (void)l;
-    return 0;
-}
-
 void log_note_garbage(struct log *l, uint64_t n, uint64_t bytes)
 {
     (void)l;
