@@ -398,8 +398,9 @@ static void a_transaction_is_refused_when_it_is_queued(void **state)
     says(r, "+QUEUED\r\n", "SET k1 x");
     r->config.maxmemory = 1;
     rig_round(r);
-    says(r, "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > "
-            "'maxmemory'.\r\n",
+    says(r,
+         "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > "
+         "'maxmemory'.\r\n",
          "EXEC");
     says(r, OKAY, "CONFIG SET maxmemory 0");
     get_key(r, 1);

@@ -72,7 +72,8 @@ static void version_2_limits_by_the_least_of_all_groups_around(void **state)
 {
     const char *const own[][2] = { { "proc/self/cgroup", "0::/a.slice/b.service\n" },
                                    { "sys/fs/cgroup/a.slice/memory.max", "max\n" },
-                                   { "sys/fs/cgroup/a.slice/b.service/memory.max", "1073741824\n" } };
+                                   { "sys/fs/cgroup/a.slice/b.service/memory.max",
+                                     "1073741824\n" } };
     const char *const around[][2] = { { "proc/self/cgroup", "0::/a.slice/b.service\n" },
                                       { "sys/fs/cgroup/a.slice/memory.max", "536870912\n" },
                                       { "sys/fs/cgroup/a.slice/b.service/memory.max", "max\n" } };
@@ -91,7 +92,8 @@ static void version_1_limits_by_its_controller(void **state)
         { "sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1\n" }
     };
     const char *const both[][2] = { { "proc/self/cgroup", "4:memory:/\n0::/user\n" },
-                                    { "sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n" } };
+                                    { "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                      "2147483648\n" } };
 
     (void)state;
     LIMIT_IS(v1, 256ull << 20);
@@ -101,7 +103,8 @@ static void version_1_limits_by_its_controller(void **state)
 static void in_a_container_the_top_is_its_own_group(void **state)
 {
     const char *const files[][2] = { { "proc/self/cgroup", "3:memory:/docker/abc\n" },
-                                     { "sys/fs/cgroup/memory/memory.limit_in_bytes", "100000000\n" } };
+                                     { "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                                       "100000000\n" } };
 
     (void)state;
     LIMIT_IS(files, 100000000);

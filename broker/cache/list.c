@@ -3,7 +3,7 @@
  *
  * A directory, which is a ring of slots, has the pages in order: where each begins and ends by position, and how many elements
  * it has. A page has free room before or behind its elements, so that it grows to the side on which it is pushed; it
- * begins small and doubles. An element of more than a page has one of its own.
+ * begins small and grows by a fourth. An element of more than a page has one of its own.
  *
  *   page     | free | element | element | ... | free |
  *   element  | head: 2 x length (+1: a gap follows) | gap | bytes | how long all this was, backwards |
@@ -166,15 +166,18 @@ static uint32_t list_page_used(const struct list_page *page)
     return page->end - page->start;
 }
 
-/* With room for `need` bytes at least; NULL: no memory. */
+/* With room for `need` bytes and a fourth more, as far as a page goes; NULL: no memory. */
 static struct list_page *list_page_new(size_t need)
 {
-    size_t size = LIST_PAGE_FIRST;
+    size_t size;
     struct list_page *page;
 
     need += sizeof *page;
-    while (size < need && size < LIST_PAGE_MAX)
-        size = 2 * size + 8;
+    size = need + need / 4;
+    if (size < LIST_PAGE_FIRST)
+        size = LIST_PAGE_FIRST;
+    if (size > LIST_PAGE_MAX)
+        size = LIST_PAGE_MAX;
     page = malloc(size < need ? need : size);
     if (page == NULL)
         return NULL;
