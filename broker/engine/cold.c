@@ -32,6 +32,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/cache/cache.h"
 #include "broker/cache/changes.h"
 #include "broker/engine/args.h"
 #include "broker/engine/engine.h"
@@ -581,12 +582,33 @@ bool cold_wait(struct engine *e, struct client *c, const struct slice *argv, siz
     return true;
 }
 
+/* The commonest case: the command has one key, and it is not cold. It is remembered, so that the command need not look for it
+ * again; not within EXEC, where others come before it. */
+static bool cold_is_hot(struct engine *e, const struct client *c, const struct command *command,
+                        const struct slice *argv, size_t argc)
+{
+    size_t at = (size_t)command->first_key;
+
+    if (command->prefault != cache_prefault)
+        return false;
+    if (e->state.n_cold == 0)
+        return true;
+    if (at == 0 || command->last_key != command->first_key || at >= argc || argv[at].n == 0)
+        return false;
+    e->found = engine_find_key(e, c->db, argv[at]);
+    if (e->found != NULL && e->found->flags & OBJECT_COLD)
+        return false;
+    e->found_key = c->in_exec ? NULL : argv[at].p;
+    return true;
+}
+
 bool cold_ask(struct engine *e, struct client *c, const struct command *command,
               const struct slice *argv, size_t argc, struct wants *out)
 {
     uint64_t start = outbuf_end(&c->out), written = c->need_written, durable = c->need_durable;
 
-    if (command->prefault == NULL || !log_has_sealed(e->log))
+    if (command->prefault == NULL || !log_has_sealed(e->log) ||
+        cold_is_hot(e, c, command, argv, argc))
         return false;
     wants_init(out);
     e->asking = true;

@@ -561,10 +561,12 @@ static void engine_run(struct engine *e, struct client *c, const struct command 
         return;
     e->promised = command->flags & CMD_WRITE ? engine_bound(command, argv, argc) : 0;
     if (e->promised > 0 && !engine_reserve(e, c, e->promised)) {
+        e->found_key = NULL;
         e->stats.n_errors++;
         return;
     }
     engine_call(e, c, command, argv, argc);
+    e->found_key = NULL;
     e->promised = 0;
     if (!(command->flags & CMD_NO_TOUCH_KEYS))
         engine_raise(&c->need_written, log_last_lsn(e->log));
@@ -876,9 +878,18 @@ struct object *engine_find_key(const struct engine *e, int db, struct slice key)
     return o != NULL ? o : changes_find(&e->state, db, key);
 }
 
+/* What the key is, by what cold_prefault has found if this is the command's first look at it. */
+static inline struct object *engine_take_found(struct engine *e, int db, struct slice key)
+{
+    bool found = e->found_key != NULL && e->found_key == key.p;
+
+    e->found_key = NULL;
+    return found ? e->found : engine_find_key(e, db, key);
+}
+
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
 {
-    struct object *o = engine_find_key(e, c->db, key);
+    struct object *o = engine_take_found(e, c->db, key);
 
     if (o != NULL)
         engine_raise(&c->need_durable,
@@ -898,7 +909,7 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
 
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key)
 {
-    struct object *o = engine_find_key(e, c->db, key);
+    struct object *o = engine_take_found(e, c->db, key);
 
     if (o == NULL) {
         engine_raise(&c->need_durable, e->state.last_always_unbind);

@@ -82,11 +82,14 @@ struct engine {
     struct redelivery *redelivery;
     struct leases *leases;
     struct evict *evict;
-    bool counts_uses;     /* objects tell how often they were used, not when */
-    bool has_limits;      /* the configuration limits some streams, by default or by pattern */
-    bool waits_written;   /* a reply of this round needs only `written`: no inline sync then */
-    bool waits_durable;   /* a reply of this round needs `durable` */
-    bool asking;          /* a command is asked what it needs: nothing happens */
+    bool counts_uses;   /* objects tell how often they were used, not when */
+    bool has_limits;    /* the configuration limits some streams, by default or by pattern */
+    bool waits_written; /* a reply of this round needs only `written`: no inline sync then */
+    bool waits_durable; /* a reply of this round needs `durable` */
+    bool asking;        /* a command is asked what it needs: nothing happens */
+    const uint8_t *
+        found_key; /* the argument of the command that begins which has been looked up already; NULL: none */
+    struct object *found; /* what it is */
     bool executing_multi; /* inside EXEC */
     size_t
         promised; /* bytes of the log that the command being executed may use, and those of an EXEC behind it */
