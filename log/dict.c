@@ -217,6 +217,21 @@ void dict_each_hash(struct dict *d, uint32_t hash, void (*each)(void *ctx, struc
     d->scanning = false;
 }
 
+void dict_expect_bucket(const struct dict *d, uint64_t hash)
+{
+    __builtin_prefetch(dict_chain(d, hash));
+}
+
+void dict_expect_node(const struct dict *d, uint64_t hash)
+{
+    const struct dict_node *node = *dict_chain(d, hash);
+
+    if (node == NULL)
+        return;
+    __builtin_prefetch(node);
+    __builtin_prefetch((const uint8_t *)node + 64); /* the name */
+}
+
 void dict_expect(struct dict *d, size_t n)
 {
     struct dict_node **table;

@@ -36,6 +36,7 @@
 #include "broker/engine/reply.h"
 #include "broker/logger.h"
 #include "broker/net/connset.h"
+#include "broker/net/lookahead.h"
 #include "broker/net/loop.h"
 
 enum { CONN_IOV_MAX = 64, CONN_ROOM_MIN = 4 << 10, CONN_DRAIN_READS = 16 };
@@ -100,6 +101,7 @@ static size_t conn_run(struct conn *c, uint8_t *p, size_t n)
     const struct config *config = c->set->engine->config;
     uint64_t output_max = outbuf_end(&c->client.out) + CONN_PASS_OUTPUT;
     uint8_t *at = p, *end = p + n;
+    struct lookahead lookahead = { 0 };
     struct resp_request request;
 
     while (at < end && conn_may_execute(c) && !conn_has_said_enough(c, output_max)) {
@@ -107,6 +109,9 @@ static size_t conn_run(struct conn *c, uint8_t *p, size_t n)
                            at, end, &request)) {
         case RESP_REQUEST:
             at += request.size;
+            if (at < end)
+                lookahead_step(&lookahead, state_names(&c->set->engine->state, c->client.db), at,
+                               end);
             if (request.argc > 0)
                 conn_execute(c, &request);
             break;
