@@ -106,6 +106,12 @@ uint64_t log_released_lsn(const struct log *l)
     return log_last_lsn(l);
 }
 
+uint64_t log_first_lsn(const struct log *l)
+{
+    (void)l;
+    return 0;
+}
+
 uint64_t log_sealed_lsn(const struct log *l)
 {
     (void)l;
