@@ -208,8 +208,8 @@ void lists_blmpop(struct engine *e, struct client *c, const struct slice *argv, 
     struct lists_wait x = { .kind = LISTS_WAIT_MPOP };
     struct lists_mpop pop;
 
-    if (!lists_parse_timeout(e, c, argv[1], &x.deadline_ms) ||
-        !lists_parse_mpop(c, argv, argc, 2, &pop))
+    if (!lists_parse_mpop(c, argv, argc, 2, &pop) ||
+        !lists_parse_timeout(e, c, argv[1], &x.deadline_ms))
         return;
     x.side = pop.side;
     x.count = pop.count;
