@@ -25,6 +25,7 @@
 #include "log/siphash.h"
 
 enum {
+    DICT_AHEAD = 8,  /* buckets that a scan looks ahead */
     DICT_LOAD = 2,   /* nodes a bucket at which it is full */
     DICT_MOVES = 2,  /* buckets that an add or a remove moves */
     DICT_SHRINK = 8, /* fewer than cap / DICT_SHRINK nodes: too large */
@@ -265,8 +266,11 @@ static void dict_scan_range(struct dict_node **table, size_t cap, uint64_t from,
 {
     size_t last = dict_bucket(end - 1, cap);
 
-    for (size_t i = dict_bucket(from, cap); i <= last; i++)
+    for (size_t i = dict_bucket(from, cap); i <= last; i++) {
+        if (i + DICT_AHEAD < cap)
+            __builtin_prefetch(table[i + DICT_AHEAD]); /* who scans will come there soon */
         dict_visit(table[i], each, ctx);
+    }
 }
 
 uint64_t dict_scan(struct dict *d, uint64_t cursor, void (*each)(void *, struct dict_node *),

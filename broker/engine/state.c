@@ -1276,8 +1276,6 @@ static void state_place_object(struct state *s, struct object *o, struct object 
         dict_replace(names, &old->node, &o->node);
         free(old);
     }
-    state_count(s, o);
-    s->dbs[o->db].n_expiring += o->expiry_ms != 0;
 }
 
 /* The heart of it: the value of `old` (which has that name, or NULL) becomes v; *out is where it is. */
@@ -1291,6 +1289,7 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
     enum object_type gone_type = gone != NULL ? (enum object_type)old->type : OBJECT_STRING;
     struct state_writing w;
     uint16_t slot = WHEEL_NONE;
+    bool in_place;
     int rc = state_get_ready(v, name, old, &w, e);
 
     if (rc != OK)
@@ -1300,12 +1299,15 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
         state_cancel(&w, old);
         return rc;
     }
+    /* The usual way of a short string: its bytes change, and nothing that is counted. */
+    in_place =
+        w.o == old && gone == NULL && w.pointer == NULL && !((old->flags | v->flags) & OBJECT_COLD);
     if (old != NULL && old->rev != v->rev)
         state_before_value(s, old); /* it is another value now, not only elsewhere */
-    if (old != NULL) {
-        state_uncount(s, old);
+    if (old != NULL)
         s->dbs[old->db].n_expiring -= old->expiry_ms != 0;
-    }
+    if (old != NULL && !in_place)
+        state_uncount(s, old);
     state_set_live(s, old, v);
     if (w.o != old)
         state_begin_object(s, &w, name, old);
@@ -1314,6 +1316,9 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
     w.o->db = s->place[db] & 15u;
     w.o->wheel = slot;
     state_place_object(s, w.o, old);
+    s->dbs[w.o->db].n_expiring += w.o->expiry_ms != 0;
+    if (!in_place)
+        state_count(s, w.o);
     if (gone != w.pointer)
         state_let_go(s, gone_type, gone_size, gone);
     *out = w.o;
