@@ -60,9 +60,9 @@ struct config_row {
 
 static const char *const config_levels[] = { "debug", "verbose", "notice", "warning", NULL };
 static const char *const config_policies[] = {
-    "noeviction",      "allkeys-lru",  "allkeys-lfu",
-    "allkeys-random",  "volatile-lru", "volatile-lfu",
-    "volatile-random", "volatile-ttl", NULL
+    "volatile-lru",   "volatile-lfu", "volatile-random",
+    "volatile-ttl",   "allkeys-lru",  "allkeys-lfu",
+    "allkeys-random", "noeviction",   NULL
 }; /* enum evict_policy */
 static const char *const config_classes[] = { "os", "interval", "always",
                                               NULL }; /* enum log_class */
@@ -102,8 +102,8 @@ static const struct config_row config_rows[] = {
       "which keys leave when that is not enough: noeviction (none), allkeys-lru, ..." },
     { "maxmemory-spill", CONFIG_BOOL, AT(maxmemory_spill), 0, 0, "yes", true, NULL,
       "values that are not used leave memory first; they stay in the log and are read from there" },
-    { "maxmemory-samples", CONFIG_INT, AT(maxmemory_samples), 1, 64, "5", true, NULL,
-      "keys among which the one to leave is chosen" },
+    { "maxmemory-samples", CONFIG_INT, AT(maxmemory_samples), 1, INT_MAX, "5", true, NULL,
+      "keys among which the one to leave is chosen; more than 64 count as 64" },
     { "lfu-log-factor", CONFIG_INT, AT(lfu_log_factor), 0, INT_MAX, "10", true, NULL,
       "how slowly the counter of uses grows, with a policy of -lfu" },
     { "lfu-decay-time", CONFIG_INT, AT(lfu_decay_time), 0, INT_MAX, "1", true, NULL,

@@ -307,9 +307,9 @@ static void assert_packed(size_t n_fields, size_t n_value, bool packed)
 static void it_is_packed_as_long_as_it_is_in_redis(void **state)
 {
     (void)state;
-    assert_packed(128, 64, true);
-    assert_packed(129, 64, false);
-    assert_packed(128, 65, false);
+    assert_packed(512, 64, true);
+    assert_packed(513, 64, false);
+    assert_packed(512, 65, false);
     assert_packed(1, 65, false);
     assert_packed(50, 64, true); /* number 49 has a name of 64 bytes */
 }
@@ -320,7 +320,7 @@ static void five_short_fields_take_one_small_piece_of_memory(void **state)
 
     (void)state;
     assert_int_equal(memory_held, 1);
-    assert_in_range(hash_bytes(h), 1, 5 * (2 + 2 + 10) + 10 + 16);
+    assert_in_range(hash_bytes(h), 1, 5 * (2 + 2 + 10) + 12 + 16);
     hash_free(h);
 }
 

@@ -36,6 +36,7 @@
 
 enum {
     EVICT_POOL = 16,
+    EVICT_SAMPLES_MAX = 64,
     EVICT_LOOKS_MAX = 8192, /* objects in a round */
     EVICT_LEAVE_MAX = 1024, /* values and keys in a round */
     EVICT_IMAGE_MAX =
@@ -155,7 +156,7 @@ void evict_count_use(struct engine *e, struct object *o)
 
 static bool evict_is_volatile(const struct engine *e)
 {
-    return e->config->maxmemory_policy >= EVICT_VOLATILE_LRU;
+    return e->config->maxmemory_policy <= EVICT_VOLATILE_TTL;
 }
 
 static uint64_t evict_score(const struct engine *e, const struct object *o, enum evict_stage stage)
@@ -301,8 +302,11 @@ static void evict_move(struct evict_look *x)
 static bool evict_collect(struct evict_look *x)
 {
     struct evict_hand *h = x->hand;
+    size_t samples = (size_t)x->e->config->maxmemory_samples;
 
-    while (h->n_fresh < (size_t)x->e->config->maxmemory_samples && !h->spent) {
+    if (samples > EVICT_SAMPLES_MAX)
+        samples = EVICT_SAMPLES_MAX;
+    while (h->n_fresh < samples && !h->spent) {
         if (x->n_looks >= EVICT_LOOKS_MAX)
             return false;
         evict_move(x);

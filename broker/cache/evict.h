@@ -9,15 +9,15 @@
 #include <stdint.h>
 #include "broker/engine/engine.h"
 
-enum evict_policy { /* in the order of the setting's names */
-                    EVICT_NONE,
-                    EVICT_ALL_LRU,
-                    EVICT_ALL_LFU,
-                    EVICT_ALL_RANDOM,
+enum evict_policy { /* in the order of the setting's names, which is Redis's */
                     EVICT_VOLATILE_LRU,
                     EVICT_VOLATILE_LFU,
                     EVICT_VOLATILE_RANDOM,
-                    EVICT_VOLATILE_TTL
+                    EVICT_VOLATILE_TTL,
+                    EVICT_ALL_LRU,
+                    EVICT_ALL_LFU,
+                    EVICT_ALL_RANDOM,
+                    EVICT_NONE
 };
 
 struct evict; /* one of an engine */

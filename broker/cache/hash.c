@@ -1,7 +1,7 @@
 /*
  * hash.c - the fields of a hash: packed while they are few and short, in a table when not.
  *
- * Packed, a hash is one piece of memory: ten bytes, then the fields in the order in which they were first set, each
+ * Packed, a hash is one piece of memory: twelve bytes, then the fields in the order in which they were first set, each
  *
  *   length | name | length of the value, + 128 if it expires | value | expiry in 6 bytes, if it does
  *
@@ -24,27 +24,29 @@
 #include "log/dict.h"
 
 enum {
-    HASH_PACKED_N = 128,
+    HASH_PACKED_N = 512, /* both as in Redis */
     HASH_PACKED_BYTES = 64,
     HASH_EXPIRES = 128, /* in the byte before a value */
     HASH_EXPIRY_BYTES = 6,
-    HASH_USED_BITS = 15,
+    HASH_USED_BITS = 20,
+    HASH_SLACK_SHIFT = 4, /* of a packed one's memory, so much is for what comes next */
     HASH_HEAP_FIRST = 8
 };
 
+static_assert(HASH_PACKED_N < 1 << (32 - HASH_USED_BITS), "their number fits its bits");
 static_assert(HASH_PACKED_N * (2 + 2 * HASH_PACKED_BYTES + HASH_EXPIRY_BYTES) < 1 << HASH_USED_BITS,
               "a packed hash's size fits its bits");
 
 /* What both forms begin with; all but is_table is for packed ones. */
 struct hash_head {
     uint64_t next_expiry_ms : 48; /* 0: none */
-    uint64_t used : HASH_USED_BITS;
+    uint64_t n : 15;
     uint64_t is_table : 1;
 };
 
 struct hash {
     struct hash_head head;
-    uint8_t n, n_expiring;
+    uint32_t used : HASH_USED_BITS, n_expiring : 32 - HASH_USED_BITS;
     uint8_t bytes[];
 };
 
@@ -81,7 +83,7 @@ int hash_new(struct hash **out, struct err *e)
 
     if (h == NULL)
         return hash_nomem(e);
-    *h = (struct hash){ .n = 0 };
+    *h = (struct hash){ .used = 0 };
     *out = h;
     return OK;
 }
@@ -139,7 +141,7 @@ struct hash_place {
 
 static bool hash_packed_find(const struct hash *h, struct slice field, struct hash_place *at)
 {
-    const uint8_t *p = h->bytes, *end = p + h->head.used;
+    const uint8_t *p = h->bytes, *end = p + h->used;
 
     while (p < end) {
         const uint8_t *next = hash_packed_read(p, &at->f);
@@ -150,15 +152,15 @@ static bool hash_packed_find(const struct hash *h, struct slice field, struct ha
         }
         p = next;
     }
-    at->from = h->head.used;
-    at->to = h->head.used;
+    at->from = h->used;
+    at->to = h->used;
     return false;
 }
 
 /* A piece of memory that is right for so many bytes of fields. */
 static struct hash *hash_packed_alloc(size_t used)
 {
-    size_t size = offsetof(struct hash, bytes) + used;
+    size_t size = offsetof(struct hash, bytes) + used + (used >> HASH_SLACK_SHIFT);
 
     return malloc(size < sizeof(struct hash) ? sizeof(struct hash) : size);
 }
@@ -174,11 +176,11 @@ static bool hash_packed_fits(const struct hash *h, size_t used)
 static bool hash_packed_splice(struct hash **at, size_t from, size_t to, size_t size)
 {
     struct hash *h = *at, *next = h;
-    size_t used = h->head.used - (to - from) + size, rest = h->head.used - to;
+    size_t used = h->used - (to - from) + size, rest = h->used - to;
 
     if (!hash_packed_fits(h, used)) {
         next = hash_packed_alloc(used);
-        if (next == NULL && used > h->head.used)
+        if (next == NULL && used > h->used)
             return false;
         if (next == NULL)
             next = h; /* it stays larger than it has to be */
@@ -186,7 +188,7 @@ static bool hash_packed_splice(struct hash **at, size_t from, size_t to, size_t 
     if (next != h)
         memcpy(next, h, offsetof(struct hash, bytes) + from);
     memmove(next->bytes + from + size, h->bytes + to, rest);
-    next->head.used = used & ((1u << HASH_USED_BITS) - 1);
+    next->used = (uint32_t)used & ((1u << HASH_USED_BITS) - 1);
     if (next != h)
         free(h);
     *at = next;
@@ -196,10 +198,13 @@ static bool hash_packed_splice(struct hash **at, size_t from, size_t to, size_t 
 /* After an expiry has come or gone (H3). */
 static void hash_packed_note(struct hash *h, uint64_t old_ms, uint64_t new_ms)
 {
-    const uint8_t *p = h->bytes, *end = p + h->head.used;
+    const uint8_t *p = h->bytes, *end = p + h->used;
     struct hash_field f;
 
-    h->n_expiring = (uint8_t)(h->n_expiring - (old_ms != 0) + (new_ms != 0));
+    if (old_ms != 0)
+        h->n_expiring--;
+    if (new_ms != 0)
+        h->n_expiring++;
     if (new_ms != 0 && (h->head.next_expiry_ms == 0 || new_ms <= h->head.next_expiry_ms)) {
         h->head.next_expiry_ms = new_ms & ((1ull << 48) - 1);
     } else if (old_ms != 0 && old_ms == h->head.next_expiry_ms) { /* the next one is another */
@@ -221,7 +226,7 @@ static int hash_packed_set(struct hash **h, const struct hash_place *at, const s
     if (!hash_packed_splice(h, at->from, at->to, hash_packed_size(f)))
         return hash_nomem(e);
     hash_packed_put((*h)->bytes + at->from, f);
-    (*h)->n = (uint8_t)((*h)->n + is_new);
+    (*h)->head.n += is_new;
     hash_packed_note(*h, old_ms, f->expiry_ms);
     return OK;
 }
@@ -233,7 +238,7 @@ static bool hash_packed_delete(struct hash **h, struct slice field)
     if (!hash_packed_find(*h, field, &at))
         return false;
     (void)hash_packed_splice(h, at.from, at.to, 0); /* needs no memory */
-    (*h)->n--;
+    (*h)->head.n--;
     hash_packed_note(*h, at.f.expiry_ms, 0);
     return true;
 }
@@ -534,7 +539,7 @@ static struct hash_table *hash_table_new(const uint8_t seed[16])
 static int hash_unpack(struct hash **h, const uint8_t seed[16], const struct hash_field *f,
                        bool *is_new, struct err *e)
 {
-    const uint8_t *p = (*h)->bytes, *end = p + (*h)->head.used;
+    const uint8_t *p = (*h)->bytes, *end = p + (*h)->used;
     struct hash_table *t = hash_table_new(seed);
     struct hash_field old;
     int rc = OK;
@@ -573,7 +578,7 @@ int hash_set(struct hash **h, const uint8_t seed[16], const struct hash_field *f
     if ((*h)->head.is_table)
         return hash_table_set(hash_table_of(*h), f, is_new, e);
     *is_new = !hash_packed_find(*h, f->field, &at);
-    if (hash_is_short(f) && (*h)->n + *is_new <= HASH_PACKED_N)
+    if (hash_is_short(f) && (*h)->head.n + *is_new <= HASH_PACKED_N)
         return hash_packed_set(h, &at, f, *is_new, e);
     return hash_unpack(h, seed, f, is_new, e);
 }
@@ -619,7 +624,7 @@ bool hash_find(const struct hash *h, struct slice field, struct hash_field *out)
 
 size_t hash_n(const struct hash *h)
 {
-    return h->head.is_table ? hash_table_of(h)->dict.n : h->n;
+    return h->head.is_table ? hash_table_of(h)->dict.n : h->head.n;
 }
 
 size_t hash_bytes(const struct hash *h)
@@ -662,7 +667,7 @@ static size_t hash_heap_expired(const struct hash_table *t, size_t i, uint64_t n
 
 size_t hash_expired(struct hash *h, uint64_t now_ms, struct hash_field *out, size_t max)
 {
-    const uint8_t *p = h->bytes, *end = p + h->head.used;
+    const uint8_t *p = h->bytes, *end = p + h->used;
     struct hash_field f;
     size_t n = 0;
 
@@ -695,7 +700,7 @@ static void hash_walk_node(void *ctx, struct dict_node *node)
 uint64_t hash_scan(struct hash *h, uint64_t cursor,
                    void (*each)(void *ctx, const struct hash_field *f), void *ctx)
 {
-    const uint8_t *p = h->bytes, *end = p + h->head.used;
+    const uint8_t *p = h->bytes, *end = p + h->used;
     struct hash_walk w = { each, ctx };
     struct hash_field f;
 
@@ -718,7 +723,7 @@ bool hash_random(struct hash *h, uint64_t r, struct hash_field *out)
         hash_item_read(hash_item_of(dict_random(&hash_table_of(h)->dict, r)), out);
         return true;
     }
-    for (uint64_t i = r % h->n + 1; i > 0; i--)
+    for (uint64_t i = r % h->head.n + 1; i > 0; i--)
         p = hash_packed_read(p, out);
     return true;
 }
@@ -797,12 +802,12 @@ static const char *hash_check_heap(const struct hash_table *t)
 
 static const char *hash_check_packed(const struct hash *h, const struct hash_count *c)
 {
-    const uint8_t *p = h->bytes, *end = p + h->head.used;
+    const uint8_t *p = h->bytes, *end = p + h->used;
     struct hash_field f;
 
     while (p < end)
         p = hash_packed_read(p, &f);
-    if (p != end || hash_bytes(h) < offsetof(struct hash, bytes) + h->head.used)
+    if (p != end || hash_bytes(h) < offsetof(struct hash, bytes) + h->used)
         return "the end of a packed hash";
     return c->n > HASH_PACKED_N || c->too_long ? "H1" : NULL;
 }

@@ -529,6 +529,10 @@ static bool engine_allows(struct engine *e, struct client *c, const struct comma
         engine_refuse_subscribed(e, c, command);
         return false;
     }
+    if (evict_is_full(e) && engine_takes_memory(c, command)) {
+        engine_refuse(e, c, command, "OOM", "command not allowed when used memory > 'maxmemory'.");
+        return false;
+    }
     if (command->flags & CMD_NO_TOUCH_KEYS)
         return true;
     if (e->failed) {
@@ -538,10 +542,6 @@ static bool engine_allows(struct engine *e, struct client *c, const struct comma
     if (engine_takes_space(c, command) && log_is_full(e->log)) {
         engine_refuse(e, c, command, "DISKFULL",
                       "no room left on disk: only what reads or frees space is possible");
-        return false;
-    }
-    if (evict_is_full(e) && engine_takes_memory(c, command)) {
-        engine_refuse(e, c, command, "OOM", "command not allowed when used memory > 'maxmemory'.");
         return false;
     }
     return true;
