@@ -117,7 +117,7 @@ extern const struct command connection_commands[], server_commands[], key_comman
     stream_commands[], xgroup_commands[], xreadgroup_commands[], xack_commands[], xdlq_commands[],
     transaction_commands[], pubsub_commands[], script_commands[], beck_commands[];
 extern const struct command string_commands[], revision_commands[], lease_commands[],
-    hash_commands[], list_commands[];
+    hash_commands[], list_commands[], changes_commands[];
 
 /* The command of that name in any case, or NULL. Constant time; called once for each request. */
 const struct command *command_find(struct slice name);
