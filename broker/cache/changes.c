@@ -391,6 +391,8 @@ void changes_replayed(struct state *s)
         return;
     s->history->as_of = 0;
     s->history->changed = 0;
+    for (int db = 0; db < CONFIG_DATABASES; db++)
+        changes_swapped(s, db, db); /* the checkpoint may say so */
 }
 
 /* ---- checkpoints ---- */

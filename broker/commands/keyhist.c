@@ -21,8 +21,8 @@
 #include "broker/engine/reply.h"
 
 enum {
-    KEYHIST_COUNT_MAX = 16 * 1024,   /* changes in one reply of KEYHIST */
-    KEYHIST_REPLY_MAX = 8 << 20,     /* its bytes, but for the last change */
+    KEYHIST_COUNT_MAX = 16 * 1024, /* changes in one reply of KEYHIST */
+    KEYHIST_REPLY_MAX = 8 << 20,   /* its bytes, but for the last change */
     GETAT_PATCHES_MAX = 512 << 20, /* bytes that GETAT puts together */
 };
 
@@ -54,13 +54,12 @@ static bool keyhist_wants(const struct keyhist *k, const struct change *x)
     case CHANGE_IMAGE: return false;
     case CHANGE_FLUSH: return x->db == CHANGE_DB_ALL || x->db == k->db;
     case CHANGE_SWAP: return x->db == k->db || x->to_db == k->db;
-    case CHANGE_RENAME:
-        return keyhist_is_of(k, x->db, x->key) || keyhist_is_of(k, x->to_db, x->to);
+    case CHANGE_RENAME: return keyhist_is_of(k, x->db, x->key) || keyhist_is_of(k, x->to_db, x->to);
     default: return keyhist_is_of(k, x->db, x->key);
     }
 }
 
-struct keyhist_row { /* what stands behind the op */
+struct keyhist_row {       /* what stands behind the op */
     struct view_sink sink; /* must be first */
     struct client *to;     /* NULL: it is counted only */
     bool bare;             /* a string's value, without its name */
@@ -204,14 +203,14 @@ struct getat {
     struct engine *engine;
     int db; /* whose value it is, in the direction of the past */
     struct slice key;
-    uint8_t *own_key;    /* what `key` is, once it was renamed */
+    uint8_t *own_key; /* what `key` is, once it was renamed */
     bool by_time;
-    uint64_t rev, ms;    /* the moment: the last record, or the last millisecond */
-    bool changed_after;  /* something happened to the name behind it */
-    bool is_found;       /* what it was is known: */
+    uint64_t rev, ms;   /* the moment: the last record, or the last millisecond */
+    bool changed_after; /* something happened to the name behind it */
+    bool is_found;      /* what it was is known: */
     bool exists;
     unsigned type;
-    uint64_t found_rev;  /* of its last change; 0: none has been seen */
+    uint64_t found_rev; /* of its last change; 0: none has been seen */
     bool has_expiry;
     uint64_t expiry_ms;
     struct getat_patch *patches;
@@ -317,8 +316,7 @@ static bool getat_take(struct getat *g, const struct change *x, uint64_t lsn)
     if (x->op == CHANGE_FLUSH || x->op == CHANGE_DEL || x->op == CHANGE_EXPIRE ||
         x->op == CHANGE_EVICT || x->gone ||
         (x->op == CHANGE_RENAME && !getat_is(g, x->to_db, x->to)))
-        return g->patches == NULL ? getat_found(g, false)
-                                  : getat_make_string(g, slice_of(NULL, 0));
+        return g->patches == NULL ? getat_found(g, false) : getat_make_string(g, slice_of(NULL, 0));
     if (x->op != CHANGE_IMAGE && g->found_rev == 0)
         g->found_rev = lsn;
     if ((x->op == CHANGE_TTL || x->op == CHANGE_SET) && !g->has_expiry) {

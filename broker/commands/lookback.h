@@ -20,7 +20,8 @@ struct lookback_kind {
 struct lookback {
     struct cold_work work; /* must be first */
     const struct lookback_kind *kind;
-    struct id from, to; /* IDs of changes that are looked at; lookback_start sees to it that all of them are history */
+    struct id from,
+        to; /* IDs of changes that are looked at; lookback_start sees to it that all of them are history */
     bool is_begun, is_over;
     struct sealed sealed;
     bool has_sealed, is_open;

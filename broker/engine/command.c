@@ -37,9 +37,9 @@ struct command_slot {
 };
 
 static const struct command *const command_parts[] = {
-    connection_commands, server_commands, key_commands,    stream_commands,      xgroup_commands,
-    xreadgroup_commands, xack_commands,   xdlq_commands,   transaction_commands, pubsub_commands,
-    script_commands,     beck_commands,   string_commands, revision_commands,    lease_commands,
+    connection_commands, server_commands, key_commands,     stream_commands,      xgroup_commands,
+    xreadgroup_commands, xack_commands,   xdlq_commands,    transaction_commands, pubsub_commands,
+    script_commands,     beck_commands,   string_commands,  revision_commands,    lease_commands,
     hash_commands,       list_commands,   changes_commands,
 };
 

@@ -1037,9 +1037,11 @@ static int replay_index_change(struct state *s, struct replay_record *in, struct
         return replay_corrupt(in, "the change has another record's ID");
     if (!in->r->sealed)
         rc = state_prepare_changes(s, 1, in->e);
-    if (rc == OK)
-        state_add_change(s, id, in->r->sealed ? NULL : in->p);
-    return rc;
+    if (rc != OK)
+        return rc;
+    state_add_change(s, id, in->r->sealed ? NULL : in->p);
+    changes_added(s, id, in->p, (size_t)(in->end - in->p));
+    return OK;
 }
 
 static int replay_swap(struct state *s, struct replay_record *in, const struct change *x)
