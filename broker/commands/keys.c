@@ -77,6 +77,7 @@ static bool keys_give_name(struct engine *e, struct client *c, struct object *o,
     }
     engine_key_changed(e, c->db, argv[1]);
     engine_key_changed(e, c->db, argv[2]);
+    notify(e, NOTIFY_NEW, "new", c->db, argv[2]);
     notify(e, NOTIFY_GENERIC, "rename_from", c->db, argv[1]);
     notify(e, NOTIFY_GENERIC, "rename_to", c->db, argv[2]);
     return true;

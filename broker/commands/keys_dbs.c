@@ -143,6 +143,7 @@ void keys_move(struct engine *e, struct client *c, const struct slice *argv, siz
     }
     engine_key_changed(e, c->db, argv[1]);
     engine_key_changed(e, db, argv[1]);
+    notify(e, NOTIFY_NEW, "new", db, argv[1]);
     notify(e, NOTIFY_GENERIC, "move_from", c->db, argv[1]);
     notify(e, NOTIFY_GENERIC, "move_to", db, argv[1]);
     reply_int(c, 1);

@@ -96,10 +96,14 @@ static void pubsub_psubscribe(struct engine *e, struct client *c, const struct s
     pubsub_join(e, c, PUBSUB_PATTERN, argv, argc);
 }
 
+/* The others are allowed in a transaction only because they always were. */
 static void pubsub_ssubscribe(struct engine *e, struct client *c, const struct slice *argv,
                               size_t argc)
 {
-    pubsub_join(e, c, PUBSUB_SHARD, argv, argc);
+    if (c->in_exec)
+        reply_error(c, "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
+    else
+        pubsub_join(e, c, PUBSUB_SHARD, argv, argc);
 }
 
 static void pubsub_unsubscribe_command(struct engine *e, struct client *c, const struct slice *argv,
