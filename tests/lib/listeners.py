@@ -24,6 +24,10 @@ class Side:
                 return raw
             self.early.append(raw)
 
+    def await_reply(self):
+        raw = self.reply()
+        self.early.append(raw)
+
     def until_echo(self):
         """All frames before the echo, as bytes."""
         self.n += 1
@@ -72,10 +76,11 @@ class Listener:
 
 
 class Stage:
-    """Several listeners, a history for reports, and comparing."""
+    """Several listeners, a history for reports, and comparing. `single`: each command has one reply, which is awaited before the
+    echo is asked for, as some things are told when a round ends."""
 
-    def __init__(self, checks, beckd, redis):
-        self.checks, self.beckd, self.redis = checks, beckd, redis
+    def __init__(self, checks, beckd, redis, single=False):
+        self.checks, self.beckd, self.redis, self.single = checks, beckd, redis, single
         self.listeners, self.history, self.where = [], [], ""
 
     def join(self, proto, name):
@@ -113,6 +118,9 @@ class Stage:
         elif name == "HELLO" and len(args) > 1 and args[1] in ("2", "3"):
             self.hello(x, int(args[1]))
             return
+        if self.single:
+            for side in (x.ours, x.theirs):
+                side.await_reply()
         self.listen(compare, x)
 
     def hello(self, x, proto):
