@@ -14,6 +14,11 @@ const clients = [
   { script: 'node-redis.js', name: 'redis', from: 18 },
   { script: 'ioredis.js', name: 'ioredis6', from: 20 },
   { script: 'node-redis.js', name: 'redis6', from: 20 },
+  { script: 'caches.js', name: 'redis', from: 20 },
+  { script: 'caches.js', name: 'connect-redis', from: 20 },
+  { script: 'caches.js', name: 'keyv', from: 20 },
+  { script: 'caches.js', name: 'rate-limiter-flexible', from: 20 },
+  { script: 'caches.js', name: 'redlock', from: 20 },
 ];
 
 function startBeckd(dir) {
@@ -52,7 +57,7 @@ async function runOne(client) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'beck-clients-'));
   const start = process.argv.includes('--redis') ? startRedis : startBeckd;
   const { server, port } = await start(dir);
-  const { version } = require(`${client.name}/package.json`);
+  const { version } = JSON.parse(fs.readFileSync(path.join(__dirname, 'node_modules', client.name, 'package.json')));
   const began = process.hrtime.bigint();
   const run = spawnSync(process.execPath, [client.script, client.name, String(port), ...(await hosts())],
     { cwd: __dirname, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
@@ -69,7 +74,7 @@ async function runOne(client) {
   const failed = failures || (run.status === 0 && passed > 0 ? 0 : 1);
   if (failed) console.log(run.stdout);
   if (status !== 0) console.log(`FAILED: the server ended with status ${status}`);
-  console.log(`${client.script.replace('.js', '')} ${version}: ${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`);
+  console.log(`${client.script.replace('.js', '')}, ${client.name} ${version}: ${passed} passed, ${failed} failed, ${seconds.toFixed(1)} s`);
   return { passed: passed + (status === 0 ? 1 : 0), failed: failed + (status === 0 ? 0 : 1) };
 }
 
