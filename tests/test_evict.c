@@ -407,6 +407,28 @@ static void a_transaction_is_refused_when_it_is_queued(void **state)
     rig_free(r);
 }
 
+static void looking_at_a_key_is_no_use_of_it(void **state)
+{
+    struct rig *r = rig_begin();
+
+    (void)state;
+    set_key(r, 1);
+    rig_pass(r, 20000);
+    says(r, ":1\r\n", "EXISTS k1");
+    says(r, "+string\r\n", "TYPE k1");
+    says(r, ":-1\r\n", "TTL k1");
+    says(r, OKAY, "CLIENT NO-TOUCH on");
+    get_key(r, 1);
+    says(r, ":20\r\n", "OBJECT IDLETIME k1");
+    says(r, ":1\r\n", "TOUCH k1");
+    says(r, ":0\r\n", "OBJECT IDLETIME k1");
+    rig_pass(r, 5000);
+    says(r, OKAY, "CLIENT NO-TOUCH off");
+    get_key(r, 1);
+    says(r, ":0\r\n", "OBJECT IDLETIME k1");
+    rig_free(r);
+}
+
 static void info_tells_it(void **state)
 {
     struct rig *r = rig_begin();
@@ -440,6 +462,7 @@ int main(void)
         cmocka_unit_test(streams_are_never_evicted),
         cmocka_unit_test(what_needs_memory_is_refused_and_reads_go_on),
         cmocka_unit_test(a_transaction_is_refused_when_it_is_queued),
+        cmocka_unit_test(looking_at_a_key_is_no_use_of_it),
         cmocka_unit_test(info_tells_it),
     };
 

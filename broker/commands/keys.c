@@ -7,6 +7,7 @@
 #include "broker/commands/keys.h"
 #include <stdlib.h>
 #include "broker/cache/cache.h"
+#include "broker/cache/evict.h"
 #include "broker/cache/lease.h"
 #include "broker/commands/expiry.h"
 #include "broker/engine/args.h"
@@ -45,19 +46,33 @@ static void keys_del(struct engine *e, struct client *c, const struct slice *arg
     reply_int(c, n);
 }
 
-/* EXISTS and TOUCH: a key named twice counts twice. */
+/* A key named twice counts twice. */
 static void keys_exists(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
     int64_t n = 0;
 
     for (size_t i = 1; i < argc; i++)
-        n += engine_lookup(e, c, argv[i]) != NULL;
+        n += engine_peek(e, c, argv[i]) != NULL;
+    reply_int(c, n);
+}
+
+/* The same, and a use of the keys, whatever CLIENT NO-TOUCH says. */
+static void keys_touch(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
+{
+    int64_t n = 0;
+
+    for (size_t i = 1; i < argc; i++) {
+        struct object *o = engine_peek(e, c, argv[i]);
+        if (o != NULL)
+            evict_touch(e, o);
+        n += o != NULL;
+    }
     reply_int(c, n);
 }
 
 static void keys_type(struct engine *e, struct client *c, const struct slice *argv, size_t argc)
 {
-    const struct object *o = engine_lookup(e, c, argv[1]);
+    const struct object *o = engine_peek(e, c, argv[1]);
 
     (void)argc;
     reply_simple(c, o == NULL ? "none" : keys_type_name(o));
@@ -244,7 +259,7 @@ static void keys_persist(struct engine *e, struct client *c, const struct slice 
 static void keys_get_expiry(struct engine *e, struct client *c, struct slice key, uint64_t base_ms,
                             uint64_t unit_ms)
 {
-    const struct object *o = engine_lookup(e, c, key);
+    const struct object *o = engine_peek(e, c, key);
 
     if (o == NULL)
         reply_int(c, -2);
@@ -545,7 +560,7 @@ const struct command key_commands[] = {
       .complexity = "O(N) in watched and awaited keys",
       .summary = "Two databases change places",
       .syntax = "index1 index2" },
-    KEY_COMMAND("touch", keys_exists, -2, CMD_READONLY | CMD_FAST, -1, "RO", "3.2.1",
+    KEY_COMMAND("touch", keys_touch, -2, CMD_READONLY | CMD_FAST, -1, "RO", "3.2.1",
                 "O(1) for every key", "How many of the keys are there; marks them as used",
                 "key [key ...]", TIP_SUM),
     GET_EXPIRY("ttl", keys_ttl, "1.0.0", "How many seconds a key has left",

@@ -38,12 +38,8 @@ static const char *object_encoding(const struct object *o)
 /* The key that a subcommand is about; NULL after a reply. */
 static struct object *object_find(struct engine *e, struct client *c, struct slice key)
 {
-    bool no_touch = c->no_touch;
-    struct object *o;
+    struct object *o = engine_peek(e, c, key);
 
-    c->no_touch = true;
-    o = engine_lookup(e, c, key);
-    c->no_touch = no_touch;
     if (o == NULL)
         reply_null(c);
     return o;

@@ -887,7 +887,7 @@ static inline struct object *engine_take_found(struct engine *e, int db, struct 
     return found ? e->found : engine_find_key(e, db, key);
 }
 
-struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
+struct object *engine_peek(struct engine *e, struct client *c, struct slice key)
 {
     struct object *o = engine_take_found(e, c->db, key);
 
@@ -896,8 +896,6 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
                      object_always_lsn(o)); /* that it expires too is told by a record */
     if (o != NULL && !engine_is_expired(e, o)) {
         e->stats.keyspace_hits++;
-        if (!c->no_touch)
-            evict_touch(e, o);
         return o;
     }
     engine_raise(&c->need_durable, e->state.last_always_unbind);
@@ -905,6 +903,15 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
     if (!e->asking)
         notify(e, NOTIFY_MISS, "keymiss", c->db, key);
     return NULL;
+}
+
+struct object *engine_lookup(struct engine *e, struct client *c, struct slice key)
+{
+    struct object *o = engine_peek(e, c, key);
+
+    if (o != NULL && !c->no_touch)
+        evict_touch(e, o);
+    return o;
 }
 
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key)

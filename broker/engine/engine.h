@@ -189,6 +189,9 @@ struct object *engine_find_key(const struct engine *e, int db, struct slice key)
  * is told, presence or absence, must be safe (design: docs/architecture.md, "The gate"). */
 struct object *engine_lookup(struct engine *e, struct client *c, struct slice key);
 
+/* The same for a command that tells of the key without using it: which keys leave memory first does not change. */
+struct object *engine_peek(struct engine *e, struct client *c, struct slice key);
+
 /* The same for a command about to write the key: an expired object is removed by a record first. */
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key);
 
