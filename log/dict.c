@@ -26,6 +26,7 @@
 
 enum {
     DICT_AHEAD = 8,  /* buckets that a scan looks ahead */
+    DICT_LINE = 64,  /* bytes that the processor fetches at a time */
     DICT_LOAD = 2,   /* nodes a bucket at which it is full */
     DICT_MOVES = 2,  /* buckets that an add or a remove moves */
     DICT_SHRINK = 8, /* fewer than cap / DICT_SHRINK nodes: too large */
@@ -36,6 +37,13 @@ enum {
 uint64_t dict_hash(const uint8_t key[16], const void *p, size_t n)
 {
     return siphash13(key, p, n);
+}
+
+/* A node and its name are wanted in the processor's cache. */
+static inline void dict_fetch(const struct dict_node *node)
+{
+    __builtin_prefetch(node);
+    __builtin_prefetch((const uint8_t *)node + DICT_LINE);
 }
 
 /* A node's hash on the line of hashes. */
@@ -227,10 +235,20 @@ void dict_expect_node(const struct dict *d, uint64_t hash)
 {
     const struct dict_node *node = *dict_chain(d, hash);
 
+    if (node != NULL)
+        dict_fetch(node);
+}
+
+void dict_expect_rest(const struct dict *d, uint64_t hash)
+{
+    const struct dict_node *node = *dict_chain(d, hash);
+
     if (node == NULL)
         return;
-    __builtin_prefetch(node);
-    __builtin_prefetch((const uint8_t *)node + 64); /* the name */
+    if (node->hash == hash >> 32)
+        __builtin_prefetch((const uint8_t *)node + 2 * DICT_LINE);
+    else if (node->next != NULL)
+        dict_fetch(node->next);
 }
 
 void dict_expect(struct dict *d, size_t n)
@@ -267,8 +285,8 @@ static void dict_scan_range(struct dict_node **table, size_t cap, uint64_t from,
     size_t last = dict_bucket(end - 1, cap);
 
     for (size_t i = dict_bucket(from, cap); i <= last; i++) {
-        if (i + DICT_AHEAD < cap)
-            __builtin_prefetch(table[i + DICT_AHEAD]); /* who scans will come there soon */
+        if (i + DICT_AHEAD < cap && table[i + DICT_AHEAD] != NULL)
+            dict_fetch(table[i + DICT_AHEAD]); /* who scans will come there soon */
         dict_visit(table[i], each, ctx);
     }
 }

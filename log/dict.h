@@ -57,10 +57,11 @@ void dict_replace(struct dict *d, struct dict_node *from, struct dict_node *to);
 void dict_each_hash(struct dict *d, uint32_t hash, void (*each)(void *ctx, struct dict_node *),
                     void *ctx);
 
-/* A name of that hash (dict_hash) will soon be looked for: hints for the processor's cache, the bucket first, and when that has
- * come what is in it. */
+/* A name of that hash (dict_hash) will soon be looked for: hints for the processor's cache, the bucket first, when that has
+ * come the first node in it, and when that has come the one behind it, or the rest of what it names. */
 void dict_expect_bucket(const struct dict *d, uint64_t hash);
 void dict_expect_node(const struct dict *d, uint64_t hash);
+void dict_expect_rest(const struct dict *d, uint64_t hash);
 
 /* Makes the table large enough for n nodes, if it is empty and there is memory: so many will come. */
 void dict_expect(struct dict *d, size_t n);

@@ -1,8 +1,8 @@
 /*
  * lookahead.c - reads just enough of a request to know its key: the second of its strings, and where the request ends.
  *
- * It runs a few requests ahead of the parser. A bucket is asked for when its request comes into sight, the object in it a request
- * later, when the bucket will be there. What is not an array of strings, or not whole, ends the view; the parser will say what
+ * It runs a few requests ahead of the parser. A bucket is asked for when its request comes into sight, the object in it some
+ * requests later, when the bucket will be there, and then what is behind it. What is not an array of strings, or not whole, ends the view; the parser will say what
  * is wrong with it.
  */
 #include "broker/net/lookahead.h"
@@ -62,4 +62,6 @@ void lookahead_step(struct lookahead *l, const struct dict *names, const uint8_t
     }
     if (l->n > 1)
         dict_expect_node(names, l->hashes[(l->first + 1) % LOOKAHEAD_N]);
+    if (l->n > 0)
+        dict_expect_rest(names, l->hashes[l->first]);
 }
