@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/json.h"
 #include "cli/log_groups.h"
+#include "cli/log_values.h"
 #include "cli/offline.h"
 #include "log/checkpoint.h"
 #include "log/entry.h"
@@ -158,56 +159,6 @@ static bool dump_deleted(struct text *t, const uint8_t **p, const uint8_t *end)
     return true;
 }
 
-/* ---- changes ---- */
-
-static const char *dump_op(uint8_t op)
-{
-    static const char *const names[] = { NULL,     "set",   "image",  "put",   "remove",
-                                         "expel",  "patch", "ttl",    "fttl",  "del",
-                                         "expire", "evict", "rename", "flush", "swap" };
-    return op < sizeof names / sizeof names[0] ? names[op] : NULL;
-}
-
-/* Varints, as an array of numbers. */
-static bool dump_meta(struct text *t, struct slice meta)
-{
-    const uint8_t *p = meta.p, *end = meta.p + meta.n;
-
-    text_put_char(t, '[');
-    while (p < end) {
-        text_put_str(t, p > meta.p ? "," : "");
-        if (!dump_number(t, &p, end))
-            return false;
-    }
-    text_put_char(t, ']');
-    return true;
-}
-
-/* A change behind its ID: pairs, of which the first one's name is { op, db }, its value the key; then the numbers, then what
- * follows. */
-static bool dump_change(struct text *t, const uint8_t **p, const uint8_t *end)
-{
-    struct slice head, name, value;
-    uint64_t n;
-
-    if (!varint_get(p, end, &n) || n == 0 || !slice_get(p, end, &head) || head.n != 2 ||
-        dump_op(head.p[0]) == NULL || !slice_get(p, end, &value))
-        return false;
-    text_printf(t, "{\"op\":\"%s\",\"db\":%u,\"key\":", dump_op(head.p[0]), head.p[1]);
-    dump_put_slice(t, value);
-    for (uint64_t i = 1; i < n; i++) {
-        if (!slice_get(p, end, &name) || name.n != 0 || !slice_get(p, end, &value))
-            return false;
-        text_put_str(t, i == 1 ? ",\"meta\":" : i == 2 ? ",\"strings\":[" : ",");
-        if (i > 1)
-            dump_put_slice(t, value);
-        else if (!dump_meta(t, value))
-            return false;
-    }
-    text_put_str(t, n > 2 ? "]}" : "}");
-    return true;
-}
-
 /* ---- tables ---- */
 
 struct dump_part {
@@ -242,24 +193,6 @@ static bool dump_idmp_item(struct text *t, const uint8_t **p, const uint8_t *end
 
     text_put_str(t, "{\"producer\":");
     if (!dump_string(t, p, end) || !dump_parts(t, parts, p, end))
-        return false;
-    text_put_char(t, '}');
-    return true;
-}
-
-/* A view of changes, made or gone. */
-static bool dump_view(struct text *t, const uint8_t **p, const uint8_t *end)
-{
-    static const struct dump_part made[] = { { "name", dump_string },
-                                             { "values", dump_number },
-                                             { "prefix", dump_string },
-                                             { NULL, NULL } };
-    uint64_t what;
-
-    if (!varint_get(p, end, &what) || what > 1)
-        return false;
-    text_put_str(t, what == 1 ? "{\"db\":" : "{\"gone\":");
-    if (!dump_number(t, p, end) || (what == 1 && !dump_parts(t, made, p, end)))
         return false;
     text_put_char(t, '}');
     return true;
@@ -362,9 +295,11 @@ static const struct dump_table dump_records[] = {
                         { "bytes-left", dump_number },
                         { "ids", dump_ids } } },
     [RECORD_CHANGE] = { "CHANGE",
-                        { { "oid", dump_number }, { "id", dump_id }, { "change", dump_change } } },
+                        { { "oid", dump_number },
+                          { "id", dump_id },
+                          { "change", log_values_put_change } } },
     [RECORD_HISTORY] = { "HISTORY", { { "first", dump_id }, { "changes-before", dump_number } } },
-    [RECORD_VIEW] = { "VIEW", { { "view", dump_view } } },
+    [RECORD_VIEW] = { "VIEW", { { "view", log_values_put_view } } },
 };
 
 static const struct dump_table *dump_record_table(uint8_t type)
@@ -470,7 +405,7 @@ static bool dump_entry(struct dump *d, uint64_t ordinal, uint64_t oid, const uin
     at = t->n;
     text_put_str(t, is_change ? ",\"change\":" : ",\"fields\":");
     /* The decoder has checked the entry, not what is in it. */
-    if (is_change ? !dump_change(t, &p, end) : !dump_fields(t, &p, end))
+    if (is_change ? !log_values_put_change(t, &p, end) : !dump_fields(t, &p, end))
         dump_malformed(t, at, entry, (size_t)(end - entry));
     text_put_str(t, "}\n");
     return dump_goes_on(d);
@@ -558,7 +493,17 @@ static int dump_segments(struct dump *d)
 
 /* ---- checkpoints ---- */
 
-enum { DUMP_STREAM = 1, DUMP_DELETED = 2, DUMP_GROUP = 3, DUMP_PENDING = 4, DUMP_KINDS };
+enum {
+    DUMP_STREAM = 1,
+    DUMP_DELETED = 2,
+    DUMP_GROUP = 3,
+    DUMP_PENDING = 4,
+    DUMP_VALUE = 5, /* from here on nothing is of an object with an oid */
+    DUMP_PIECE = 6,
+    DUMP_NUMBER = 7,
+    DUMP_HISTORY = 16,
+    DUMP_KINDS
+};
 
 /* What a stream always has, and what it has with each bit of its flags. */
 static const struct dump_table dump_objects[] = {
@@ -585,6 +530,10 @@ static const struct dump_table dump_objects[] = {
                        { { "oid", dump_number },
                          { "gid", dump_number },
                          { "pending", log_groups_put_pending } } },
+    [DUMP_VALUE] = { "value", { { "value", log_values_put_value } } },
+    [DUMP_PIECE] = { "piece", { { "piece", log_values_put_piece } } },
+    [DUMP_NUMBER] = { "number", { { "db", dump_number }, { "keys", dump_number } } },
+    [DUMP_HISTORY] = { "history", { { "history", log_values_put_history } } },
 };
 
 static const struct dump_part dump_optional[][DUMP_PARTS_MAX] = {
@@ -618,7 +567,7 @@ static bool dump_object(struct text *t, uint64_t as_of, const uint8_t **p, const
 {
     uint8_t kind = *(*p)++;
 
-    if (kind < DUMP_STREAM || kind >= DUMP_KINDS)
+    if (kind >= DUMP_KINDS || dump_objects[kind].name == NULL)
         return false;
     text_printf(t, "{\"as-of\":%" PRIu64 ",\"kind\":\"%s\"", as_of, dump_objects[kind].name);
     if (!dump_parts(t, dump_objects[kind].parts, p, end) ||
@@ -630,10 +579,12 @@ static bool dump_object(struct text *t, uint64_t as_of, const uint8_t **p, const
 
 static bool dump_wants_object(const struct dump *d, const uint8_t *p, const uint8_t *end)
 {
+    uint8_t kind = *p++;
     uint64_t oid;
 
-    p++; /* its kind */
-    return d->options->oid == 0 || !varint_get(&p, end, &oid) || oid == d->options->oid;
+    if (d->options->oid == 0)
+        return true;
+    return kind < DUMP_VALUE && (!varint_get(&p, end, &oid) || oid == d->options->oid);
 }
 
 static int dump_chunk(void *ctx, uint64_t as_of_lsn, struct slice payload, struct err *e)

@@ -1,14 +1,13 @@
 /*
  * log_groups.c - consumer groups in `beck log dump`.
  *
- * A `struct fields` reads one value after the other and prints each under its name, until one does not fit; what follows that prints
- * nothing of sense, and the caller takes all of it back. Sets of IDs come in front of the columns that belong to them, so what is
+ * Sets of IDs come in front of the columns that belong to them, so what is
  * told of single entries are arrays of the same length.
  */
 #include "cli/log_groups.h"
 #include <inttypes.h>
 
-#include "cli/json.h"
+#include "cli/fields.h"
 #include "log/bytes.h"
 #include "log/idset.h"
 
@@ -27,65 +26,6 @@ enum { /* the bits of docs/format.md */
        PENDING_SHIFT = 3,
        SLOT_PARKED = 65535
 };
-
-struct fields {
-    struct text *t;
-    const uint8_t *p, *end;
-    bool sound, any;
-};
-
-static void fields_name(struct fields *f, const char *name)
-{
-    text_printf(f->t, "%c\"%s\":", f->any ? ',' : '{', name);
-    f->any = true;
-}
-
-static uint64_t fields_u64(struct fields *f)
-{
-    uint64_t v = 0;
-
-    f->sound = f->sound && varint_get(&f->p, f->end, &v);
-    return f->sound ? v : 0;
-}
-
-static uint64_t fields_number(struct fields *f, const char *name)
-{
-    uint64_t v = fields_u64(f);
-
-    fields_name(f, name);
-    text_put_u64(f->t, v);
-    return v;
-}
-
-static void fields_string(struct fields *f, const char *name)
-{
-    struct slice s = { NULL, 0 };
-
-    f->sound = f->sound && slice_get(&f->p, f->end, &s);
-    fields_name(f, name);
-    json_put_bytes(f->t, beck_bytes((const char *)s.p, s.n));
-}
-
-/* A number that is saved as one more, with 0 for none. */
-static void fields_number_or_null(struct fields *f, const char *name)
-{
-    uint64_t v = fields_u64(f);
-
-    fields_name(f, name);
-    if (v == 0)
-        text_put_str(f->t, "null");
-    else
-        text_put_u64(f->t, v - 1);
-}
-
-static void fields_id(struct fields *f, const char *name)
-{
-    struct id id = ID_MIN;
-
-    f->sound = f->sound && id_get(&f->p, f->end, &id);
-    fields_name(f, name);
-    text_printf(f->t, "\"%" PRIu64 "-%" PRIu64 "\"", id.ms, id.seq);
-}
 
 /* A set of IDs, as an array; returns how many. */
 static uint64_t fields_ids(struct fields *f)
@@ -121,17 +61,6 @@ static uint32_t fields_u32(struct fields *f)
     return get_u32le(f->p - 4);
 }
 
-static void fields_numbers(struct fields *f, const char *name, uint64_t n)
-{
-    fields_name(f, name);
-    text_put_char(f->t, '[');
-    for (uint64_t i = 0; f->sound && i < n; i++) {
-        text_put_str(f->t, i > 0 ? "," : "");
-        text_put_u64(f->t, fields_u64(f));
-    }
-    text_put_char(f->t, ']');
-}
-
 static void fields_keys(struct fields *f, const char *name, uint64_t n)
 {
     fields_name(f, name);
@@ -141,19 +70,6 @@ static void fields_keys(struct fields *f, const char *name, uint64_t n)
         text_put_u64(f->t, fields_u32(f));
     }
     text_put_char(f->t, ']');
-}
-
-static struct fields fields_of(struct text *t, const uint8_t *const *p, const uint8_t *end)
-{
-    return (struct fields){ t, *p, end, true, false };
-}
-
-/* Ends an object that has begun with its first name. */
-static bool fields_end(const struct fields *f, const uint8_t **p)
-{
-    text_put_str(f->t, f->any ? "}" : "{}");
-    *p = f->p;
-    return f->sound;
 }
 
 /* ---- values ---- */
