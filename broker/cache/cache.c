@@ -284,7 +284,7 @@ int cache_set(struct engine *e, struct client *c, struct slice key, struct objec
     int rc;
 
     cache_stamp(e, &v, true);
-    rc = state_put_value(&e->state, c->db, key, &v, &o, err);
+    rc = state_replace_value(&e->state, c->db, key, old, &v, &o, err);
     if (rc != OK)
         return rc;
     x.value = object_string(o); /* `value` may have been the old one */
@@ -576,7 +576,8 @@ int cache_copy(struct engine *e, struct client *c, const struct object *o, int d
     state_get_value(o, &v);
     if (v.type == OBJECT_STRING) {
         c->db = db;
-        rc = cache_set(e, c, name, NULL, v.bytes, v.expiry_ms, v.stale_ms, NULL, err);
+        rc = cache_set(e, c, name, state_find(&e->state, db, name), v.bytes, v.expiry_ms,
+                       v.stale_ms, NULL, err);
         c->db = at;
         return rc;
     }

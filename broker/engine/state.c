@@ -1328,7 +1328,13 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
 int state_put_value(struct state *s, int db, struct slice name, const struct state_value *v,
                     struct object **out, struct err *e)
 {
-    struct object *old = state_find(s, db, name), *stream = NULL;
+    return state_replace_value(s, db, name, state_find(s, db, name), v, out, e);
+}
+
+int state_replace_value(struct state *s, int db, struct slice name, struct object *old,
+                        const struct state_value *v, struct object **out, struct err *e)
+{
+    struct object *stream = NULL;
     int rc;
 
     if (old != NULL && !object_is_value(old)) {

@@ -455,6 +455,9 @@ struct state_value {
 /* The name has that value from now on, whatever it had. Errors: ERR_NOMEM, with nothing changed. */
 must_check int state_put_value(struct state *s, int db, struct slice name,
                                const struct state_value *v, struct object **out, struct err *e);
+/* The same for who has looked the name up: `old` is what it has, NULL for nothing. */
+must_check int state_replace_value(struct state *s, int db, struct slice name, struct object *old,
+                                   const struct state_value *v, struct object **out, struct err *e);
 /* What the value *o is now, but for itself: flags, rev, back_lsn, expiry_ms, stale_ms and size of v; type, bytes and pointer
  * do not count. With OBJECT_COLD a hot value leaves memory (the pointer's hash or list is freed by and by). *o may move. Errors as
  * above; there are none if neither back_lsn, stale_ms nor expiry_ms are new. */
