@@ -17,7 +17,7 @@ struct root {
 
 static void root_new(struct root *r)
 {
-    strcpy(r->path, "/tmp/beck-memory-XXXXXX");
+    snprintf(r->path, sizeof r->path, "/tmp/beck-memory-XXXXXX");
     assert_non_null(mkdtemp(r->path));
 }
 

@@ -118,11 +118,17 @@ static uint8_t evict_minute(const struct engine *e)
     return (uint8_t)(e->now_ms / 60000);
 }
 
+/* What an object notes that was used so often, as of now. */
+static uint16_t evict_note_uses(const struct engine *e, unsigned counter)
+{
+    return (uint16_t)((unsigned)evict_minute(e) << 8 | counter);
+}
+
 void evict_begin(struct engine *e)
 {
     e->counts_uses = evict_counts_uses(e->config);
-    e->state.new_clock = e->counts_uses ? (uint16_t)(evict_minute(e) << 8 | EVICT_COUNTER_FIRST)
-                                        : (uint16_t)(e->now_ms / 1000);
+    e->state.new_clock =
+        e->counts_uses ? evict_note_uses(e, EVICT_COUNTER_FIRST) : (uint16_t)(e->now_ms / 1000);
 }
 
 uint64_t evict_idle_s(const struct engine *e, const struct object *o)
@@ -149,7 +155,7 @@ void evict_count_use(struct engine *e, struct object *o)
 
     if (counter < EVICT_COUNTER_MAX && engine_random(e) % odds == 0)
         counter++;
-    o->clock = (uint16_t)(evict_minute(e) << 8 | counter);
+    o->clock = evict_note_uses(e, counter);
 }
 
 /* ---- what may leave, and how soon ---- */
@@ -252,7 +258,7 @@ static void evict_look_at(void *ctx, struct dict_node *node)
 
     x->n_looks++;
     if (x->e->counts_uses) /* or an object that nobody uses would seem to be young again after 256 minutes */
-        o->clock = (uint16_t)(evict_minute(x->e) << 8 | evict_frequency(x->e, o));
+        o->clock = evict_note_uses(x->e, evict_frequency(x->e, o));
     if (!evict_may_leave(x, o))
         return;
     x->hand->n_found++;

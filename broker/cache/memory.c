@@ -54,15 +54,18 @@ static uint64_t memory_of_groups(const char *top, char *path, const char *file)
 }
 
 /* Whether a list of controllers, with commas between them, has `memory`. */
-static bool memory_is_among(char *controllers)
+static bool memory_is_among(const char *controllers)
 {
-    char *rest = NULL;
+    static const char name[] = "memory";
 
-    for (char *word = strtok_r(controllers, ",", &rest); word != NULL;
-         word = strtok_r(NULL, ",", &rest))
-        if (strcmp(word, "memory") == 0)
+    for (;;) {
+        size_t n = strcspn(controllers, ",");
+        if (n == sizeof name - 1 && memcmp(controllers, name, n) == 0)
             return true;
-    return false;
+        if (controllers[n] == '\0')
+            return false;
+        controllers += n + 1;
+    }
 }
 
 /* What one line of /proc/self/cgroup limits. */
