@@ -329,11 +329,29 @@ static inline void liveset_note(uint64_t lsn, uint64_t first, uint64_t n, uint64
         bits[(lsn - first) / 64] |= 1ull << (lsn - first) % 64;
 }
 
+/* The same for all of a bitmap, where its words are words of `bits`. */
+static void liveset_copy_words(const struct liveset_container *c, uint64_t first, uint64_t n,
+                               uint64_t *bits)
+{
+    uint64_t base = c->base * LIVESET_SPAN, last = first + n - 1;
+    uint64_t from = base < first ? (first - base) / 64 : 0;
+    uint64_t to = last - base < LIVESET_SPAN ? (last - base) / 64 : LIVESET_WORDS - 1;
+
+    memcpy(bits + (base + from * 64 - first) / 64, c->bits + from,
+           (size_t)(to - from + 1) * sizeof *bits);
+    if (n % 64 != 0)
+        bits[n / 64] &= (1ull << n % 64) - 1;
+}
+
 static void liveset_copy_container(const struct liveset_container *c, uint64_t first, uint64_t n,
                                    uint64_t *bits)
 {
     uint64_t base = c->base * LIVESET_SPAN;
 
+    if (c->bits != NULL && first % 64 == 0) {
+        liveset_copy_words(c, first, n, bits);
+        return;
+    }
     for (uint32_t i = 0; c->bits == NULL && i < c->n; i++)
         liveset_note(base + c->array[i], first, n, bits);
     for (uint32_t w = 0; c->bits != NULL && w < LIVESET_WORDS; w++)

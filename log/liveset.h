@@ -36,7 +36,8 @@ bool liveset_has(const struct liveset *s, uint64_t lsn);
 /* How many members lie in [first, last]. Looks into the containers at both ends only. */
 uint64_t liveset_count(const struct liveset *s, uint64_t first, uint64_t last);
 
-/* Sets bit i of `bits` (n of them, 64 in each word, all cleared before) where first + i is a member. */
+/* Sets bit i of `bits` (n of them, 64 in each word, all cleared before) where first + i is a member. Fastest where `first` is a
+ * multiple of 64. */
 void liveset_copy(const struct liveset *s, uint64_t first, uint64_t n, uint64_t *bits);
 
 /* Walks everything; NULL, or the name of the first invariant found broken. */

@@ -13,6 +13,7 @@ void states_count_changes(struct states *s, uint64_t first, uint64_t last)
 void states_ask_changes(struct states *s, uint64_t first, uint64_t end)
 {
     assert(first < end);
+    first -= first % 64; /* so whole words are copied */
     states_count_changes(s, first,
                          end - first > STATES_CHANGES ? first + STATES_CHANGES - 1 : end - 1);
 }

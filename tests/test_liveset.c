@@ -52,6 +52,7 @@ static void model_compare(struct model *m, uint64_t from, uint64_t n)
         assert_int_equal(bits[i / 64] >> i % 64 & 1, m->there[from + i]);
         count += m->there[from + i];
     }
+    assert_true(n % 64 == 0 || bits[n / 64] >> n % 64 == 0);
     assert_int_equal(liveset_count(&m->set, BASE + from, BASE + from + n - 1), count);
 }
 
@@ -76,6 +77,8 @@ static void it_is_what_a_bitmap_is(void **state)
             uint64_t at = random_below(&r, SPAN);
             assert_int_equal(liveset_has(&m.set, BASE + at), m.there[at]);
         }
+        model_compare(&m, from, n);
+        from -= from < 64 ? 0 : (BASE + from) % 64; /* whole words */
         model_compare(&m, from, n);
     }
     model_compare(&m, 0, BITS);
