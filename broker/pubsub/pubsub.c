@@ -23,9 +23,12 @@
 #include "broker/engine/glob.h"
 #include "broker/engine/push.h"
 
+TAILQ_HEAD(subscription_list, subscription);
+TAILQ_HEAD(topic_list, topic);
+
 struct topic {
     struct dict_node node; /* must be first */
-    TAILQ_HEAD(, subscription) subscriptions;
+    struct subscription_list subscriptions;
     TAILQ_ENTRY(topic) by_age; /* of a pattern */
     size_t n;
     enum pubsub_kind kind;
@@ -44,8 +47,6 @@ struct subscription {
     struct client *client;
 };
 
-TAILQ_HEAD(subscription_list, subscription);
-
 struct subscriber {
     struct subscription_list lists[PUBSUB_KINDS];
     size_t n[PUBSUB_KINDS];
@@ -54,7 +55,7 @@ struct subscriber {
 
 struct pubsub {
     struct dict topics[PUBSUB_KINDS];
-    TAILQ_HEAD(, topic) patterns;
+    struct topic_list patterns;
     struct dict subscriptions;
     size_t n_clients;
 };

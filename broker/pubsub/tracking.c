@@ -52,15 +52,18 @@ struct changed {             /* a key with a prefix, in this round */
     uint8_t name[];
 };
 
+TAILQ_HEAD(prefix_use_list, prefix_use);
+TAILQ_HEAD(prefix_list, prefix);
+
 struct prefix_use {
-    LIST_ENTRY(prefix_use) of_prefix;
+    TAILQ_ENTRY(prefix_use) of_prefix;
     struct prefix *prefix;
     struct tracker *tracker;
 };
 
 struct prefix {
     struct dict_node node; /* must be first */
-    LIST_HEAD(, prefix_use) uses;
+    struct prefix_use_list uses;
     struct dict changed;
     TAILQ_ENTRY(prefix) by_change; /* while it has changed keys */
     bool is_changed, lost; /* lost: a key could not be remembered, so all are to be forgotten */
@@ -84,7 +87,7 @@ struct tracking {
     struct dict keys, prefixes, trackers;
     struct dict dead; /* what `keys` was: to be freed */
     uint64_t dead_cursor;
-    TAILQ_HEAD(, prefix) changed;
+    struct prefix_list changed;
     uint32_t lengths[TRACKING_PREFIX_MAX + 1];
     size_t n_items, longest; /* longest: prefix */
 };
@@ -536,13 +539,13 @@ static void prefix_tell_changes(struct engine *e, struct prefix *p,
     struct tracking_message message;
     const struct prefix_use *use;
 
-    LIST_FOREACH(use, &p->uses, of_prefix)
+    TAILQ_FOREACH(use, &p->uses, of_prefix)
     {
         if (tracker_made_one(use->tracker, changes))
             tracking_tell_rest(e, use->tracker, changes);
     }
     tracking_message_init(&message, changes->names, tracking_choose(changes, NULL));
-    LIST_FOREACH(use, &p->uses, of_prefix)
+    TAILQ_FOREACH(use, &p->uses, of_prefix)
     {
         if (!tracker_made_one(use->tracker, changes))
             tracker_tell(e, use->tracker, &message);
@@ -556,7 +559,7 @@ static void prefix_tell_lost(struct engine *e, struct prefix *p)
     const struct prefix_use *use;
 
     tracking_message_init(&message, NULL, 0);
-    LIST_FOREACH(use, &p->uses, of_prefix)
+    TAILQ_FOREACH(use, &p->uses, of_prefix)
     tracker_tell(e, use->tracker, &message);
     tracking_message_over(&message);
 }
@@ -666,7 +669,7 @@ static struct prefix *prefix_get(struct tracking *all, struct slice name)
     p = calloc(1, sizeof *p + name.n);
     if (p == NULL)
         return NULL;
-    LIST_INIT(&p->uses);
+    TAILQ_INIT(&p->uses);
     dict_init(&p->changed, all->prefixes.hash_key, changed_name);
     p->len = name.n;
     if (name.n > 0)
@@ -680,7 +683,7 @@ static struct prefix *prefix_get(struct tracking *all, struct slice name)
 
 static void prefix_drop_unused(struct tracking *all, struct prefix *p)
 {
-    if (!LIST_EMPTY(&p->uses))
+    if (!TAILQ_EMPTY(&p->uses))
         return;
     prefix_forget_changes(all, p);
     dict_remove(&all->prefixes, &p->node);
@@ -715,7 +718,7 @@ static bool tracker_add_prefix(struct tracking *all, struct tracker *t, struct s
         free(use);
         return false;
     }
-    LIST_INSERT_HEAD(&use->prefix->uses, use, of_prefix);
+    TAILQ_INSERT_TAIL(&use->prefix->uses, use, of_prefix);
     t->uses[t->n_uses++] = use;
     return true;
 }
@@ -725,7 +728,7 @@ static void tracker_drop_prefixes(struct tracking *all, struct tracker *t, size_
 {
     while (t->n_uses > n) {
         struct prefix_use *use = t->uses[--t->n_uses];
-        LIST_REMOVE(use, of_prefix);
+        TAILQ_REMOVE(&use->prefix->uses, use, of_prefix);
         prefix_drop_unused(all, use->prefix);
         free(use);
     }
@@ -927,11 +930,11 @@ static void tracking_see_prefix(void *ctx, struct dict_node *node)
     struct tracking_seen *seen = ctx;
     const struct prefix_use *use;
 
-    if (LIST_EMPTY(&p->uses))
+    if (TAILQ_EMPTY(&p->uses))
         seen->broken = "R3";
     if (p->is_changed != (p->changed.n > 0 || p->lost))
         seen->broken = "R4";
-    LIST_FOREACH(use, &p->uses, of_prefix)
+    TAILQ_FOREACH(use, &p->uses, of_prefix)
     seen->n_of_prefixes++;
     seen->lengths[p->len]++;
 }
