@@ -25,12 +25,15 @@ struct world {
 /* Takes what has come up; every key whose time has come must be among it. */
 static void take(struct world *w)
 {
-    uint32_t hash;
+    uint32_t hash, peeked = 0;
     uint16_t slot;
+    bool known = false;
 
     while (wheel_take(&w->wheel, w->now_ms, &hash, &slot)) {
         struct key *k = &w->keys[hash];
         w->n_asked++;
+        assert_true(!known || hash == peeked);
+        known = k->due_ms <= w->now_ms && wheel_peek(&w->wheel, 0, &peeked);
         if (k->slot != slot)
             continue; /* an entry that was left behind */
         k->slot = WHEEL_NONE;

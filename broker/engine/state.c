@@ -50,6 +50,7 @@
 #include "log/record.h"
 
 enum {
+    STATE_AHEAD = 4,             /* entries of the wheel */
     STATE_BURY_MAX = 1000,       /* elements of a value that are freed at once */
     STATE_WHEEL_SLACK = 1 << 16, /* entries that nobody notes any more, beside one for each name */
     STATE_ENDINGS_FIRST = 64,
@@ -355,6 +356,19 @@ static void state_expired_node(void *ctx, struct dict_node *node)
         x->found = o; /* whoever takes it will try again */
 }
 
+/* The objects of entries that come up soon are asked for: finding them is waiting for memory, mostly. */
+static void state_expect(const struct state_db *d, const struct wheel *w)
+{
+    uint32_t hash;
+
+    if (wheel_peek(w, 2 * STATE_AHEAD, &hash))
+        dict_expect_bucket(&d->names, (uint64_t)hash << 32);
+    if (wheel_peek(w, STATE_AHEAD, &hash))
+        dict_expect_node(&d->names, (uint64_t)hash << 32);
+    if (wheel_peek(w, STATE_AHEAD / 2, &hash))
+        dict_expect_rest(&d->names, (uint64_t)hash << 32);
+}
+
 /* The next entry that has come up, of either wheel. */
 static bool state_take_entry(struct state_db *d, uint64_t now_ms, uint32_t *hash, uint16_t *slot)
 {
@@ -365,9 +379,11 @@ static bool state_take_entry(struct state_db *d, uint64_t now_ms, uint32_t *hash
         turn ^= OBJECT_WHEEL_TURN;
         found = wheel_take(d->former, now_ms, hash, slot);
     }
-    if (found)
-        *slot |= turn;
-    return found;
+    if (!found)
+        return false;
+    state_expect(d, turn == d->turn ? d->wheel : d->former);
+    *slot |= turn;
+    return true;
 }
 
 static struct object *state_take_expired_of(struct state *s, int db, uint64_t now_ms,
@@ -1278,6 +1294,41 @@ static void state_place_object(struct state *s, struct object *o, struct object 
     }
 }
 
+/* The former value's place in what is counted, or the new one's. */
+static void state_count_value(struct state *s, const struct object *o, int sign, bool bytes)
+{
+    size_t expiring = o->expiry_ms != 0;
+
+    s->dbs[o->db].n_expiring += sign > 0 ? expiring : -expiring;
+    if (bytes && sign > 0)
+        state_count(s, o);
+    else if (bytes)
+        state_uncount(s, o);
+}
+
+/* Everything is there: `old` (NULL: none) becomes v in w->o. Nothing of what is counted changes if `in_place`. */
+static void state_write_ready(struct state *s, int db, struct slice name, struct object *old,
+                              const struct state_value *v, const struct state_writing *w,
+                              uint16_t slot)
+{
+    bool in_place = w->o == old && w->pointer == NULL && !state_has_pointer(old) &&
+                    !((old->flags | v->flags) & OBJECT_COLD); /* a short string, mostly */
+
+    if (old != NULL && old->rev != v->rev)
+        state_before_value(s, old); /* it is another value now, not only elsewhere */
+    if (old != NULL)
+        state_count_value(s, old, -1, !in_place);
+    state_set_live(s, old, v);
+    if (w->o != old)
+        state_begin_object(s, w, name, old);
+    state_fill_value(w->o, v, &w->l, w->pointer);
+    state_fill_head(w->o, v, &w->l);
+    w->o->db = s->place[db] & 15u;
+    w->o->wheel = slot;
+    state_place_object(s, w->o, old);
+    state_count_value(s, w->o, 1, !in_place);
+}
+
 /* The heart of it: the value of `old` (which has that name, or NULL) becomes v; *out is where it is. */
 static int state_write_value(struct state *s, int db, struct slice name, struct object *old,
                              const struct state_value *v, struct object **out, struct err *e)
@@ -1289,7 +1340,6 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
     enum object_type gone_type = gone != NULL ? (enum object_type)old->type : OBJECT_STRING;
     struct state_writing w;
     uint16_t slot = WHEEL_NONE;
-    bool in_place;
     int rc = state_get_ready(v, name, old, &w, e);
 
     if (rc != OK)
@@ -1299,26 +1349,7 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
         state_cancel(&w, old);
         return rc;
     }
-    /* The usual way of a short string: its bytes change, and nothing that is counted. */
-    in_place =
-        w.o == old && gone == NULL && w.pointer == NULL && !((old->flags | v->flags) & OBJECT_COLD);
-    if (old != NULL && old->rev != v->rev)
-        state_before_value(s, old); /* it is another value now, not only elsewhere */
-    if (old != NULL)
-        s->dbs[old->db].n_expiring -= old->expiry_ms != 0;
-    if (old != NULL && !in_place)
-        state_uncount(s, old);
-    state_set_live(s, old, v);
-    if (w.o != old)
-        state_begin_object(s, &w, name, old);
-    state_fill_value(w.o, v, &w.l, w.pointer);
-    state_fill_head(w.o, v, &w.l);
-    w.o->db = s->place[db] & 15u;
-    w.o->wheel = slot;
-    state_place_object(s, w.o, old);
-    s->dbs[w.o->db].n_expiring += w.o->expiry_ms != 0;
-    if (!in_place)
-        state_count(s, w.o);
+    state_write_ready(s, db, name, old, v, &w, slot);
     if (gone != w.pointer)
         state_let_go(s, gone_type, gone_size, gone);
     *out = w.o;
@@ -1451,6 +1482,8 @@ int state_rename_value(struct state *s, struct object **o, int db, struct slice 
     state_get_value(from, &v);
     if (v.flags & OBJECT_BACKED)
         v.back_lsn = object_back_lsn(from);
+    if (state_has_pointer(from))
+        v.pointer = object_pointer(from); /* a long string's memory too */
     v.rev = rev;
     v.flags = (v.flags & ~(unsigned)OBJECT_ALWAYS) | flags;
     rc = state_write_value(s, db, name, NULL, &v, o, e);
@@ -1467,8 +1500,6 @@ int state_rename_value(struct state *s, struct object **o, int db, struct slice 
     s->dbs[from->db].n_expiring -= from->expiry_ms != 0;
     dict_remove(&s->dbs[from->db].names, &from->node);
     s->n_objects--;
-    if (from->flags & OBJECT_OUT && !(from->flags & OBJECT_COLD))
-        free(object_pointer(from));
     state_free_value(from);
     return OK;
 }

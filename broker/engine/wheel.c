@@ -179,6 +179,17 @@ static bool wheel_pop(struct wheel *w, int level, uint32_t *hash, uint16_t *slot
     return true;
 }
 
+bool wheel_peek(const struct wheel *w, size_t n, uint32_t *hash)
+{
+    int level = w->moving != 0 ? 31 - __builtin_clz(w->moving) : 0;
+    const struct wheel_slot *s = &w->slots[level][wheel_index(w->at, level)];
+
+    if (n >= s->n)
+        return false;
+    *hash = s->hashes[s->n - 1 - n];
+    return true;
+}
+
 bool wheel_take(struct wheel *w, uint64_t now_ms, uint32_t *hash, uint16_t *slot)
 {
     uint64_t now = now_ms / WHEEL_TICK_MS;

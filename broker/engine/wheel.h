@@ -43,6 +43,9 @@ must_check int wheel_add(struct wheel *w, uint32_t hash, uint64_t due_ms, uint16
 /* Takes the next entry that has come up by now: its hash, and the slot that it was in. False if there is none. */
 bool wheel_take(struct wheel *w, uint64_t now_ms, uint32_t *hash, uint16_t *slot);
 
+/* The hash that wheel_take will give n entries later, if it goes on; false if that is not known yet. */
+bool wheel_peek(const struct wheel *w, size_t n, uint32_t *hash);
+
 /* When wheel_take will have something to look at; UINT64_MAX: never. */
 uint64_t wheel_next_ms(const struct wheel *w);
 
