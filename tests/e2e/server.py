@@ -533,7 +533,7 @@ def command_table(beck, redis):
         late = {"client|no-touch", "client|setinfo", "cluster|myshardid", "xdelex", "xcfgset", "xackdel", "xnack", "xgroup|cfgset", "digest", "delex", "msetex", "increx"}
         late |= {"hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist", "hgetex", "hsetex", "hgetdel"}
         for name in not_there:
-            checks.ok("%s is later than 7.0, or Beck's" % name, name in late or name.split("|")[0] in ("beck", "xdlq", "getrev", "ifrev", "getlease"))
+            checks.ok("%s is later than 7.0, or Beck's" % name, name in late or name.split("|")[0] in ("beck", "xdlq", "getrev", "ifrev", "getlease", "getat", "keyhist"))
         with beck.connect(3) as b3, redis.connect(3) as r3:
             for name in ("rename", "renamenx", "xlen", "del", "exists", "persist", "xrange", "echo", "get", "mget", "mset", "msetnx", "append", "getex", "incr", "setex", "psetex", "setnx", "strlen", "getset", "getdel", "touch", "type", "unlink", "expire", "pexpireat", "scan", "keys"):
                 got, want = (shape(dict(c.call("COMMAND", "DOCS", name)[0][1])[b"arguments"]) for c in (b3, r3))
