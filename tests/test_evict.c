@@ -186,6 +186,28 @@ static void what_is_not_sealed_stays_and_no_key_leaves_for_it(void **state)
     rig_free(r);
 }
 
+static void a_list_too_large_for_an_image_stays(void **state)
+{
+    struct rig *r = rig_begin();
+    const struct object *o;
+
+    (void)state;
+    for (unsigned i = 1; i <= 6000; i++)
+        has(r, ":", "RPUSH large %s", value_of(i));
+    rig_seal(r);
+    squeeze(r, 50);
+    o = state_find(&r->e.state, 0, slice_str("large"));
+    assert_non_null(o);
+    assert_false(o->flags & OBJECT_COLD);
+    assert_true(evict_is_full(
+        &r->e)); /* and nothing is tried again and again: squeeze has come to an end */
+    has(r, value_of(6000), "LINDEX large -1");
+    says(r, OKAY, "CONFIG SET maxmemory-policy allkeys-lru");
+    rig_settle(r);
+    says(r, ":0\r\n", "EXISTS large");
+    rig_free(r);
+}
+
 static void spill_no_keeps_values_in_memory(void **state)
 {
     struct rig *r = rig_begin();
@@ -451,6 +473,7 @@ int main(void)
         cmocka_unit_test(keys_that_are_used_stay_in_memory),
         cmocka_unit_test(hashes_and_lists_get_an_image_first),
         cmocka_unit_test(what_is_not_sealed_stays_and_no_key_leaves_for_it),
+        cmocka_unit_test(a_list_too_large_for_an_image_stays),
         cmocka_unit_test(spill_no_keeps_values_in_memory),
         cmocka_unit_test(a_value_read_back_leaves_again_when_keys_alone_fill_memory),
         cmocka_unit_test(the_least_recently_used_leave_first),

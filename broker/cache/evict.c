@@ -90,6 +90,8 @@ struct evict_look {
     enum evict_stage stage;
     uint64_t sealed_lsn;
     size_t n_looks, image_bytes;
+    bool
+        stuck; /* there was no memory, or no room in the log for a record: the next round will see */
     struct object *found; /* of evict_find_node */
     uint32_t hash;
 };
@@ -378,43 +380,53 @@ void evict_loaded(struct engine *e, const struct object *o)
 
 /* ---- leaving ---- */
 
-/* X1. False: there was no memory for the object without its value. */
-static bool evict_drop(struct engine *e, struct object *o)
+/* X1. */
+static int evict_drop(struct engine *e, struct object *o)
 {
     struct state_value v;
+    int rc;
 
     assert(o->flags & OBJECT_BACKED && object_back_lsn(o) <= log_sealed_lsn(e->log));
     state_get_value(o, &v);
     v.flags |= OBJECT_COLD;
-    if (state_set_value(&e->state, &o, &v, NULL) != OK)
-        return false;
-    e->stats.n_spilled_values++;
-    return true;
+    rc = state_set_value(&e->state, &o, &v, NULL);
+    e->stats.n_spilled_values += rc == OK;
+    return rc;
 }
 
-/* Drops a value, or sees to it that it can be dropped later. False: nothing more in this round. */
+/* A record of all of it, so that it can be dropped later. One that is too large for that stays, and was not found. */
+static int evict_image(struct evict_look *x, struct object *o, size_t gain)
+{
+    int rc = cache_image(x->e, &o, NULL);
+
+    x->image_bytes += gain;
+    if (rc == ERR_TOO_BIG && x->hand->n_found > 0)
+        x->hand->n_found--;
+    return rc == ERR_TOO_BIG ? OK : rc;
+}
+
+/* False: nothing more in this round. */
 static bool evict_spill(struct evict_look *x, struct object *o)
 {
     size_t gain = evict_gain(o);
 
-    if (!(o->flags & OBJECT_BACKED) && x->image_bytes + gain > EVICT_IMAGES_MAX)
+    if (o->flags & OBJECT_BACKED)
+        x->stuck = evict_drop(x->e, o) != OK;
+    else if (x->image_bytes + gain <= EVICT_IMAGES_MAX)
+        x->stuck = evict_image(x, o, gain) != OK;
+    else
         return false;
-    if (o->flags & OBJECT_BACKED ? evict_drop(x->e, o) : cache_image(x->e, &o, NULL) == OK) {
-        x->image_bytes += o->flags & OBJECT_COLD ? 0 : gain;
-        return true;
-    }
-    x->hand->spent = true; /* no memory, or no room in the log: until some has come */
-    x->hand->sealed_lsn = x->sealed_lsn;
-    x->hand->used_bytes = x->e->state.used_bytes;
-    return false;
+    return !x->stuck;
 }
 
-/* False: there is no room in the log for saying so. */
-static bool evict_key(struct engine *e, struct object *o)
+/* False: nothing more in this round. */
+static bool evict_key(struct evict_look *x, struct object *o)
 {
+    struct engine *e = x->e;
     int db = state_db_of(&e->state, o);
 
-    if (log_reserve(e->log, object_name(o).n + EVICT_RECORD, NULL) != OK)
+    x->stuck = log_reserve(e->log, object_name(o).n + EVICT_RECORD, NULL) != OK;
+    if (x->stuck)
         return false;
     notify(e, NOTIFY_EVICTED, "evicted", db, object_name(o));
     engine_unname(e, NULL, o, REASON_EVICT);
@@ -449,7 +461,7 @@ static void evict_some_keys(struct evict_look *x)
 {
     for (size_t n = 0; n < EVICT_LEAVE_MAX && evict_is_over(x->e) && evict_collect(x); n++) {
         struct object *o = evict_choose(x);
-        if (o != NULL && !evict_key(x->e, o))
+        if (o != NULL && !evict_key(x, o))
             return;
     }
 }
@@ -502,7 +514,7 @@ static bool evict_keys_step(struct evict_look *x)
     if (x->hand->n_expiring != evict_n_expiring(x->e))
         x->hand->spent = false;
     evict_some_keys(x);
-    return !x->hand->spent || !evict_is_over(x->e);
+    return !x->stuck && (!x->hand->spent || !evict_is_over(x->e));
 }
 
 bool evict_step(struct engine *e)
@@ -516,8 +528,10 @@ bool evict_step(struct engine *e)
         return false;
     }
     x.sealed_lsn = log_sealed_lsn(e->log);
-    if (evict_spill_step(&x))
-        return evict_is_over(e) && !x.hand->spent;
+    if (evict_spill_step(&x)) {
+        ev->full = x.stuck;
+        return evict_is_over(e) && !x.hand->spent && !x.stuck;
+    }
     x = (struct evict_look){ .e = e, .hand = &ev->hands[EVICT_KEYS], .stage = EVICT_KEYS };
     ev->full = !evict_keys_step(&x);
     return evict_is_over(e) && !ev->full;
