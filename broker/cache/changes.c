@@ -102,12 +102,25 @@ static int changes_full_name(struct slice key, struct slice name, struct slice *
     return OK;
 }
 
+/* The history has a copy of it. */
+static int changes_keep_key(struct history *h, struct slice key, struct err *e)
+{
+    uint8_t *copy = malloc(key.n + 1);
+
+    if (copy == NULL)
+        return err_set(e, ERR_NOMEM, "the name of the stream of changes");
+    bytes_copy(copy, key.p, key.n);
+    free(h->own_key);
+    h->own_key = copy;
+    h->key = slice_of(copy, key.n);
+    return OK;
+}
+
 int changes_set_key(struct state *s, struct slice key, struct err *e)
 {
     struct slice name;
-    int rc = OK;
+    int rc = changes_keep_key(s->history, key, e);
 
-    s->history->key = key;
     for (int db = 0; db < CONFIG_DATABASES; db++)
         for (struct history_view *v = s->history->views[db]; v != NULL && rc == OK; v = v->next) {
             struct object *o = &v->st->object;
@@ -195,13 +208,13 @@ static void changes_drop(struct state *s, struct history_view *v)
 int changes_open(struct state *s, struct slice key, struct err *e)
 {
     struct history_view *v;
-    int rc = OK;
+    int rc;
 
     s->history = malloc(sizeof *s->history);
     if (s->history == NULL)
         return err_set(e, ERR_NOMEM, "the history of changes");
     history_init(s->history);
-    s->history->key = key;
+    rc = changes_keep_key(s->history, key, e);
     for (int db = 0; db < CONFIG_DATABASES && rc == OK; db++) {
         struct changes_what w = { .oid = CHANGES_OID + (uint64_t)db, .db = db };
         rc = changes_make(s, &w, &v, e);
@@ -217,6 +230,7 @@ void changes_close(struct state *s)
         for (struct history_view *v = s->history->views[db]; v != NULL; v = v->next)
             v->st->more->view = NULL;
     history_fini(s->history);
+    free(s->history->own_key);
     free(s->history);
     s->history = NULL;
 }

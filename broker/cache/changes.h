@@ -18,7 +18,7 @@ enum {
 
 /* ---- the state ---- */
 
-/* The databases' own streams, whose name is `key` (borrowed while the state is there; empty: none has a name). Errors: ERR_NOMEM. */
+/* The databases' own streams, whose name is `key` (empty: they have none). Errors: ERR_NOMEM. */
 must_check int changes_open(struct state *s, struct slice key, struct err *e);
 void changes_close(struct state *s); /* before state_fini, which frees the streams */
 /* They are called something else from now on. Errors: ERR_NOMEM: some may have the old name. */

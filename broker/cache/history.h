@@ -59,7 +59,8 @@ struct history {
     struct history_view *views[CONFIG_DATABASES];
     /* cache/changes.c's: */
     uint32_t changed;  /* bit by database: its views have got something, and nobody was told yet */
-    struct slice key;  /* what a database's own view is called; borrowed */
+    struct slice key;  /* what a database's own view is called */
+    uint8_t *own_key;  /* its bytes */
     uint64_t as_of;    /* at a start: records up to this one are in it */
     uint64_t moved_ms; /* when the floor last moved */
     int next_db;       /* views of the databases before it are as the configuration says */

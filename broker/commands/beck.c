@@ -66,11 +66,12 @@ static const struct command beck_subcommands[] = {
       .group = "beck",
       .since = "beck 0.3",
       .complexity = "O(N) with N the number of groups",
-      .summary =
-          "A consumer group's figures and options, or those of all groups of a stream. lag: "
-          "entries not delivered yet, exactly; lag-ms: the age of the oldest of them; parked: kept "
-          "back by ORDERBY; due: to be delivered again; dead: failed for the last time, and not in "
-          "a dead-letter stream; redelivered, dead-lettered: since the start",
+      .summary = "A consumer group's figures and options, or those of all groups of a stream. lag: "
+                 "entries not delivered yet, exactly; lag-ms: the age of the oldest of them; lost: "
+                 "of a view of "
+                 "changes, gone before they were delivered; parked: kept back by ORDERBY; due: to "
+                 "be delivered again; dead: failed for the last time, and not in "
+                 "a dead-letter stream; lost, redelivered, dead-lettered: since the start",
       .syntax = "key [group]",
       .key_flags = "RO ACCESS",
       .tips = "nondeterministic_output" },

@@ -11,6 +11,7 @@
 #include "broker/commands/xgroup.h"
 #include "broker/engine/cold.h"
 #include "broker/engine/reply.h"
+#include "broker/engine/cursor.h"
 #include "log/entry.h"
 
 enum { BECK_GROUP_STEP = 64 /* groups that a worker looks for at a time */ };
@@ -20,7 +21,8 @@ struct beck_group_one {
     struct group_options options; /* its names lie with the request */
     struct id last_id;
     int64_t entries_read;
-    uint64_t lag, pending, parked, due, dead, nacked, consumers, redelivered, dead_lettered;
+    uint64_t lag, lost, pending, parked, due, dead, nacked, consumers;
+    uint64_t redelivered, dead_lettered;
     uint64_t held_since_ms;   /* UINT64_MAX: nothing is held */
     uint64_t waiting_from_ms; /* the oldest undelivered entry; UINT64_MAX: none */
     bool asks;                /* that one is in segments */
@@ -77,8 +79,23 @@ static uint64_t beck_group_in_tail(const struct stream *st, struct id id)
     return id.ms;
 }
 
-static void beck_group_take_waiting(const struct stream *st, const struct group *g,
-                                    struct beck_group_one *x)
+/* The same in a view of changes, as far as it can be told without reading. */
+static uint64_t beck_group_in_view(struct engine *e, const struct stream *st, struct id id)
+{
+    struct cursor at;
+    uint64_t ms = UINT64_MAX;
+
+    cursor_open(&at, e, st, CURSOR_RESIDENT, NULL);
+    if (id_next(&id) && cursor_seek(&at, id, NULL) == OK && cursor_at(&at) != NULL) {
+        entry_id(cursor_at(&at), &id);
+        ms = id.ms;
+    }
+    cursor_close(&at);
+    return ms;
+}
+
+static void beck_group_take_waiting(struct engine *e, const struct stream *st,
+                                    const struct group *g, struct beck_group_one *x)
 {
     const struct pel_filter parked = { .kinds = PEL_SKIPPED };
     struct pel_entry first;
@@ -86,6 +103,8 @@ static void beck_group_take_waiting(const struct stream *st, const struct group 
     x->waiting_from_ms = UINT64_MAX;
     if (pel_next(g->pel, ID_MIN, &parked, &first))
         x->waiting_from_ms = first.id.ms;
+    else if (changes_view(st) != NULL)
+        x->waiting_from_ms = beck_group_in_view(e, st, g->last_id);
     else if (stream_n_sealed(st) == 0 || id_cmp(g->last_id, st->sealed_last) >= 0)
         x->waiting_from_ms = beck_group_in_tail(st, g->last_id);
     else
@@ -100,13 +119,14 @@ static uint8_t *beck_group_keep(uint8_t *p, struct slice *s)
     return p + s->n;
 }
 
-static uint8_t *beck_group_take_one(const struct stream *st, const struct group *g, uint8_t *text,
-                                    struct beck_group_one *x)
+static uint8_t *beck_group_take_one(struct engine *e, const struct stream *st,
+                                    const struct group *g, uint8_t *text, struct beck_group_one *x)
 {
     *x = (struct beck_group_one){ .name = g->name,
                                   .options = *group_options(g),
                                   .last_id = g->last_id,
                                   .entries_read = g->entries_read,
+                                  .lost = g->n_lost,
                                   .pending = pel_n(g->pel),
                                   .parked = pel_n_parked(g->pel),
                                   .due = pel_n_ready(g->pel),
@@ -117,7 +137,7 @@ static uint8_t *beck_group_take_one(const struct stream *st, const struct group 
                                   .dead_lettered = g->n_dead_lettered,
                                   .held_since_ms = beck_group_held_since(g) };
     x->lag = st->n_entries - g->n_behind + x->parked;
-    beck_group_take_waiting(st, g, x);
+    beck_group_take_waiting(e, st, g, x);
     text = beck_group_keep(text, &x->name);
     text = beck_group_keep(text, &x->options.dlq);
     return beck_group_keep(text, &x->options.order_by);
@@ -154,7 +174,7 @@ static struct beck_group *beck_group_take(struct engine *e, struct client *c,
         const struct group *g = only != NULL ? only : groups_at(gs, i);
 
         grouplog_need(c, g);
-        text = beck_group_take_one(st, g, text, &x->groups[i]);
+        text = beck_group_take_one(e, st, g, text, &x->groups[i]);
     }
     return x;
 }
@@ -238,7 +258,7 @@ static void beck_group_put_options(struct client *c, const struct group_options 
 
 static void beck_group_reply_one(struct client *c, const struct beck_group_one *x, uint64_t now_ms)
 {
-    reply_map(c, 21);
+    reply_map(c, 22);
     beck_group_put_slice(c, "name", x->name);
     reply_str(c, "last-delivered-id");
     reply_id(c, x->last_id);
@@ -249,6 +269,7 @@ static void beck_group_reply_one(struct client *c, const struct beck_group_one *
         reply_int(c, x->entries_read);
     beck_group_put(c, "lag", x->lag);
     beck_group_put_age(c, "lag-ms", now_ms, x->waiting_from_ms);
+    beck_group_put(c, "lost", x->lost);
     beck_group_put(c, "pending", x->pending);
     beck_group_put(c, "parked", x->parked);
     beck_group_put(c, "due", x->due);

@@ -522,7 +522,7 @@ def options(c):
                  "ERR the last word of XGROUP DELCONSUMER must be HA")
 
 
-FIGURES = [b"name", b"last-delivered-id", b"entries-read", b"lag", b"lag-ms", b"pending", b"parked", b"due", b"dead", b"nacked",
+FIGURES = [b"name", b"last-delivered-id", b"entries-read", b"lag", b"lag-ms", b"lost", b"pending", b"parked", b"due", b"dead", b"nacked",
            b"consumers", b"oldest-pending-ms", b"redelivered", b"dead-lettered", b"ackwait", b"maxdeliver", b"dlq", b"backoff",
            b"maxpending", b"consumerttl", b"orderby"]
 
