@@ -22,14 +22,16 @@
 #include "log/dict.h"
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include "log/siphash.h"
 
 enum {
-    DICT_AHEAD = 8,  /* buckets that a scan looks ahead */
-    DICT_LINE = 64,  /* bytes that the processor fetches at a time */
-    DICT_LOAD = 2,   /* nodes a bucket at which it is full */
-    DICT_MOVES = 2,  /* buckets that an add or a remove moves */
-    DICT_SHRINK = 8, /* fewer than cap / DICT_SHRINK nodes: too large */
+    DICT_AHEAD = 8,       /* buckets that a scan looks ahead */
+    DICT_LARGE = 2 << 20, /* bytes of a table from which on it has pages of its own */
+    DICT_LINE = 64,       /* bytes that the processor fetches at a time */
+    DICT_LOAD = 2,        /* nodes a bucket at which it is full */
+    DICT_MOVES = 2,       /* buckets that an add or a remove moves */
+    DICT_SHRINK = 8,      /* fewer than cap / DICT_SHRINK nodes: too large */
     DICT_CURSOR_SHIFT =
         16 /* a cursor is the hash's upper 48 bits: a number that every client can hold */
 };
@@ -71,16 +73,35 @@ void dict_init(struct dict *d, const uint8_t hash_key[16],
     d->caps[0] = DICT_CAP_MIN;
 }
 
-static void dict_free_table(struct dict *d, struct dict_node **table)
+/* A table, empty; large ones in large pages, as they are touched all over. NULL: there is no memory. */
+static struct dict_node **dict_new_table(size_t cap)
 {
-    if (table != d->first)
+    size_t bytes = cap * sizeof(struct dict_node *);
+    void *p;
+
+    if (bytes < DICT_LARGE)
+        return calloc(cap, sizeof(struct dict_node *));
+    p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    (void)madvise(p, bytes, MADV_HUGEPAGE); /* where the system does not know them, small ones do */
+    return p;
+}
+
+static void dict_free_table(struct dict *d, struct dict_node **table, size_t cap)
+{
+    if (table == d->first || table == NULL)
+        return;
+    if (cap * sizeof *table < DICT_LARGE)
         free(table);
+    else
+        munmap(table, cap * sizeof *table);
 }
 
 void dict_fini(struct dict *d)
 {
-    dict_free_table(d, d->tables[0]);
-    dict_free_table(d, d->tables[1]);
+    dict_free_table(d, d->tables[0], d->caps[0]);
+    dict_free_table(d, d->tables[1], d->caps[1]);
 }
 
 void dict_take(struct dict *to, struct dict *from)
@@ -127,7 +148,7 @@ static void dict_move(struct dict *d)
     }
     if ((size_t)d->rehash < d->caps[0])
         return;
-    dict_free_table(d, d->tables[0]);
+    dict_free_table(d, d->tables[0], d->caps[0]);
     d->tables[0] = d->tables[1];
     d->caps[0] = d->caps[1];
     d->tables[1] = NULL;
@@ -143,7 +164,7 @@ static void dict_resize(struct dict *d, size_t cap)
         memset(d->first, 0, sizeof d->first);
         table = d->first;
     } else {
-        table = calloc(cap, sizeof *table);
+        table = dict_new_table(cap);
     }
     if (table == NULL)
         return; /* later, then */
@@ -260,10 +281,10 @@ void dict_expect(struct dict *d, size_t n)
         return;
     while (DICT_LOAD * cap < n)
         cap *= 2;
-    table = cap > d->caps[0] ? calloc(cap, sizeof *table) : NULL;
+    table = cap > d->caps[0] ? dict_new_table(cap) : NULL;
     if (table == NULL)
         return;
-    dict_free_table(d, d->tables[0]);
+    dict_free_table(d, d->tables[0], d->caps[0]);
     d->tables[0] = table;
     d->caps[0] = cap;
     d->expecting = true;

@@ -290,6 +290,59 @@ int saved_load_value(struct state *s, uint64_t as_of, const uint8_t **p, const u
     return rc;
 }
 
+/* ---- looking ahead ---- */
+
+/* Passes over a backed value at p, behind its first byte; where it ends, or NULL. */
+static const uint8_t *saved_skim(const uint8_t *p, const uint8_t *end, int *db, struct slice *name)
+{
+    uint64_t number;
+    unsigned flags;
+    int n_numbers;
+
+    if (end - p < 2)
+        return NULL;
+    *db = *p++ >> 4;
+    flags = *p++;
+    if (!(flags & SAVED_BACKED) || flags & SAVED_WHOLE || !slice_get(&p, end, name))
+        return NULL;
+    n_numbers = 2 + __builtin_popcount(flags & (SAVED_BACK | SAVED_EXPIRES | SAVED_STALE));
+    for (int i = 0; i < n_numbers; i++)
+        if (!varint_get(&p, end, &number))
+            return NULL;
+    return p;
+}
+
+void saved_look_ahead(struct state *s, struct saved_ahead *a, uint8_t kind, const uint8_t *p,
+                      const uint8_t *end)
+{
+    enum { NODE = 8, REST = 4 }; /* how far ahead that is asked for */
+
+    if (a->n > 0) {
+        a->first = (a->first + 1) % SAVED_AHEAD;
+        a->n--;
+    }
+    if (a->n == 0)
+        a->at = p;
+    while (a->n < SAVED_AHEAD && a->at < end && *a->at == kind) {
+        unsigned i = (a->first + a->n) % SAVED_AHEAD;
+        struct slice name;
+        int db;
+        const uint8_t *next = saved_skim(a->at + 1, end, &db, &name);
+        if (next == NULL || db >= CONFIG_DATABASES)
+            break;
+        a->keys[i].names = state_names(s, db);
+        a->keys[i].hash = dict_hash(s->hash_key, name.p, name.n);
+        dict_expect_bucket(a->keys[i].names, a->keys[i].hash);
+        a->at = next;
+        a->n++;
+    }
+    if (a->n > NODE) {
+        unsigned node = (a->first + NODE) % SAVED_AHEAD, rest = (a->first + REST) % SAVED_AHEAD;
+        dict_expect_node(a->keys[node].names, a->keys[node].hash);
+        dict_expect_rest(a->keys[rest].names, a->keys[rest].hash);
+    }
+}
+
 /* ---- pieces ---- */
 
 static int saved_get_element(struct saved_reader *in, enum object_type type, struct element *el)

@@ -20,6 +20,21 @@ struct saved_place {
 /* Adds a piece. False if that was the last one. */
 bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct saved_place *at);
 
+/* Names of the values that come next in a chunk: what finding them will touch is asked for beforehand, since waiting for memory is
+ * most of what loading costs. Zeroed at the beginning of a chunk. */
+enum { SAVED_AHEAD = 12 };
+struct saved_ahead {
+    const uint8_t *at; /* looked at up to here */
+    struct {
+        const struct dict *names;
+        uint64_t hash;
+    } keys[SAVED_AHEAD];
+    unsigned first, n;
+};
+/* The value at p, whose first byte says that it is one (`kind`), is about to be loaded. */
+void saved_look_ahead(struct state *s, struct saved_ahead *a, uint8_t kind, const uint8_t *p,
+                      const uint8_t *end);
+
 /* The value, or the piece, at *p, which is moved behind it; all of it is as of that record. Errors: ERR_CORRUPT, ERR_NOMEM. */
 must_check int saved_load_value(struct state *s, uint64_t as_of, const uint8_t **p,
                                 const uint8_t *end, struct err *e);

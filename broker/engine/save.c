@@ -809,9 +809,12 @@ int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e
 {
     const uint8_t *end = chunk.n > 0 ? chunk.p + chunk.n : chunk.p;
     struct save_reader in = { chunk.p, chunk.p, end, as_of, e };
+    struct saved_ahead ahead = { 0 };
     int rc = OK;
 
     while (in.p < in.end && rc == OK) {
+        if (*in.p == SAVE_VALUE)
+            saved_look_ahead(s, &ahead, SAVE_VALUE, in.p, in.end);
         switch (*in.p++) {
         case SAVE_STREAM: rc = save_load_stream(&in, s); break;
         case SAVE_DELETED: rc = save_load_rest(&in, s); break;
