@@ -1,7 +1,7 @@
 /* bench_values.c - hashes and lists in memory: bytes that malloc gives for them, and how long an operation takes.
  *
- * Redis 7's own figures for the same contents (listpack 11 + 2 bytes an entry, in jemalloc's classes; robj 16): a hash of five fields
- * of 2 bytes with values of 10 is 112, of 100,000 such fields 88 each. */
+ * For comparison, by used_memory of Redis 7.0.15: a field of a large hash 70 bytes, an element of a long list 16.1, and a key of 13 bytes with
+ * a hash of five short fields 171, which here is the hash, 80 bytes of an object and its share of the tables. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>

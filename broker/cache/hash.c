@@ -70,6 +70,12 @@ struct hash_table {
     uint64_t cursor; /* of hash_shrink */
 };
 
+/* Bytes of a piece of memory, with what malloc keeps beside it. */
+static size_t hash_piece(const void *p)
+{
+    return malloc_usable_size((void *)(uintptr_t)p) + sizeof(size_t);
+}
+
 static int hash_nomem(struct err *e)
 {
     return err_set(e, ERR_NOMEM, "no memory for a field of a hash");
@@ -416,12 +422,12 @@ static void hash_table_add(struct hash_table *t, struct hash_item *x)
 {
     dict_add(&t->dict, &x->node, hash_item_key(&x->node));
     hash_heap_add(t, x);
-    t->n_bytes += malloc_usable_size(x);
+    t->n_bytes += hash_piece(x);
 }
 
 static void hash_table_drop(struct hash_table *t, struct hash_item *x)
 {
-    t->n_bytes -= malloc_usable_size(x);
+    t->n_bytes -= hash_piece(x);
     free(x);
 }
 
@@ -437,7 +443,7 @@ static void hash_table_replace(struct hash_table *t, struct hash_item *old, stru
     hash_heap_remove(t, old);
     dict_replace(&t->dict, &old->node, &x->node);
     hash_heap_add(t, x);
-    t->n_bytes += malloc_usable_size(x);
+    t->n_bytes += hash_piece(x);
     hash_table_drop(t, old);
 }
 
@@ -630,7 +636,7 @@ size_t hash_n(const struct hash *h)
 size_t hash_bytes(const struct hash *h)
 {
     const struct hash_table *t = hash_table_of(h);
-    size_t bytes = malloc_usable_size((void *)(uintptr_t)h);
+    size_t bytes = hash_piece(h);
 
     if (!h->head.is_table)
         return bytes;

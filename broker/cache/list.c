@@ -63,6 +63,12 @@ struct list_item {
     uint32_t from, to;
 };
 
+/* Bytes of a piece of memory, with what malloc keeps beside it. */
+static size_t list_piece(const void *p)
+{
+    return malloc_usable_size((void *)(uintptr_t)p) + sizeof(size_t);
+}
+
 static int list_nomem(struct err *e)
 {
     return err_set(e, ERR_NOMEM, "no memory for an element of a list");
@@ -256,7 +262,7 @@ static void list_slots_free(struct list *l)
 {
     if (l->slots == &l->one)
         return;
-    l->bytes -= malloc_usable_size(l->slots);
+    l->bytes -= list_piece(l->slots);
     free(l->slots);
 }
 
@@ -270,7 +276,7 @@ static bool list_slots_resize(struct list *l, uint32_t cap)
     for (uint32_t i = 0; i < l->n_slots; i++)
         slots[i] = *list_slot_at(l, i);
     list_slots_free(l);
-    l->bytes += malloc_usable_size(slots);
+    l->bytes += list_piece(slots);
     l->slots = slots;
     l->from = 0;
     l->cap = cap;
@@ -395,33 +401,33 @@ static int list_put_new(struct list *l, uint32_t i, int64_t pos, struct slice va
         return list_nomem(e);
     list_slots_insert(l, i, 1);
     *list_slot_at(l, i) = s;
-    l->bytes += malloc_usable_size(s.page);
+    l->bytes += list_piece(s.page);
     return OK;
 }
 
 static int list_put_last(struct list *l, int64_t pos, struct slice value, struct err *e)
 {
     struct list_slot *s = list_slot_at(l, l->n_slots - 1);
-    size_t was = malloc_usable_size(s->page);
+    size_t was = list_piece(s->page);
 
     if (!list_page_takes(s->page, list_item_size(list_gap(s->last, pos), value.n), false))
         return list_put_new(l, l->n_slots, pos, value, e);
     if (!list_slot_append(s, pos, value))
         return list_nomem(e);
-    l->bytes += malloc_usable_size(s->page) - was;
+    l->bytes += list_piece(s->page) - was;
     return OK;
 }
 
 static int list_put_first(struct list *l, int64_t pos, struct slice value, struct err *e)
 {
     struct list_slot *s = list_slot_at(l, 0);
-    size_t was = malloc_usable_size(s->page);
+    size_t was = list_piece(s->page);
 
     if (list_gap(pos, s->first) > 0 || !list_page_takes(s->page, list_item_size(0, value.n), true))
         return list_put_new(l, 0, pos, value, e);
     if (!list_slot_prepend(s, value))
         return list_nomem(e);
-    l->bytes += malloc_usable_size(s->page) - was;
+    l->bytes += list_piece(s->page) - was;
     return OK;
 }
 
@@ -485,11 +491,11 @@ static int list_put_middle(struct list *l, uint32_t i, int64_t pos, struct slice
         free(f.slots[k].page);
     if (f.failed)
         return list_nomem(e);
-    l->bytes -= malloc_usable_size(s->page);
+    l->bytes -= list_piece(s->page);
     free(s->page);
     list_slots_insert(l, i, f.n - 1);
     for (uint32_t k = 0; k < f.n; k++) {
-        l->bytes += malloc_usable_size(f.slots[k].page);
+        l->bytes += list_piece(f.slots[k].page);
         *list_slot_at(l, i + k) = f.slots[k];
     }
     return OK;
@@ -626,7 +632,7 @@ static void list_cut_last(struct list_slot *s)
 
 static uint64_t list_drop_slot(struct list *l, const struct list_slot *s)
 {
-    l->bytes -= malloc_usable_size(s->page);
+    l->bytes -= list_piece(s->page);
     free(s->page);
     return s->n;
 }
@@ -819,7 +825,7 @@ int list_new(struct list **out, struct err *e)
         return list_nomem(e);
     l->slots = &l->one;
     l->cap = 1;
-    l->bytes = malloc_usable_size(l);
+    l->bytes = list_piece(l);
     *out = l;
     return OK;
 }
@@ -873,11 +879,11 @@ static const char *list_check_slot(const struct list_slot *s)
 
 const char *list_check(const struct list *l)
 {
-    size_t bytes = malloc_usable_size((void *)(uintptr_t)l);
+    size_t bytes = list_piece(l);
     uint64_t n = 0;
 
     if (l->slots != &l->one)
-        bytes += malloc_usable_size(l->slots);
+        bytes += list_piece(l->slots);
     for (uint32_t i = 0; i < l->n_slots; i++) {
         const struct list_slot *s = list_slot_at(l, i);
         const char *broken = list_check_slot(s);
@@ -886,7 +892,7 @@ const char *list_check(const struct list *l)
         if (i > 0 && s->first <= list_slot_at(l, i - 1)->last)
             return "L2";
         n += s->n;
-        bytes += malloc_usable_size(s->page);
+        bytes += list_piece(s->page);
     }
     return n == l->n && bytes == l->bytes ? NULL : "L3";
 }
