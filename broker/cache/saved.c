@@ -45,13 +45,13 @@ static inline int64_t saved_unzigzag(uint64_t v)
 /* ---- writing ---- */
 
 /* Bytes of the contents of a hot value; SIZE_MAX if they are certainly too many. */
-static size_t saved_contents_size(const struct object *o)
+static size_t saved_contents_size(const struct object *o, size_t whole)
 {
     size_t memory = o->type == OBJECT_HASH   ? hash_bytes(object_pointer(o))
                     : o->type == OBJECT_LIST ? list_bytes(object_pointer(o))
                                              : object_size(o);
 
-    if (memory > 4 * SAVED_WHOLE_MAX)
+    if (memory / 4 > whole)
         return SIZE_MAX;
     return o->type == OBJECT_HASH   ? value_hash_size(object_pointer(o))
            : o->type == OBJECT_LIST ? value_list_size(object_pointer(o))
@@ -67,18 +67,18 @@ static uint8_t *saved_put_contents(uint8_t *p, const struct object *o, size_t n)
                                   : value_put_list(p, object_pointer(o));
 }
 
-static unsigned saved_flags(const struct object *o, size_t contents)
+static unsigned saved_flags(const struct object *o, size_t contents, size_t whole)
 {
     return (o->flags & OBJECT_BACKED ? SAVED_BACKED : 0u) |
            (o->flags & OBJECT_BACKED && object_back_lsn(o) != o->rev ? SAVED_BACK : 0u) |
            (o->expiry_ms != 0 ? SAVED_EXPIRES : 0u) | (object_stale_ms(o) != 0 ? SAVED_STALE : 0u) |
-           (!(o->flags & OBJECT_BACKED) && contents <= SAVED_WHOLE_MAX ? SAVED_WHOLE : 0u);
+           (!(o->flags & OBJECT_BACKED) && contents <= whole ? SAVED_WHOLE : 0u);
 }
 
-bool saved_put_value(struct log_buffer *out, int db, struct object *o)
+bool saved_put_value(struct log_buffer *out, int db, struct object *o, size_t whole)
 {
-    size_t contents = o->flags & OBJECT_BACKED ? SIZE_MAX : saved_contents_size(o);
-    unsigned flags = saved_flags(o, contents);
+    size_t contents = o->flags & OBJECT_BACKED ? SIZE_MAX : saved_contents_size(o, whole);
+    unsigned flags = saved_flags(o, contents, whole);
     uint8_t *p = log_buffer_grow(out, SAVED_HEAD_MAX + object_name(o).n +
                                           (flags & SAVED_WHOLE ? contents : 0));
 
@@ -141,13 +141,14 @@ static bool saved_put_elements(struct log_buffer *out, const struct list *l, str
     return more;
 }
 
-static bool saved_put_bytes(struct log_buffer *out, struct slice string, struct saved_place *at)
+static bool saved_put_bytes(struct log_buffer *out, struct slice string, struct saved_place *at,
+                            size_t bytes)
 {
     size_t n = at->cursor >= string.n ? 0 : string.n - (size_t)at->cursor;
     uint8_t *p;
 
-    if (n > SAVED_PIECE)
-        n = SAVED_PIECE;
+    if (n > bytes)
+        n = bytes;
     p = log_buffer_grow(out, 1 + 2 * VARINT_MAX + n);
     if (p == NULL || n == 0)
         return false;
@@ -158,9 +159,10 @@ static bool saved_put_bytes(struct log_buffer *out, struct slice string, struct 
     return at->cursor < string.n;
 }
 
-bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct saved_place *at)
+bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct saved_place *at,
+                     size_t bytes)
 {
-    size_t limit = out->n + SAVED_PIECE;
+    size_t limit = out->n + bytes;
     uint8_t *p = log_buffer_grow(out, SAVED_HEAD_MAX + object_name(o).n);
     bool more;
 
@@ -173,7 +175,7 @@ bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct sa
     else if (o->type == OBJECT_LIST)
         more = saved_put_elements(out, object_pointer(o), at, limit);
     else
-        more = saved_put_bytes(out, object_string(o), at);
+        more = saved_put_bytes(out, object_string(o), at, bytes);
     p = log_buffer_grow(out, 1);
     if (p != NULL)
         out->p[out->n++] = 0;

@@ -8,8 +8,9 @@ enum {
     SAVED_PIECE = 64 << 10      /* bytes of a piece, about */
 };
 
-/* Adds a value to *out, but for the byte that says what it is. True if its contents are to follow in pieces. */
-bool saved_put_value(struct log_buffer *out, int db, struct object *o);
+/* Adds a value to *out, but for the byte that says what it is, with contents of at most `whole` bytes. True if more of them are
+ * to follow in pieces. */
+bool saved_put_value(struct log_buffer *out, int db, struct object *o, size_t whole);
 
 /* Where the next piece of a value's contents begins; zeroed: at its beginning. */
 struct saved_place {
@@ -17,8 +18,9 @@ struct saved_place {
     int64_t pos;     /* of a list */
     bool begun;
 };
-/* Adds a piece. False if that was the last one. */
-bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct saved_place *at);
+/* Adds a piece of about so many bytes. False if that was the last one. */
+bool saved_put_piece(struct log_buffer *out, int db, struct object *o, struct saved_place *at,
+                     size_t bytes);
 
 /* Names of the values that come next in a chunk: what finding them will touch is asked for beforehand, since waiting for memory is
  * most of what loading costs. Zeroed at the beginning of a chunk. */

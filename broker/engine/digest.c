@@ -252,8 +252,7 @@ static bool digest_make_header(const struct digest *d, const struct object *o, b
                                struct digest_header *h)
 {
     *h = (struct digest_header){ 0 };
-    if (digest_put_header(o, state_db_of(d->state, o), d->clock, h) &&
-        digest_take_groups(o, at_once, h))
+    if (digest_put_header(o, d->names[o->db].db, d->clock, h) && digest_take_groups(o, at_once, h))
         return true;
     digest_free_header(h);
     return false;

@@ -319,7 +319,7 @@ static size_t save_found_one(struct save *x, struct log_buffer *out)
     size_t before = out->n;
 
     if (o != NULL && object_is_value(o) && save_kind_byte(out, SAVE_VALUE) &&
-        saved_put_value(out, found->db, o)) {
+        saved_put_value(out, found->db, o, x->whole)) {
         x->whose = *found;
         x->at = (struct saved_place){ 0 };
     } else {
@@ -334,7 +334,8 @@ static size_t save_piece(struct save *x, struct log_buffer *out)
     size_t before = out->n;
     bool hot = o != NULL && object_is_value(o) && !(o->flags & (OBJECT_BACKED | OBJECT_COLD));
 
-    if (!hot || !save_kind_byte(out, SAVE_PIECE) || !saved_put_piece(out, x->whose.db, o, &x->at))
+    if (!hot || !save_kind_byte(out, SAVE_PIECE) ||
+        !saved_put_piece(out, x->whose.db, o, &x->at, x->piece))
         save_free_name(&x->whose);
     return 1 + (out->n - before) / SAVE_WORTH_BYTES;
 }
@@ -360,7 +361,7 @@ static void save_value_node(void *ctx, struct dict_node *node)
         return;
     }
     if (save_kind_byte(scan->out, SAVE_VALUE))
-        (void)saved_put_value(scan->out, db, o); /* it is backed: nothing follows */
+        (void)saved_put_value(scan->out, db, o, 0); /* it is backed: nothing follows */
     scan->worth += 1 + (scan->out->n - before) / SAVE_WORTH_BYTES;
 }
 
@@ -391,7 +392,9 @@ static bool save_has_values(const struct save *x)
 
 void save_begin(struct save *x, struct state *s)
 {
-    *x = (struct save){ .state = s, .n_pending = SAVE_PENDING_N };
+    *x = (struct save){
+        .state = s, .n_pending = SAVE_PENDING_N, .whole = SAVED_WHOLE_MAX, .piece = SAVED_PIECE
+    };
     s->save = x;
     changes_save_begin(s);
 }

@@ -36,6 +36,7 @@ struct save {
     size_t n_values, cap_values;
     struct save_name whose; /* of which pieces are still to come; name.p NULL: of none */
     struct saved_place at;
+    size_t whole, piece; /* bytes: of a value's contents in one go, of a piece of more */
 };
 
 void save_begin(struct save *x, struct state *s);

@@ -678,6 +678,7 @@ static void state_changes_sealed(struct state *s, struct id last)
         stream_index_free(s->changes);
         s->changes = NULL;
     }
+    err_ignore(state_prepare_changes(s, STREAM_CHUNK, NULL)); /* some come in the same round */
 }
 
 /* ---- addresses ---- */
