@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "broker/cache/hash.h"
 #include "tests/lib/random.h"
 
 enum { NAMES = 60, DBS = 3, LENGTH_MAX = 9000 };
@@ -326,12 +327,82 @@ static void keys_that_go_before_their_time_leave_little_behind(void **state)
     world_free(w);
 }
 
+static void put_hash(struct world *w, const char *name, size_t n_fields)
+{
+    struct state_value v = { .type = OBJECT_HASH, .rev = ++w->lsn, .size = n_fields };
+    struct hash *h;
+    struct object *o;
+    char field[24];
+    bool is_new;
+
+    assert_int_equal(hash_new(&h, NULL), OK);
+    for (size_t i = 0; i < n_fields; i++) {
+        struct hash_field f = { .field = slice_of(field, 0), .value = slice_str("value") };
+        f.field.n = (size_t)snprintf(field, sizeof field, "field %zu", i);
+        assert_int_equal(hash_set(&h, w->s.hash_key, &f, &is_new, NULL), OK);
+    }
+    v.pointer = h;
+    assert_int_equal(state_put_value(&w->s, 0, slice_str(name), &v, &o, NULL), OK);
+    assert_null(state_check(&w->s));
+}
+
+/* How many calls of state_reap it takes. */
+static size_t reaps(struct world *w, size_t budget)
+{
+    size_t n = 1;
+
+    while (state_reap(&w->s, budget))
+        n++;
+    return n;
+}
+
+/* Whether it is deleted, written over, dropped from memory or flushed. */
+static void much_memory_goes_in_slices(void **state)
+{
+    enum { FIELDS = 50000, BUDGET = 1000 };
+    struct world *w = world_new("large_values");
+    struct state_value v;
+    struct object *o;
+    size_t used;
+
+    (void)state;
+    put_hash(w, "h", FIELDS);
+    used = w->s.used_bytes;
+    assert_true(used > FIELDS * 16);
+    state_unbind(&w->s, state_find(&w->s, 0, slice_str("h")));
+    assert_int_equal(w->s.used_bytes, 0); /* nobody can reach it */
+    assert_in_range(reaps(w, BUDGET), FIELDS / BUDGET, 2 * FIELDS / BUDGET);
+
+    put_hash(w, "h", FIELDS);
+    put_until(w, "h", 0);
+    assert_true(w->s.used_bytes < 200);
+    assert_null(state_check(&w->s));
+    assert_in_range(reaps(w, BUDGET), FIELDS / BUDGET, 2 * FIELDS / BUDGET);
+
+    put_hash(w, "h", FIELDS);
+    o = state_find(&w->s, 0, slice_str("h"));
+    state_get_value(o, &v);
+    v.flags |= OBJECT_COLD | OBJECT_BACKED;
+    assert_int_equal(state_set_value(&w->s, &o, &v, NULL), OK);
+    assert_int_equal(object_size(o), FIELDS);
+    assert_null(state_check(&w->s));
+    assert_in_range(reaps(w, BUDGET), FIELDS / BUDGET, 2 * FIELDS / BUDGET);
+
+    put_hash(w, "h", FIELDS);
+    state_flush(&w->s, 0);
+    assert_in_range(reaps(w, BUDGET), FIELDS / BUDGET, 2 * FIELDS / BUDGET);
+    assert_int_equal(w->s.used_bytes, 0);
+    put_hash(w, "h", FIELDS);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_what_was_put),
         cmocka_unit_test(what_expires_is_taken_in_time),
         cmocka_unit_test(keys_that_go_before_their_time_leave_little_behind),
+        cmocka_unit_test(much_memory_goes_in_slices),
     };
     return cmocka_run_group_tests_name("state_values", tests, NULL, NULL);
 }
