@@ -12,7 +12,7 @@
  *
  * Time is read once a round. The clock is hybrid, milliseconds << 16 | counter: a round is later than the one
  * before even if the wall clock stands still or goes back. A key expires for readers by that clock at once; it
- * leaves the state by a record only, when a command writes it or when the heap of expiries comes to it.
+ * leaves the state by a record only, when a command writes it or when the wheel of expiries comes to it.
  *
  * What may take long is done in slices at the end of a round: expiry, giving memory back, resizing tables,
  * the digest. engine_next_deadline_ms asks for another round while something is left.
