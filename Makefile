@@ -99,7 +99,7 @@ asan: deps test-deps
 tsan: deps test-deps
 	@$(MAKE) --no-print-directory -s test-run $(TSAN) RUN='--threads $(TSAN_WRAP)'
 
-## test-clients  npm's ioredis and redis against beckd
+## test-clients  npm's ioredis and redis, and what is built on them, against beckd
 test-clients: deps test-deps
 	@tests/lib/deps.sh npm-
 	@$(MAKE) --no-print-directory -s all
