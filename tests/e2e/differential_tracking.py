@@ -8,7 +8,7 @@ SEED replays a run, SCALE makes it longer.
 
 import random
 
-from beck import Checks, Server, decode, scale, seed
+from beck import Checks, Server, decode, scale, seed, wait_until
 from listeners import Stage
 
 checks = Checks("differential_tracking")
@@ -167,9 +167,18 @@ def changes(stage, how):
 def redirect(stage, x, y, *more):
     """`x` tracks, `y` is told; their numbers differ from server to server."""
     stage.history.append("%s redirects to %s %s" % (x.name, y.name, more))
-    for side, to in ((x.ours, y.ours), (x.theirs, y.theirs)):
-        side.client.send("CLIENT", "TRACKING", "ON", "REDIRECT", to.client.call("CLIENT", "ID"), *more)
+    numbers = [to.client.call("CLIENT", "ID") for to in (y.ours, y.theirs)]
+    for side, number in zip((x.ours, x.theirs), numbers):
+        side.client.send("CLIENT", "TRACKING", "ON", "REDIRECT", number, *more)
     stage.listen(first=x)
+    return numbers
+
+
+def leave_for_good(stage, w, y, numbers):
+    """Until both servers have noticed."""
+    stage.leave(y)
+    for side, number in zip((w.ours, w.theirs), numbers):
+        wait_until(lambda: not side.client.call("CLIENT", "LIST", "ID", number), "%s to be gone" % y.name)
 
 
 def redirected(stage):
@@ -178,7 +187,7 @@ def redirected(stage):
     for px in (2, 3):
         for py in (2, 3):
             x, y = stage.join(px, "x"), stage.join(py, "y")
-            redirect(stage, x, y)
+            numbers = redirect(stage, x, y)
             for subscribed in (False, True):
                 if subscribed:
                     stage.do(y, "SUBSCRIBE", "anything")
@@ -188,8 +197,7 @@ def redirected(stage):
                 if px == py:  # 7.0 sends the null of the tracker's protocol, whatever the other speaks
                     stage.do(w, "FLUSHALL")
             stage.do(x, "EXISTS", "k")
-            stage.leave(y)
-            stage.do(w, "PING")
+            leave_for_good(stage, w, y, numbers)
             stage.do(w, "SET", "k", "v", compare=without_numbers)
             stage.do(x, "CLIENT", "TRACKINGINFO", compare=without_numbers)
             stage.leave(x)
