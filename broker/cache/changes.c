@@ -744,24 +744,36 @@ static bool changes_refuse_key(struct engine *e, struct client *c, const struct 
     return true;
 }
 
-bool changes_refuse(struct engine *e, struct client *c, const struct command *command,
-                    const struct slice *argv, size_t argc)
+/* Of commands whose keys are told by a function. */
+static bool changes_refuse_movable(struct engine *e, struct client *c,
+                                   const struct command *command, const struct slice *argv,
+                                   size_t argc)
 {
-    size_t few[16], *at = few, n;
+    size_t *at = malloc(argc * sizeof *at), n;
     bool refused = false;
 
-    if (!(command->flags & CMD_WRITE) || e->state.history == NULL || changes_key(&e->state).n == 0)
-        return false;
-    if (argc > 16 && (at = malloc(argc * sizeof *at)) == NULL) {
+    if (at == NULL) {
         reply_error(c, "OOM no memory for the keys of a command");
         return true;
     }
     n = command_keys(command, argv, argc, at);
     for (size_t i = 0; i < n && !refused; i++)
         refused = changes_refuse_key(e, c, command, argv[at[i]]);
-    if (at != few)
-        free(at);
+    free(at);
     return refused;
+}
+
+bool changes_refuse_any(struct engine *e, struct client *c, const struct command *command,
+                        const struct slice *argv, size_t argc)
+{
+    int last = command->last_key < 0 ? (int)argc + command->last_key : command->last_key;
+
+    if (command->get_keys != NULL || command->key_count_at > 0)
+        return changes_refuse_movable(e, c, command, argv, argc);
+    for (int i = command->first_key; i > 0 && i <= last && (size_t)i < argc; i += command->key_step)
+        if (changes_refuse_key(e, c, command, argv[i]))
+            return true;
+    return false;
 }
 
 bool changes_is_behind(struct client *c, const struct stream *st, struct id after, bool inclusive)

@@ -71,8 +71,15 @@ static inline void changes_signal(struct engine *e)
 }
 
 /* Whether the command would write a name of theirs: an error has been replied then. */
-must_check bool changes_refuse(struct engine *e, struct client *c, const struct command *command,
-                               const struct slice *argv, size_t argc);
+must_check bool changes_refuse_any(struct engine *e, struct client *c,
+                                   const struct command *command, const struct slice *argv,
+                                   size_t argc);
+static inline bool changes_refuse(struct engine *e, struct client *c, const struct command *command,
+                                  const struct slice *argv, size_t argc)
+{
+    return command->flags & CMD_WRITE && e->state.history != NULL &&
+           e->state.history->key.n > 0 && changes_refuse_any(e, c, command, argv, argc);
+}
 
 /* Whether entries behind `after` (`inclusive`: and at it) are gone that the stream once had: -ERR BEHIND has been replied. ID 0-0
  * stands for wherever it begins. */

@@ -118,36 +118,34 @@ static void history_mark(struct history *h, struct id id)
 }
 
 /* The databases that a change may be shown in: bits. */
-static uint32_t history_concerns(const uint8_t *entry)
+static uint32_t history_concerns(enum change_op op, int db)
 {
-    uint32_t all = (1u << CONFIG_DATABASES) - 1;
-    enum change_op op;
-    struct slice key;
-    int db;
-
-    if (!change_peek(entry, &op, &db, &key))
-        return 0;
     if (op == CHANGE_RENAME || op == CHANGE_SWAP || db == CHANGE_DB_ALL)
-        return all;
+        return (1u << CONFIG_DATABASES) - 1;
     return 1u << db;
 }
 
 void history_added(struct history *h, struct id id, const uint8_t *entry, size_t len,
                    void (*counted)(void *ctx, struct history_view *v, struct id id), void *ctx)
 {
-    uint32_t concerned = history_concerns(entry);
+    uint32_t concerned = 0;
+    enum change_op op;
+    struct slice key;
+    int db;
 
     if (h->n_marks == 0 || h->bytes - h->marks[h->n_marks - 1].bytes >= h->spacing)
         history_mark(h, id);
+    if (change_peek(entry, &op, &db, &key))
+        concerned = history_concerns(op, db);
     for (; concerned != 0; concerned &= concerned - 1) {
-        int db = __builtin_ctz(concerned);
+        int at = __builtin_ctz(concerned);
 
-        for (struct history_view *v = h->views[db]; v != NULL; v = v->next) {
-            if (!view_shows(v->filter, entry))
+        for (struct history_view *v = h->views[at]; v != NULL; v = v->next) {
+            if (!view_shows_change(v->filter, op, db, key, entry))
                 continue;
             v->n++;
             v->last = id;
-            h->changed |= 1u << db;
+            h->changed |= 1u << at;
             counted(ctx, v, id);
         }
     }

@@ -78,14 +78,9 @@ static bool view_has_either(const struct view_filter *f, const uint8_t *entry)
     return view_has(f, x.db, x.key) || view_has(f, x.to_db, x.to);
 }
 
-bool view_shows(const struct view_filter *f, const uint8_t *entry)
+bool view_shows_change(const struct view_filter *f, enum change_op op, int db, struct slice key,
+                       const uint8_t *entry)
 {
-    enum change_op op;
-    struct slice key;
-    int db;
-
-    if (!change_peek(entry, &op, &db, &key))
-        return false;
     switch (op) {
     case CHANGE_IMAGE: return false;
     case CHANGE_FLUSH: return db == CHANGE_DB_ALL || db == f->db;
@@ -93,6 +88,15 @@ bool view_shows(const struct view_filter *f, const uint8_t *entry)
     case CHANGE_RENAME: return view_has_either(f, entry);
     default: return view_has(f, db, key);
     }
+}
+
+bool view_shows(const struct view_filter *f, const uint8_t *entry)
+{
+    enum change_op op;
+    struct slice key;
+    int db;
+
+    return change_peek(entry, &op, &db, &key) && view_shows_change(f, op, db, key, entry);
 }
 
 /* ---- words ---- */

@@ -26,6 +26,9 @@ void view_filter_unref(struct view_filter *f);              /* the same */
 
 /* Whether the change, an entry of the log's stream of changes, is one of the view's. What is no change is not. */
 bool view_shows(const struct view_filter *f, const uint8_t *entry);
+/* The same for who has had a look at it (change_peek). */
+bool view_shows_change(const struct view_filter *f, enum change_op op, int db, struct slice key,
+                       const uint8_t *entry);
 
 /* Memory for one entry as the view shows it; zeroed at first. */
 struct view_room {
