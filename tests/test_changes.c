@@ -138,6 +138,23 @@ static void it_is_not_among_the_keys_and_cannot_be_written(void **state)
     rig_free(r);
 }
 
+static void what_changes_nothing_is_not_shown(void **state)
+{
+    static const struct slice key = { (const uint8_t *)"k", 1 };
+    const struct change image = { .op = CHANGE_IMAGE, .key = key, .type = OBJECT_STRING, .value = key };
+    const struct change set = { .op = CHANGE_SET, .key = key, .type = OBJECT_STRING, .value = key };
+    struct view_filter *all;
+    uint8_t bytes[64];
+
+    (void)state;
+    assert_int_equal(view_filter_new(0, slice_of("", 0), false, &all, NULL), OK);
+    change_put(bytes, (struct id){ 1, 1024 }, &image);
+    assert_false(view_shows(all, bytes + 1)); /* it is made to take a value out of memory */
+    change_put(bytes, (struct id){ 1, 1025 }, &set);
+    assert_true(view_shows(all, bytes + 1));
+    view_filter_unref(all);
+}
+
 /* ---- who waits ---- */
 
 static void a_reader_that_waits_gets_each_change(void **state)
@@ -775,6 +792,7 @@ int main(void)
         cmocka_unit_test(what_happens_to_keys_is_a_stream),
         cmocka_unit_test(an_entry_has_its_fields_in_order_and_its_revision_in_its_id),
         cmocka_unit_test(it_is_not_among_the_keys_and_cannot_be_written),
+        cmocka_unit_test(what_changes_nothing_is_not_shown),
         cmocka_unit_test(a_reader_that_waits_gets_each_change),
         cmocka_unit_test(the_changes_of_a_transaction_adjoin),
         cmocka_unit_test(groups_read_it_and_are_there_after_a_start),
