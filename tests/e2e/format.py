@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import beck
 from beck import ROOT, Checks, Server
 from wal import CLOSE, Damaged, Store
+import walvalues
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "data"))
 import make_store
@@ -105,17 +107,36 @@ def compare_groups(what, c, key, stream):
         checks.equal("%s: settings of %r of %r" % (what, g.name, key), {n: told[n.encode()] for n in as_settings(g)}, as_settings(g))
 
 
+def compare_value(what, c, key, v):
+    if v.kind == walvalues.STRING:
+        got, want = c.call("GET", key), v.bytes
+    elif v.kind == walvalues.HASH:
+        got, want = pairs(c.call("HGETALL", key)), {field: value for field, (value, _) in v.bytes.items()}
+        times = c.call("HPEXPIRETIME", key, "FIELDS", len(want), *want)
+        checks.equal("%s: expiry of fields of %r" % (what, key), times, [expiry or -1 for _, expiry in v.bytes.values()])
+    else:
+        got, want = c.call("LRANGE", key, 0, -1), [element for _, element in sorted(v.bytes.items())]
+    checks.equal("%s: value of %r" % (what, key), got, want)
+    checks.equal("%s: revision of %r" % (what, key), c.call("GETREV", key)[1], v.rev)
+
+
 def compare(what, path, server):
-    """The streams that the reader finds in `path` are those that the server shows."""
+    """The streams and values that the reader finds in `path` are those that the server shows."""
     store = Store(path)
     state = store.state()
+    store.values = {key: v for key, v in store.values.items() if v.expiry == 0 or v.expiry > time.time() * 1000}
     with server.connect() as c:
         for db in range(16):
             c.call("SELECT", db)
             keys = sorted(c.call("KEYS", "*"))
             checks.equal("%s: keys of database %d" % (what, db), keys,
-                         sorted(key for d, key in state if d == db))
+                         sorted(key for d, key in [*state, *store.values] if d == db))
             for key in keys:
+                if (db, key) in store.values:
+                    v = store.values[db, key]
+                    compare_value(what, c, key, v)
+                    checks.equal("%s: expiry of %r" % (what, key), c.call("PEXPIRETIME", key), v.expiry or -1)
+                    continue
                 checks.equal("%s: entries of %r" % (what, key), c.call("XRANGE", key, "-", "+"),
                              as_reply(state[db, key].live()))
                 checks.equal("%s: expiry of %r" % (what, key), c.call("PEXPIRETIME", key), state[db, key].expiry or -1)
@@ -132,7 +153,7 @@ def check_new_store(path):
         store = compare("a new store", closed, server)
     kinds = {r.name for r in store.records}
     checks.equal("every kind of record is in it", sorted(kinds), sorted(
-        "SKIP STREAM ENTRY ENTRY_IDMP REMOVE CUT SETID NAME UNNAME FLUSH IDMP_CONFIG".split()))
+        "SKIP STREAM ENTRY ENTRY_IDMP REMOVE CUT SETID NAME UNNAME CHANGE IDMP_CONFIG".split()))
     checks.ok("it has several files", len(store.files) > 1)
     checks.equal("the last frame is a CLOSE", store.markers[-1], CLOSE)
     check_damage(closed, store)
@@ -291,6 +312,61 @@ def check_groups(base):
         check_dump_of_checkpoint(path + ".sealed")
 
 
+def write_values(c, life):
+    """Values of every kind, and every kind of change."""
+    for i in range(150):
+        wait_for(c, "SET", "key:%d" % i, "value %d of life %d " % (i, life) * 3)
+    for i in range(0, 150, 7):
+        wait_for(c, "SET", "key:%d" % i, "x" * (i * 9), "PXAT", 4102444800000 + i)
+    wait_for(c, "APPEND", "key:3", " and more")
+    wait_for(c, "SETRANGE", "large", 3000 * life, b"\x00\xff" * 900)
+    wait_for(c, "HSET", "hash", *[x for i in range(60) for x in ("field %d" % i, i * life)])
+    wait_for(c, "HDEL", "hash", "field 3", "field 4")
+    wait_for(c, "HPEXPIREAT", "hash", 4102444800123, "FIELDS", 2, "field 5", "field 6")
+    wait_for(c, "RPUSH", "list", *range(40))
+    wait_for(c, "LPUSH", "list", *["left %d" % i for i in range(20)])
+    wait_for(c, "LPOP", "list", 7)
+    wait_for(c, "LTRIM", "list", 0, -3)
+    wait_for(c, "LREM", "list", 1, "20")
+    wait_for(c, "DEL", "key:100", "key:101")
+    wait_for(c, "RENAME", "key:102", "renamed")
+    wait_for(c, "MOVE", "key:103", 5)
+    wait_for(c, "COPY", "list", "a copy", "REPLACE")
+    wait_for(c, "PEXPIREAT", "key:8", 4102444800001)
+    wait_for(c, "PERSIST", "key:7")
+    wait_for(c, "SET", "brief", "v", "PX", 1)
+
+
+def check_values(base):
+    path = os.path.join(base, "values")
+    args = SEALING + ["--cache-history-bytes", "1048576", "--cache-history-age", "1000"]
+    with Server(args=args, path_dir=path) as server:
+        with server.connect() as c:
+            write_values(c, 1)
+        store = compare("values in records", copy_of(server, path + ".records"), server)
+        lines = dump(path + ".records")
+        checks.equal("no record of a change is malformed", [line for line in lines if "malformed" in line], [])
+        checks.equal("changes are told", {line["lsn"]: line["change"]["op"] for line in lines if line["type"] == "CHANGE"},
+                     {r.lsn: walvalues.OPS[r.body["entry"][1][0][0][0]] for r in store.records if r.name == "CHANGE"})
+        with server.connect() as c:
+            wait_for(c, "BECK", "SEAL")
+            write_values(c, 2)
+            wait_for(c, "BECK", "SEAL")
+            wait_for(c, "SWAPDB", 5, 6)
+            wait_for(c, "HSET", "hash", "field 1", "once more")
+        store = compare("values in segments", copy_of(server, path + ".sealed"), server)
+        checks.ok("a checkpoint has values", store.checkpoint.values.values != {})
+        checks.ok("segments have changes", any(1 in s.streams for s in store.segments))
+        for words in (["--checkpoint"], ["--segments"]):
+            checks.equal("nothing is malformed", [line for line in dump(path + ".sealed", *words) if "malformed" in line], [])
+        with server.connect() as c:
+            write_values(c, 3)
+            wait_for(c, "BECK", "MERGE")
+            wait_for(c, "SELECT", 6)
+            wait_for(c, "FLUSHDB")
+        compare("values in merged segments", copy_of(server, path + ".merged"), server)
+
+
 def copy_of(server, to):
     """The store as a kill leaves it; the server goes on."""
     server.kill()
@@ -407,6 +483,7 @@ def main():
         check_new_store(os.path.join(base, "new"))
         check_sealed_store(base)
         check_groups(base)
+        check_values(base)
         check_sample(base)
         check_made_samples(base)
     finally:

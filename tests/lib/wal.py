@@ -15,6 +15,7 @@ import re
 import struct
 
 import walgroups
+import walvalues
 
 FIRST_LSN = 1024
 HEADER, FRAME, SECTOR = 4096, 64, 512
@@ -322,6 +323,7 @@ class Checkpoint:
             raise Refused(path + " is of a newer format")
         need(data[24:40] == uuid and u64(data, 40) == says["start_lsn"], path)
         self.start_lsn, self.end_lsn, self.objects = says["start_lsn"], says["end_lsn"], {}
+        self.values = walvalues.Values(Bytes)
         self.seed = crc_of_salt(u64(data, 48))
         self._read_trailer(path, says)
         self._read_chunks(path)
@@ -362,6 +364,14 @@ class Checkpoint:
             elif kind == 4:
                 groups = self._groups(data.varint())
                 walgroups.read_pending(data, groups.get(data.varint()))
+            elif kind == 5:
+                self.values.read_value(data)
+            elif kind == 6:
+                self.values.read_piece(data)
+            elif kind == 7:
+                data.varint(), data.varint()
+            elif kind == 16:
+                self.values.read_history(data)
             else:
                 raise Refused("an object of kind %d" % kind)
 
@@ -645,6 +655,9 @@ class State:
                 self.sealed.setdefault(oid, {})[i] = fields
         for oid, s in self.objects.items():
             s.entries.update(self.sealed.get(oid, {}))
+        self.seen = []  # sealed changes that the log still has
+        self.cache = checkpoint.values if checkpoint else walvalues.Values(Bytes)
+        self.changes = {seq: walvalues.Change(Bytes, seq, ((ms, seq), fields)) for (ms, seq), fields in self.sealed.get(1, {}).items()}
 
     def _find(self, r):
         """The object, and whether the record is to be applied to it."""
@@ -653,6 +666,26 @@ class State:
             need(r.lsn <= self.end_lsn, "record %d is about object %d, which is not there" % (r.lsn, r.body["oid"]))
             return None, False
         return s, r.lsn > s.as_of
+
+    def find_change(self, lsn):
+        need(lsn in self.changes, "the change of record %d is neither in a segment nor in the log" % lsn)
+        return self.changes[lsn]
+
+    def _change(self, r):
+        need(r.body["oid"] == 1 and r.body["entry"][0][1] == r.lsn, "record %d: the ID of a change" % r.lsn)
+        x = walvalues.Change(Bytes, r.lsn, r.body["entry"])
+        if r.lsn > self.sealed_lsn:
+            self.changes[r.lsn] = x
+        else:
+            self.seen.append(r.lsn)
+        if r.lsn <= self.start_lsn:
+            return
+        self.cache.apply(x, self.find_change)
+        if x.op == "flush":
+            self._remove_if(lambda s: x.db in (255, s.name[0]) and s.as_of < r.lsn)
+
+    def _history(self, r):
+        self.cache.floor = max(self.cache.floor, r.body["first"])
 
     def apply(self, r):
         getattr(self, "_" + r.name.lower(), lambda r: None)(r)
@@ -814,6 +847,12 @@ class State:
             need(s.name not in names, "two objects are called %r" % (s.name,))
             names[s.name] = s
             need(len(s.live()) == s.n, "%r has %d entries instead of %d" % (s.name, len(s.live()), s.n))
+        for lsn in self.seen:
+            if lsn >= self.cache.floor[1]:
+                self.find_change(lsn)  # history is sealed as it is
+        for key, v in self.cache.values.items():
+            need(key not in names, "%r is a stream and a value" % (key,))
+            self.cache.load(v, self.find_change)
         return names
 
 
@@ -845,11 +884,13 @@ class Store:
         return None
 
     def state(self):
-        """{(db, key): Stream}"""
+        """{(db, key): Stream}; .values becomes {(db, key): walvalues.Value}."""
         state = State(self.manifest, self.checkpoint, self.segments)
         for r in self.records:
             state.apply(r)
-        return state.end()
+        names = state.end()
+        self.values = state.cache.values
+        return names
 
     def streams(self):
         return {name: s.live() for name, s in self.state().items()}
