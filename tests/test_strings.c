@@ -542,6 +542,59 @@ static void moves_between_databases_outlive_a_kill(void **state)
     rig_free(r);
 }
 
+static void a_copy_has_room_in_a_transaction(void **state)
+{
+    struct rig *r = rig_begin();
+
+    (void)state;
+    says(r, OKAY, "MULTI");
+    says(r, "+QUEUED\r\n", "SETRANGE k 200000 x");
+    says(r, "+QUEUED\r\n", "COPY k l");
+    says(r, "+QUEUED\r\n", "SET m v");
+    says(r, "+QUEUED\r\n", "COPY l m REPLACE");
+    says(r, "*4\r\n:200001\r\n:1\r\n+OK\r\n:1\r\n", "EXEC");
+    rig_restart(r, true);
+    says(r, ":200001\r\n", "STRLEN m");
+    says(r, "$1\r\nx\r\n", "GETRANGE m -1 -1");
+    rig_free(r);
+}
+
+static void what_is_cold_is_read_for_whoever_needs_it(void **state)
+{
+    static const struct {
+        const char *command, *reply;
+    } cases[] = {
+        { "STRLEN a", ":2\r\n" },
+        { "SET a 13 IFEQ 13", NIL },
+        { "SET b 13 IFEQ 12 GET", "$2\r\n12\r\n" },
+        { "INCR c", ":13\r\n" },
+        { "APPEND d x", ":3\r\n" },
+        { "SETRANGE e 1 x", ":2\r\n" },
+        { "GETSET f 1", "$2\r\n12\r\n" },
+        { "GETDEL g", "$2\r\n12\r\n" },
+        { "DELEX h IFNE 12", ZERO },
+        { "COPY h i", ONE },
+        { "GET i", "$2\r\n12\r\n" },
+        { "RENAME h j", OKAY },
+        { "MGET j a none e", "*4\r\n$2\r\n12\r\n$2\r\n12\r\n$-1\r\n$2\r\n1x\r\n" },
+        { "GETRANGE d 1 -1", "$2\r\n2x\r\n" },
+    };
+    struct rig *r = rig_begin();
+
+    (void)state;
+    says(r, OKAY, "MSET a 12 b 12 c 12 d 12 e 12 f 12 g 12 h 12");
+    says(r, OKAY, "SET k v EX 10 STALE 100");
+    rig_seal(r);
+    rig_restart(r, false);
+    rig_pass(r, 10000);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("  %s\n", cases[i].command);
+        says(r, cases[i].reply, "%s", cases[i].command);
+    }
+    has(r, "$5\r\nlease\r\n$1\r\nv\r\n", "GETLEASE k 1000");
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +617,8 @@ int main(void)
         cmocka_unit_test(nobody_waits_inside_exec),
         cmocka_unit_test(leases_that_make_no_sense_are_refused),
         cmocka_unit_test(moves_between_databases_outlive_a_kill),
+        cmocka_unit_test(a_copy_has_room_in_a_transaction),
+        cmocka_unit_test(what_is_cold_is_read_for_whoever_needs_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ THREADED = ["test_writer", "test_keeper", "test_blockcache", "test_pool", "test_
 # What has crashes, or random rounds that are worth more of them.
 CRASH = ["test_crash*", "test_groups_load", "test_groups_model", "test_grouplog", "test_planted_bugs", "test_host", "test_apply", "test_state", "test_stream", "test_dict", "test_resp"]
 CRASH += ["test_segment", "test_reader", "test_merge", "test_blockcache"]
-CRASH += ["test_retention", "test_simio", "test_keeper", "test_writer", "test_log", "e2e/kill9", "e2e/power_cut", "e2e/differential", "e2e/differential_groups"]
+CRASH += ["test_retention", "test_simio", "test_keeper", "test_writer", "test_log", "e2e/kill9", "e2e/power_cut", "e2e/differential", "e2e/differential_groups", "e2e/differential_strings"]
 CRASH += ["test_hashes", "test_lists", "e2e/differential_hashes", "e2e/differential_lists"]
 
 
