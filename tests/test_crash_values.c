@@ -187,6 +187,8 @@ static void life_say(struct life *l, const char *form)
     life_keep(l, r->c.need_written, r->c.need_durable);
     for (int i = 0; (r->c.cold != NULL || r->c.blocked != NULL) && !life_is_over(l); i++) {
         assert_in_range(i, 0, PATIENCE);
+        simio_advance_ms(r->disk,
+                         10); /* a checkpoint that was given up is begun anew a second later */
         log_step(r->log);
         rig_round(r);
         life_keep(l, 0, 0);
@@ -211,6 +213,10 @@ static void life_begin(struct life *l)
     l->r->config.cache_durability = (int64_t)random_below(&l->rng, 3);
     if (random_below(&l->rng, 2) == 0)
         l->r->config.maxmemory = 20000;
+    if (random_below(&l->rng, 2) == 0) { /* what is dead goes when files are merged */
+        l->r->config.cache_history_age_ms = 50;
+        l->r->config.cache_history_bytes = 2000;
+    }
     rig_start(l->r);
     life_keep(l, 0, 0);
 }
