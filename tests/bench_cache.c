@@ -295,7 +295,8 @@ static int memory_run(struct bench *b, struct err *e)
 
 enum { SPILL_HOT = 1000, SPILL_FACTOR = 5, SPILL_COLD = 2000 };
 
-static int spill_get(const struct server *s, size_t first, size_t keys, size_t count,
+/* GET of every `step`-th of sessions [first, first + keys * step). */
+static int spill_get(const struct server *s, size_t first, size_t keys, size_t step, size_t count,
                      size_t connections, size_t pipeline, double *cpu_us,
                      struct load_result *result, struct err *e)
 {
@@ -303,7 +304,8 @@ static int spill_get(const struct server *s, size_t first, size_t keys, size_t c
     uint64_t began;
     int rc;
 
-    bench_add(&r, &bench_get, first, keys);
+    for (size_t i = 0; i < keys; i++)
+        bench_add(&r, &bench_get, first + i * step, 1);
     began = bed_cost(s).cpu_ns;
     rc = load_send(&s->target, connections, pipeline, &r, 0, count, result, e);
     *cpu_us = (double)(bed_cost(s).cpu_ns - began) / 1e3 / (double)count;
@@ -327,11 +329,12 @@ static int spill_server(struct bench *b, const char *maxmemory, double hot_us[RO
     if (rc == OK)
         rc = bed_ask(&s, "BECK SEAL", e);
     if (rc == OK)
-        rc = spill_get(&s, 0, SPILL_HOT, b->keys, CONNECTIONS, 16, &ignored, &result, e);
+        rc = spill_get(&s, 0, SPILL_HOT, 1, b->keys, CONNECTIONS, 16, &ignored, &result, e);
     for (size_t r = 0; rc == OK && r < b->rounds; r++)
-        rc = spill_get(&s, 0, SPILL_HOT, b->keys, CONNECTIONS, 16, &hot_us[r], &result, e);
+        rc = spill_get(&s, 0, SPILL_HOT, 1, b->keys, CONNECTIONS, 16, &hot_us[r], &result, e);
     if (rc == OK)
-        rc = spill_get(&s, n / 2, SPILL_COLD, SPILL_COLD, 1, 1, cold_us, &result, e);
+        rc = spill_get(&s, SPILL_HOT, SPILL_COLD, (n - SPILL_HOT) / SPILL_COLD, SPILL_COLD, 1, 1,
+                       cold_us, &result, e);
     *cold_p50 = result.p50_us;
     printf("  maxmemory %s: %" PRIu64 " keys spilled, %" PRIu64 " loaded, %.1f MiB resident\n",
            maxmemory, server_figure(&s, "spilled_keys", 0), server_figure(&s, "loaded_values", 0),

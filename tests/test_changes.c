@@ -141,7 +141,9 @@ static void it_is_not_among_the_keys_and_cannot_be_written(void **state)
 static void what_changes_nothing_is_not_shown(void **state)
 {
     static const struct slice key = { (const uint8_t *)"k", 1 };
-    const struct change image = { .op = CHANGE_IMAGE, .key = key, .type = OBJECT_STRING, .value = key };
+    const struct change image = {
+        .op = CHANGE_IMAGE, .key = key, .type = OBJECT_STRING, .value = key
+    };
     const struct change set = { .op = CHANGE_SET, .key = key, .type = OBJECT_STRING, .value = key };
     struct view_filter *all;
     uint8_t bytes[64];

@@ -77,8 +77,8 @@ must_check bool changes_refuse_any(struct engine *e, struct client *c,
 static inline bool changes_refuse(struct engine *e, struct client *c, const struct command *command,
                                   const struct slice *argv, size_t argc)
 {
-    return command->flags & CMD_WRITE && e->state.history != NULL &&
-           e->state.history->key.n > 0 && changes_refuse_any(e, c, command, argv, argc);
+    return command->flags & CMD_WRITE && e->state.history != NULL && e->state.history->key.n > 0 &&
+           changes_refuse_any(e, c, command, argv, argc);
 }
 
 /* Whether entries behind `after` (`inclusive`: and at it) are gone that the stream once had: -ERR BEHIND has been replied. ID 0-0
