@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "broker/cache/changes.h"
+#include "log/record.h"
 #include "tests/lib/random.h"
 #include "tests/lib/rig.h"
 
@@ -413,6 +414,7 @@ struct model { /* what was shown of each database's changes, right after they we
     struct random rng;
     char lines[MODEL_DBS][MODEL_MAX][MODEL_LINE]; /* "set k string 1030" */
     size_t n[MODEL_DBS], read[MODEL_DBS];         /* read: by the group */
+    bool repeats[MODEL_DBS]; /* the power was cut: what was delivered last may come again */
     int db;
 };
 
@@ -552,10 +554,30 @@ static void model_read_group(struct model *m, int db)
     n = model_parse(
         rig_say(m->r, "XREADGROUP GROUP g c COUNT %d NOACK STREAMS beck:changes >", MODEL_PAGE),
         lines, MODEL_PAGE);
+    while (m->repeats[db] && n > 0 && m->read[db] > first &&
+           strcmp(lines[0], m->lines[db][m->read[db]]) != 0)
+        m->read[db]--;
+    m->repeats[db] &= n == 0;
     for (size_t i = 0; i < n; i++)
         assert_string_equal(lines[i], m->lines[db][m->read[db] + i]);
     m->read[db] += n;
     assert_true(n == MODEL_PAGE || m->read[db] == m->n[db]);
+}
+
+/* Ends in good order, or at once, or with the power; what was acknowledged is there. */
+static void model_die(struct model *m)
+{
+    bool cut = random_below(&m->rng, 2) > 0;
+
+    if (cut)
+        rig_kill(m->r, (enum simio_mode)random_below(&m->rng, SIMIO_N_MODES));
+    else
+        rig_stop(m->r);
+    for (int db = 0; db < MODEL_DBS; db++)
+        m->repeats[db] |= cut;
+    rig_start(m->r);
+    rig_settle(m->r);
+    m->db = 0;
 }
 
 static void model_disturb(struct model *m)
@@ -565,10 +587,7 @@ static void model_disturb(struct model *m)
     switch (random_below(&m->rng, 6)) {
     case 0: rig_seal(r); break;
     case 1: assert_int_equal(rig_say(r, "BECK MERGE")[0], '*'); break;
-    case 2:
-        rig_restart(r, random_below(&m->rng, 2) > 0);
-        m->db = 0;
-        break;
+    case 2: model_die(m); break;
     default: rig_round(r);
     }
     assert_null(state_check(&r->e.state));
@@ -584,6 +603,8 @@ static void every_reader_sees_every_change_once_whatever_happens_meanwhile(void 
     m->rng = random_seeded("every_reader_sees_every_change_once");
     m->r = rig_new(1);
     m->r->config.cache_history_bytes = 1;
+    m->r->config.cache_durability = LOG_ALWAYS;
+    m->r->config.stream_durability = LOG_ALWAYS;
     rig_start(m->r);
     for (int db = 0; db < MODEL_DBS; db++) {
         model_select(m, db);
@@ -602,6 +623,94 @@ static void every_reader_sees_every_change_once_whatever_happens_meanwhile(void 
         model_read(m, db);
     rig_free(m->r);
     free(m);
+}
+
+/* ---- checkpoints ---- */
+
+static const uint8_t HASH_KEY[16] = "one of the keys";
+
+static void world_init(struct state *s)
+{
+    state_init(s, HASH_KEY);
+    assert_int_equal(changes_open(s, slice_str("beck:changes"), NULL), OK);
+}
+
+static void world_fini(struct state *s)
+{
+    changes_close(s);
+    state_fini(s);
+}
+
+/* A view, and changes enough for some marks. */
+static void world_fill(struct state *s)
+{
+    static uint8_t bytes[BIG + 256], value[BIG];
+    static const uint8_t view[] =
+        "\x01\x00\x04some\x01\x01k"; /* made, db 0, with values, by prefix */
+    const struct log_record r = {
+        .lsn = 1024, .type = RECORD_VIEW, .body = view, .len = sizeof view - 1
+    };
+
+    assert_int_equal(changes_replay_view(s, &r, NULL), OK);
+    for (uint64_t lsn = 1025; lsn < 1025 + 4 * BIGS; lsn++) {
+        const struct change x = { .op = CHANGE_SET,
+                                  .db = (int)(lsn % 2),
+                                  .key = slice_str(lsn % 3 == 0 ? "k" : "other"),
+                                  .type = OBJECT_STRING,
+                                  .value = { value, sizeof value } };
+        const struct id id = { lsn / 10, lsn };
+
+        change_put(bytes, id, &x);
+        changes_added(s, id, bytes + 1, change_size(id, &x) - 1);
+    }
+    changes_replayed(s);
+    assert_null(changes_check(s));
+}
+
+static void any_changed_byte_of_a_saved_history_is_refused_or_gives_a_whole_one(void **state)
+{
+    struct random rng = random_seeded("any_changed_byte_of_a_saved_history");
+    struct state s, again;
+    size_t n, n_loaded = 0;
+    uint8_t *saved;
+
+    (void)state;
+    world_init(&s);
+    world_fill(&s);
+    assert_true(s.history->n_marks >= 4);
+    saved = malloc(changes_save_max(&s));
+    n = (size_t)(changes_save(&s, saved) - saved);
+    assert_true(n <= changes_save_max(&s));
+    for (size_t i = 0; i <= 2 * n;
+         i++) { /* the first time nothing is changed; then cut short; then changed */
+        size_t at = i > n ? i - n - 1 : 0, end = i > 0 && i <= n ? i - 1 : n;
+        const uint8_t *p = saved;
+        uint8_t was = saved[at];
+        int rc;
+
+        if (i > n)
+            saved[at] = (uint8_t)random_u64(&rng);
+        world_init(&again);
+        rc = changes_load(&again, 5000, &p, saved + end, NULL);
+        if (rc == OK) {
+            changes_replayed(&again);
+            assert_null(changes_check(&again));
+            n_loaded++;
+        } else {
+            assert_int_equal(rc, ERR_CORRUPT);
+        }
+        assert_true(i > 0 || (rc == OK && p == saved + n));
+        if (i == 0) {
+            assert_int_equal(again.history->views[0]->next->n, s.history->views[0]->next->n);
+            assert_int_equal(again.history->views[1]->st->n_entries,
+                             s.history->views[1]->st->n_entries);
+        }
+        saved[at] = was;
+        world_fini(&again);
+    }
+    assert_in_range(n_loaded, 1, n);
+    free(saved);
+    world_fini(&s);
 }
 
 /* ---- replies by workers ---- */
@@ -803,6 +912,7 @@ int main(void)
         cmocka_unit_test(the_floor_moves_and_readers_from_below_are_told),
         cmocka_unit_test(a_group_that_is_behind_goes_on_from_the_floor),
         cmocka_unit_test(every_reader_sees_every_change_once_whatever_happens_meanwhile),
+        cmocka_unit_test(any_changed_byte_of_a_saved_history_is_refused_or_gives_a_whole_one),
         cmocka_unit_test(long_replies_are_made_by_workers_from_segments_and_the_tail),
         cmocka_unit_test(a_rare_view_is_read_from_far_back),
         cmocka_unit_test(what_happened_to_a_key_is_told_the_newest_first),
