@@ -8,7 +8,7 @@
  *   what changes                  record           the value is afterwards
  *   a string, as a whole          set              backed by it
  *   a string, a part              patch            in memory only; a short string: as above
- *   a new hash or list            set              backed by it
+ *   a new hash or list            set              backed by it; in memory only while fields expire
  *   elements                      put, remove      in memory only
  *   expiry, name, database        ttl, rename      backed by what it was backed by
  *
@@ -396,7 +396,7 @@ static int cache_set_whole(struct engine *e, struct client *c, int db, struct sl
 
     if (rc != OK)
         return rc;
-    cache_stamp(e, v, true);
+    cache_stamp(e, v, effect_may_back(v->type, v->pointer));
     v->size = effect_n(v->type, v->pointer);
     rc = state_put_value(&e->state, db, key, v, &o, err);
     if (rc == OK) {

@@ -78,6 +78,11 @@ size_t effect_n(unsigned type, const void *value)
     return type == OBJECT_HASH ? hash_n(value) : (size_t)list_n(value);
 }
 
+bool effect_may_back(unsigned type, const void *value)
+{
+    return type != OBJECT_HASH || hash_n_expiring(value) == 0;
+}
+
 bool effect_count(unsigned type, struct slice bytes, size_t *out)
 {
     const uint8_t *p = bytes.p, *end = bytes.p + bytes.n;

@@ -19,6 +19,9 @@ void effect_free(unsigned type, void *value); /* NULL is fine */
 must_check int effect_decode(const struct state *s, unsigned type, struct slice bytes, void **out,
                              struct err *e);
 size_t effect_n(unsigned type, const void *value);
+/* Whether the record that has all of it may back it: not a hash whose fields expire, which has to be in memory, since nobody
+ * else knows when they do. */
+bool effect_may_back(unsigned type, const void *value);
 /* How many elements there are in such bytes, without making any; false if that cannot be. */
 bool effect_count(unsigned type, struct slice bytes, size_t *out);
 

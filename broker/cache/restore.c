@@ -50,6 +50,8 @@ static int restore_whole(struct restore *r, struct state_value *v)
         effect_free(v->type, v->pointer);
         return restore_corrupt(r, "nothing is in the value");
     }
+    if (!effect_may_back(v->type, v->pointer))
+        v->flags &= ~(unsigned)OBJECT_BACKED;
     v->bytes = r->x->value;
     v->size = v->pointer != NULL ? effect_n(v->type, v->pointer) : v->bytes.n;
     return restore_put_value(r, v);

@@ -67,24 +67,17 @@ static uint8_t *saved_put_contents(uint8_t *p, const struct object *o, size_t n)
                                   : value_put_list(p, object_pointer(o));
 }
 
-/* A hash whose fields expire is in memory after a start too: else nobody would know when they do. */
-bool saved_is_backed(const struct object *o)
-{
-    return o->flags & OBJECT_BACKED && !(o->type == OBJECT_HASH && !(o->flags & OBJECT_COLD) &&
-                                         hash_n_expiring(object_pointer(o)) > 0);
-}
-
 static unsigned saved_flags(const struct object *o, size_t contents, size_t whole)
 {
-    return (saved_is_backed(o) ? SAVED_BACKED : 0u) |
-           (saved_is_backed(o) && object_back_lsn(o) != o->rev ? SAVED_BACK : 0u) |
+    return (o->flags & OBJECT_BACKED ? SAVED_BACKED : 0u) |
+           (o->flags & OBJECT_BACKED && object_back_lsn(o) != o->rev ? SAVED_BACK : 0u) |
            (o->expiry_ms != 0 ? SAVED_EXPIRES : 0u) | (object_stale_ms(o) != 0 ? SAVED_STALE : 0u) |
-           (!saved_is_backed(o) && contents <= whole ? SAVED_WHOLE : 0u);
+           (!(o->flags & OBJECT_BACKED) && contents <= whole ? SAVED_WHOLE : 0u);
 }
 
 bool saved_put_value(struct log_buffer *out, int db, struct object *o, size_t whole)
 {
-    size_t contents = saved_is_backed(o) ? SIZE_MAX : saved_contents_size(o, whole);
+    size_t contents = o->flags & OBJECT_BACKED ? SIZE_MAX : saved_contents_size(o, whole);
     unsigned flags = saved_flags(o, contents, whole);
     uint8_t *p = log_buffer_grow(out, SAVED_HEAD_MAX + object_name(o).n +
                                           (flags & SAVED_WHOLE ? contents : 0));

@@ -8,8 +8,6 @@ enum {
     SAVED_PIECE = 64 << 10      /* bytes of a piece, about */
 };
 
-/* Whether a checkpoint needs nothing of its contents. */
-bool saved_is_backed(const struct object *o);
 /* Adds a value to *out, but for the byte that says what it is, with contents of at most `whole` bytes. True if more of them are
  * to follow in pieces. */
 bool saved_put_value(struct log_buffer *out, int db, struct object *o, size_t whole);

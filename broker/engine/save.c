@@ -332,7 +332,7 @@ static size_t save_piece(struct save *x, struct log_buffer *out)
 {
     struct object *o = state_find(x->state, x->whose.db, x->whose.name);
     size_t before = out->n;
-    bool hot = o != NULL && object_is_value(o) && !saved_is_backed(o) && !(o->flags & OBJECT_COLD);
+    bool hot = o != NULL && object_is_value(o) && !(o->flags & (OBJECT_BACKED | OBJECT_COLD));
 
     if (!hot || !save_kind_byte(out, SAVE_PIECE) ||
         !saved_put_piece(out, x->whose.db, o, &x->at, x->piece))
@@ -356,7 +356,7 @@ static void save_value_node(void *ctx, struct dict_node *node)
 
     if (!object_is_value(o))
         return;
-    if (!saved_is_backed(o)) {
+    if (!(o->flags & OBJECT_BACKED)) {
         save_found_value(scan->x, db, object_name(o));
         return;
     }
