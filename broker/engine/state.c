@@ -51,6 +51,7 @@
 
 enum {
     STATE_AHEAD = 4,             /* entries of the wheel */
+    STATE_SLACK = 48,            /* bytes that a value's memory may be too large by */
     STATE_BURY_MAX = 1000,       /* elements of a value that are freed at once */
     STATE_WHEEL_SLACK = 1 << 16, /* entries that nobody notes any more, beside one for each name */
     STATE_ENDINGS_FIRST = 64,
@@ -1192,10 +1193,17 @@ static void state_set_live(struct state *s, const struct object *old, const stru
 static bool state_fits(const struct object *o, const struct state_layout *l)
 {
     const unsigned shape = OBJECT_NAME_OUT | OBJECT_BACK | OBJECT_STALE;
-    size_t need = OBJECT_HEAD + l->extras + l->name + l->value;
-    size_t have = malloc_usable_size((void *)(uintptr_t)o);
+    size_t used, need = OBJECT_HEAD + l->extras + l->name + l->value, have;
 
-    return (o->flags & shape) == (l->flags & shape) && need <= have && have - need < 48;
+    if ((o->flags & shape) != (l->flags & shape))
+        return false;
+    if (o->type == OBJECT_STRING && !(o->flags & (OBJECT_OUT | OBJECT_COLD))) {
+        used = OBJECT_HEAD + l->extras + l->name + object_size(o);
+        if (need <= used && used - need < STATE_SLACK / 2)
+            return true; /* without asking malloc, which touches memory in front of it */
+    }
+    have = malloc_usable_size((void *)(uintptr_t)o);
+    return need <= have && have - need < STATE_SLACK;
 }
 
 /* What a value pointed to, an object of `type` and `size`, goes: now, or by and by if there is much of it. */
