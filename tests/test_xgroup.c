@@ -606,7 +606,7 @@ static void lag_ms_is_the_age_of_the_oldest_undelivered_entry_wherever_it_lies(v
     rig_say(r, "XDEL s %" PRIu64 "-0 %" PRIu64 "-0", t + 3000, t + 4000);
     figure_is(r, "mid", "lag-ms",
               r->e.now_ms - t - 7000); /* behind what is left of the sealed ones */
-    assert_memory_equal(rig_say(r, "BECK GROUP s"), "*3\r\n*42\r\n$4\r\nname\r\n$3\r\nmid\r\n", 28);
+    assert_memory_equal(rig_say(r, "BECK GROUP s"), "*3\r\n*44\r\n$4\r\nname\r\n$3\r\nmid\r\n", 28);
     rig_free(r);
 }
 
