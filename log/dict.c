@@ -308,6 +308,9 @@ static void dict_scan_range(struct dict_node **table, size_t cap, uint64_t from,
     for (size_t i = dict_bucket(from, cap); i <= last; i++) {
         if (i + DICT_AHEAD < cap && table[i + DICT_AHEAD] != NULL)
             dict_fetch(table[i + DICT_AHEAD]); /* who scans will come there soon */
+        if (i + DICT_AHEAD / 2 < cap && table[i + DICT_AHEAD / 2] != NULL &&
+            table[i + DICT_AHEAD / 2]->next != NULL)
+            dict_fetch(table[i + DICT_AHEAD / 2]->next); /* the first one is here by now */
         dict_visit(table[i], each, ctx);
     }
 }
