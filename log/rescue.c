@@ -220,7 +220,7 @@ static int rescue_block(struct rescue_file *f, uint64_t pos, size_t n, uint32_t 
                         struct err *e)
 {
     struct block_head head;
-    struct block *b;
+    struct block *b = NULL;
     struct err why;
     int rc = rescue_read(f, pos, n, sound, e);
 
@@ -236,8 +236,7 @@ static int rescue_block(struct rescue_file *f, uint64_t pos, size_t n, uint32_t 
     }
     *sound = rc == OK && rescue_follows(f, b);
     rc = *sound ? rescue_put(f, b, head.codec, e) : OK;
-    if (*sound)
-        block_unref(b);
+    block_unref(b);
     return rc;
 }
 
