@@ -230,7 +230,9 @@ static void request_make(struct request *r, struct random *rng, const char *form
     while (*form != '\0') {
         size_t n = strcspn(form, " ");
         char *out = r->bytes[r->argc];
-        if (n == 1 && *form == 'K')
+        if (n == 1 && *form == 'K' && random_below(rng, 20) == 0)
+            snprintf(out, ARG_BYTES, "beck:changes");
+        else if (n == 1 && *form == 'K')
             snprintf(out, ARG_BYTES, "k%zu", random_below(rng, 12));
         else if (n == 1 && (*form == 'P' || *form == 'H' || *form == 'L'))
             snprintf(out, ARG_BYTES, "%c%zu", *form, random_below(rng, 4));
@@ -1036,7 +1038,7 @@ static void a_digest_depends_on_the_clock_it_is_given(void **state)
     store_make(dir);
     p = process_open(dir, 1000000, 1);
     engine_round_begin(&p->e);
-    request_make(r, &rng, "XADD K IDMP p i * f V");
+    request_make(r, &rng, "XADD stream IDMP p i * f V");
     engine_execute(&p->e, &p->clients[0], r->argv, r->argc);
     engine_round_end(&p->e);
     now = process_digest(p, p->e.clock);
