@@ -7,7 +7,7 @@
 #include "cli/log_groups.h"
 #include <inttypes.h>
 
-#include "cli/fields.h"
+#include "cli/log_fields.h"
 #include "log/bytes.h"
 #include "log/idset.h"
 

@@ -7,7 +7,7 @@
 #include "cli/log_values.h"
 #include <inttypes.h>
 
-#include "cli/fields.h"
+#include "cli/log_fields.h"
 #include "cli/json.h"
 #include "log/bytes.h"
 

@@ -1,5 +1,5 @@
-/* fields.c - see fields.h. */
-#include "cli/fields.h"
+/* log_fields.c - see log_fields.h. */
+#include "cli/log_fields.h"
 #include <inttypes.h>
 
 #include "cli/json.h"

@@ -1,9 +1,9 @@
-/* fields.h - bytes of a store as a JSON object: `beck log dump`.
+/* log_fields.h - bytes of a store as a JSON object: `beck log dump`.
  *
  * A `struct fields` reads one value after the other and prints each under its name, until one does not fit; what follows that prints
  * nothing of sense, and the caller takes all of it back. */
-#ifndef CLI_FIELDS_H
-#define CLI_FIELDS_H
+#ifndef CLI_LOG_FIELDS_H
+#define CLI_LOG_FIELDS_H
 #include <stdbool.h>
 #include <stdint.h>
 #include "cli/text.h"
