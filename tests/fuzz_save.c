@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/save.h"
 #include "log/bytes.h"
@@ -26,6 +27,8 @@ static void fuzz_check(const struct state *s)
 {
     const char *broken = state_check(s);
 
+    if (broken == NULL)
+        broken = changes_check(s);
     if (broken != NULL)
         fuzz_fail(broken);
 }
@@ -72,6 +75,8 @@ static void fuzz_again(struct state *s)
     struct state again;
 
     state_init(&again, KEYS[1]);
+    if (changes_open(&again, slice_str("beck:changes"), NULL) != OK)
+        abort();
     if (replay_begin(&again, NULL) != OK)
         abort();
     if (save_load(&again, 1ull << 40, slice_of(chunk.p, chunk.n), NULL) != OK)
@@ -82,6 +87,7 @@ static void fuzz_again(struct state *s)
     fuzz_check(&again);
     if (again.n_objects != s->n_objects)
         fuzz_fail("not as many names as before");
+    changes_close(&again);
     state_fini(&again);
     free(chunk.p);
 }
@@ -95,6 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (n < 2 || chunk > n - 2)
         return 0;
     state_init(&s, KEYS[0]);
+    if (changes_open(&s, slice_str("beck:changes"), NULL) != OK)
+        abort();
     if (replay_begin(&s, NULL) != OK)
         abort();
     rc = save_load(&s, (START + END) / 2, slice_of(p + 2, chunk), NULL);
@@ -107,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     }
     if (rc == OK && replay_end(&s, NULL) == OK)
         fuzz_again(&s);
+    changes_close(&s);
     state_fini(&s);
     return 0;
 }

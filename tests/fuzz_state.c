@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/replay.h"
 #include "broker/engine/state.h"
 #include "log/record.h"
@@ -56,8 +57,11 @@ static void fuzz_start(struct fuzz *f)
     static const uint8_t entry[] = { 0x80, 8, 1, 1, 1, 1, 'f', 1, 'v' };
 
     f->lsn = LOG_FIRST_LSN;
-    for (int i = 0; i < STATES; i++)
+    for (int i = 0; i < STATES; i++) {
         state_init(&f->s[i], keys[i]);
+        if (changes_open(&f->s[i], slice_str("beck:changes"), NULL) != OK)
+            abort();
+    }
     fuzz_apply(f, RECORD_STREAM, stream, sizeof stream);
     fuzz_apply(f, RECORD_IDMP_CONFIG, config, sizeof config);
     fuzz_apply(f, RECORD_ENTRY, entry, sizeof entry);
@@ -69,10 +73,13 @@ static void fuzz_end(struct fuzz *f)
 
     for (int i = 0; i < STATES; i++) {
         const char *broken = state_check(&f->s[i]);
+        if (broken == NULL)
+            broken = changes_check(&f->s[i]);
         if (broken != NULL)
             fuzz_fail(broken);
         if (state_digest(&f->s[i], NULL, f->clock, sums[i], NULL) != OK)
             abort();
+        changes_close(&f->s[i]);
         state_fini(&f->s[i]);
     }
     if (memcmp(sums[0], sums[1], sizeof sums[0]) != 0)

@@ -13,6 +13,7 @@
  */
 #include "broker/commands/xgroup_options.h"
 #include <inttypes.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/args.h"
 #include "broker/engine/reply.h"
 #include "log/io.h"
@@ -188,6 +189,10 @@ static bool xgroup_options_check_order(struct engine *e, struct client *c, const
 bool xgroup_options_check(struct engine *e, struct client *c, struct slice key,
                           const struct group *g, struct xgroup_options *o)
 {
+    if (o->which >> GROUP_DLQ & 1 && changes_is_name(&e->state, o->x.dlq)) {
+        reply_error(c, "ERR DLQ must be a stream that can be written, not one of changes");
+        return false;
+    }
     if (o->which >> GROUP_DLQ & 1 && o->x.dlq.n > 0 && slice_equal(o->x.dlq, key)) {
         reply_error(c, "ERR DLQ must be another stream than the group's own");
         return false;

@@ -22,6 +22,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "broker/cache/changes.h"
 #include "broker/engine/cursor.h"
 #include "broker/engine/redelivery.h"
 #include "broker/engine/retention.h"
@@ -230,6 +231,8 @@ static int deadletter_target(const struct deadletter_move *m, struct object **ou
     o = state_find(&m->engine->state, state_db_of(&m->engine->state, &m->st->object), name);
     if (o == &m->st->object) /* L3 */
         return err_set(err, ERR_USAGE, "the dead-letter stream is the stream itself");
+    if (o == NULL && changes_is_name(&m->engine->state, name))
+        return err_set(err, ERR_USAGE, "the name of the dead-letter stream is that of changes");
     if (o != NULL && o->type != OBJECT_STREAM)
         return err_set(err, ERR_USAGE, "the name of the dead-letter stream is that of no stream");
     *out = o;

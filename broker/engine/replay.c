@@ -387,6 +387,11 @@ static int replay_read_key(struct replay_record *in, int *db, struct slice *key)
     return rc;
 }
 
+static bool replay_is_of_groups(uint8_t type)
+{
+    return type >= RECORD_GROUP && type <= RECORD_UNREF;
+}
+
 /* The object of an oid; *out is NULL if it was gone when the checkpoint was made. */
 static int replay_read_object(const struct state *s, struct replay_record *in, struct object **out)
 {
@@ -400,6 +405,8 @@ static int replay_read_object(const struct state *s, struct replay_record *in, s
     *out = st == NULL ? NULL : &st->object;
     if (*out == NULL && in->r->lsn > replay_end_lsn(s))
         return replay_corrupt(in, "there is no such object");
+    if (st != NULL && changes_view(st) != NULL && !replay_is_of_groups(in->r->type))
+        return replay_corrupt(in, "a view of changes has nothing of its own but groups");
     return OK;
 }
 

@@ -760,6 +760,8 @@ static int save_load_rest(struct save_reader *in, struct state *s)
     struct stream *st;
     int rc = save_load_more_of(in, s, &st);
 
+    if (rc == OK && changes_view(st) != NULL)
+        return save_corrupt(in, "a view of changes has no entries of its own");
     return rc == OK ? save_load_deletes(in, s, st) : rc;
 }
 
