@@ -579,6 +579,9 @@ int changes_load(struct state *s, uint64_t as_of, const uint8_t **p, const uint8
     if (history_check(h) != NULL)
         return changes_bad_save(e, history_check(h));
     state_set_changes_floor(s, history_floor(h), 0);
+    /* Where they lie is not saved: in segments, but for those that the log has and that are not in one. */
+    if (id_cmp(h->last, s->changes_sealed_last) > 0)
+        s->changes_sealed_last = h->last;
     return OK;
 }
 
