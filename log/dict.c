@@ -191,17 +191,21 @@ static void dict_adapt(struct dict *d)
         dict_step(d, DICT_MOVES);
 }
 
-void dict_add(struct dict *d, struct dict_node *node, struct slice name)
+void dict_insert(struct dict *d, struct dict_node *node)
 {
-    struct dict_node **chain;
+    struct dict_node **chain = dict_chain(d, dict_place(node));
 
     assert(!d->scanning);
-    node->hash = (uint32_t)(siphash13(d->hash_key, name.p, name.n) >> 32);
-    chain = dict_chain(d, dict_place(node));
     node->next = *chain;
     *chain = node;
     d->n++;
     dict_adapt(d);
+}
+
+void dict_add(struct dict *d, struct dict_node *node, struct slice name)
+{
+    node->hash = (uint32_t)(siphash13(d->hash_key, name.p, name.n) >> 32);
+    dict_insert(d, node);
 }
 
 /* What points to the node. */

@@ -47,6 +47,8 @@ struct dict_node *dict_find(const struct dict *d, struct slice name);
 /* Adds a node; the name must not be there. Cannot fail: where there is no memory for a larger table, chains
  * get longer until there is. */
 void dict_add(struct dict *d, struct dict_node *node, struct slice name);
+/* The same where node.hash is the name's (the upper half of dict_hash). */
+void dict_insert(struct dict *d, struct dict_node *node);
 void dict_remove(struct dict *d, struct dict_node *node);
 
 /* `to` takes the place of `from`, which has the same name; only node.extra is not copied. */

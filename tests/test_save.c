@@ -401,6 +401,10 @@ static void a_piece_that_is_cut_short_is_refused(void **state)
         struct err e = { 0 };
 
         assert_non_null(exact);
+        if (n == 17) { /* the hash key, which is whole, and nothing */
+            free(exact);
+            continue;
+        }
         memcpy(exact, chunk.p, n);
         assert_int_equal(load(&loaded, slice_of(exact, n), &e), ERR_CORRUPT);
         assert_non_null(strstr(e.text, "checkpoint"));
@@ -450,7 +454,8 @@ static void what_no_object_can_be_is_refused(void **state)
         uint8_t bytes[32];
     } cases[] = {
         { "an item of kind 0", "unknown kind", 1, { 0 } },
-        { "an item of kind 8", "unknown kind", 2, { 8, 0 } },
+        { "an item of kind 9", "unknown kind", 2, { 9, 0 } },
+        { "a hash key of 3 bytes", "a hash key", 4, { 8, 1, 2, 3 } },
         { "a value without its end", "cut short", 2, { 5, 2 } },
         { "a value of type 1", "no such type", 3, { 5, 1, 1 } },
         { "a value of type 5", "no such type", 3, { 5, 5, 1 } },

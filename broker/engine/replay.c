@@ -221,7 +221,9 @@ int replay_add_value(struct state *s, int db, struct slice name, const struct st
         replay_doubt_live(s);
     else if (holder != NULL)
         rc = replay_displace(s, holder, e);
-    return rc == OK ? state_put_value(s, db, name, v, out, e) : rc;
+    if (rc == OK && holder != NULL && !object_is_value(holder))
+        holder = NULL; /* displaced */
+    return rc == OK ? state_replace_value(s, db, name, holder, v, out, e) : rc;
 }
 
 void replay_doubt_live(struct state *s)

@@ -25,6 +25,7 @@
  *   value         | 5 | a value: see cache/saved.c |
  *   piece         | 6 | more of one |
  *   number        | 7 | db, n: about so many keys will come |
+ *   hash key      | 8 | 16 bytes, by which names are hashed: the first item |
  *
  * Values come after the streams, by a scan of each database's names. One that is renamed meanwhile is saved once more under its new
  * name, since the scan may have been where that is. Nothing makes up for databases that change places: the checkpoint is given up.
@@ -59,6 +60,7 @@ enum save_kind {
     SAVE_VALUE = 5,
     SAVE_PIECE = 6,
     SAVE_NUMBER = 7,
+    SAVE_HASH_KEY = 8,
     SAVE_HISTORY = 16
 };
 
@@ -296,10 +298,18 @@ void save_give_up(struct save *x)
     x->failed = true;
 }
 
-/* How many keys there are, so that a start has room for them at once. */
+/* By which key names are hashed, and how many there are: a start has room for them at once, and they come in the order of its
+ * tables. */
 static size_t save_numbers(struct save *x, struct log_buffer *out)
 {
+    uint8_t *key = log_buffer_grow(out, 1 + sizeof x->state->hash_key);
+
     x->counted = true;
+    if (key == NULL)
+        return 1;
+    *key = SAVE_HASH_KEY;
+    memcpy(key + 1, x->state->hash_key, sizeof x->state->hash_key);
+    out->n += 1 + sizeof x->state->hash_key;
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         size_t n = state_names(x->state, db)->n;
         uint8_t *p = n < SAVE_EXPECT_MIN ? NULL : log_buffer_grow(out, 1 + 2 * VARINT_MAX);
@@ -463,14 +473,14 @@ static size_t save_step(struct save *x, struct log_buffer *out)
 {
     const struct stream *st;
 
+    if (!x->counted)
+        return save_numbers(x, out);
     if (!x->has_history)
         return save_history(x, out);
     if (x->rest_oid != 0)
         return save_rest(x, x->state, out);
     if (x->groups_oid != 0)
         return save_groups(x, x->state, out);
-    if (!x->counted)
-        return save_numbers(x, out);
     if (x->n == 0 && x->scanned)
         return save_values(x, out);
     if (x->n == 0) {
@@ -796,6 +806,19 @@ static int save_load_pending(struct save_reader *in, const struct state *s)
     return rc;
 }
 
+/* Does nothing where names have been hashed already. */
+static int save_load_hash_key(struct save_reader *in, struct state *s)
+{
+    size_t n = sizeof s->hash_key;
+
+    if ((size_t)(in->end - in->p) < n)
+        return save_corrupt(in, "a hash key is cut short");
+    if (s->n_objects == 0 && s->dropped == NULL)
+        state_adopt_hash_key(s, in->p);
+    in->p += n;
+    return OK;
+}
+
 /* So many keys will come; the table is made large enough, within reason. */
 static int save_load_number(struct save_reader *in, struct state *s)
 {
@@ -829,6 +852,7 @@ int save_load(struct state *s, uint64_t as_of, struct slice chunk, struct err *e
         case SAVE_VALUE: rc = save_where(&in, saved_load_value(s, as_of, &in.p, in.end, e)); break;
         case SAVE_PIECE: rc = save_where(&in, saved_load_piece(s, &in.p, in.end, e)); break;
         case SAVE_NUMBER: rc = save_load_number(&in, s); break;
+        case SAVE_HASH_KEY: rc = save_load_hash_key(&in, s); break;
         default: rc = save_corrupt(&in, "an unknown kind of item");
         }
     }

@@ -256,6 +256,30 @@ void state_fini(struct state *s)
     stream_memory_fini(&s->tails);
 }
 
+static void state_take_oid_node(void *ctx, struct dict_node *node)
+{
+    struct state *s = ctx;
+
+    dict_remove(&s->oids, node);
+    state_push(&s->dropped, &state_of_oid_node(node)->object); /* for the moment */
+}
+
+void state_adopt_hash_key(struct state *s, const uint8_t hash_key[16])
+{
+    uint64_t cursor = 0;
+
+    assert(s->n_objects == 0 && s->dropped == NULL);
+    do
+        cursor = dict_scan(&s->oids, cursor, state_take_oid_node, s);
+    while (cursor != 0);
+    memcpy(s->hash_key, hash_key, sizeof s->hash_key);
+    while (s->dropped != NULL) {
+        struct stream *st = stream_of(s->dropped);
+        s->dropped = s->dropped->node.next == NULL ? NULL : state_of_node(s->dropped->node.next);
+        dict_add(&s->oids, &st->oid_node, state_oid_key(&st->oid_node));
+    }
+}
+
 /* ---- lookups ---- */
 
 struct object *state_find(const struct state *s, int db, struct slice name)
@@ -1290,12 +1314,13 @@ static void state_begin_object(const struct state *s, const struct state_writing
 }
 
 /* Puts it where it is found. */
-static void state_place_object(struct state *s, struct object *o, struct object *old)
+static void state_place_object(struct state *s, struct object *o, struct object *old, uint32_t hash)
 {
     struct dict *names = &s->dbs[o->db].names;
 
     if (old == NULL) {
-        dict_add(names, &o->node, object_name(o));
+        o->node.hash = hash;
+        dict_insert(names, &o->node);
         s->n_objects++;
     } else if (o != old) {
         dict_replace(names, &old->node, &o->node);
@@ -1318,7 +1343,7 @@ static void state_count_value(struct state *s, const struct object *o, int sign,
 /* Everything is there: `old` (NULL: none) becomes v in w->o. Nothing of what is counted changes if `in_place`. */
 static void state_write_ready(struct state *s, int db, struct slice name, struct object *old,
                               const struct state_value *v, const struct state_writing *w,
-                              uint16_t slot)
+                              uint32_t hash, uint16_t slot)
 {
     bool in_place = w->o == old && w->pointer == NULL && !state_has_pointer(old) &&
                     !((old->flags | v->flags) & OBJECT_COLD); /* a short string, mostly */
@@ -1334,7 +1359,7 @@ static void state_write_ready(struct state *s, int db, struct slice name, struct
     state_fill_head(w->o, v, &w->l);
     w->o->db = s->place[db] & 15u;
     w->o->wheel = slot;
-    state_place_object(s, w->o, old);
+    state_place_object(s, w->o, old, hash);
     state_count_value(s, w->o, 1, !in_place);
 }
 
@@ -1358,7 +1383,7 @@ static int state_write_value(struct state *s, int db, struct slice name, struct 
         state_cancel(&w, old);
         return rc;
     }
-    state_write_ready(s, db, name, old, v, &w, slot);
+    state_write_ready(s, db, name, old, v, &w, hash, slot);
     if (gone != w.pointer)
         state_let_go(s, gone_type, gone_size, gone);
     *out = w.o;

@@ -347,7 +347,7 @@ struct state {
     size_t n_endings, first_ending, cap_endings;
     /* Finds one of those that are sealed, waiting for the disk; for a start. */
     int (*find_change)(void *ctx, uint64_t lsn, struct log_change *out, struct err *e);
-    uint8_t hash_key[16]; /* SipHash, random for each process */
+    uint8_t hash_key[16]; /* SipHash, random for each store: a checkpoint has it */
 };
 
 void state_init(struct state *s, const uint8_t hash_key[16]);
@@ -375,6 +375,10 @@ static inline struct dict *state_names(struct state *s, int db)
 {
     return &s->dbs[s->place[db]].names;
 }
+
+/* Names are hashed by that key from now on; nothing must have one yet. Those of a checkpoint then come in the order in which they
+ * stand in the tables. */
+void state_adopt_hash_key(struct state *s, const uint8_t hash_key[16]);
 
 /* Lookups; NULL if there is none. Expiry is not looked at. */
 struct object *state_find(const struct state *s, int db, struct slice name);
