@@ -71,6 +71,9 @@ static struct liveset_container *liveset_find(const struct liveset *s, uint64_t 
         return &s->containers[s->n - 1];
     if (s->last < s->n && s->containers[s->last].base == base)
         return &s->containers[s->last];
+    i = s->n > 0 && base > s->containers[0].base ? (size_t)(base - s->containers[0].base) : 0;
+    if (i < s->n && s->containers[i].base == base)
+        return &s->containers[i]; /* where none is missing */
     i = liveset_seek(s, base);
     if (i == s->n || s->containers[i].base != base)
         return NULL;
@@ -182,6 +185,14 @@ static uint32_t liveset_seek_array(const struct liveset_container *c, uint16_t m
             high = middle;
     }
     return low;
+}
+
+void liveset_expect(const struct liveset *s, uint64_t lsn)
+{
+    const struct liveset_container *c = liveset_find(s, lsn);
+
+    if (c != NULL && c->bits != NULL)
+        __builtin_prefetch(&c->bits[lsn % LIVESET_SPAN / 64], 1);
 }
 
 void liveset_add(struct liveset *s, uint64_t lsn)

@@ -29,6 +29,8 @@ must_check int liveset_reserve(struct liveset *s, uint64_t first, uint64_t last,
 
 /* Adds an LSN, for which room has been made; it may be there already. */
 void liveset_add(struct liveset *s, uint64_t lsn);
+/* One will soon be added: a hint for the processor's cache. */
+void liveset_expect(const struct liveset *s, uint64_t lsn);
 /* Takes one out; false if it was not there. Never needs memory. */
 bool liveset_remove(struct liveset *s, uint64_t lsn);
 bool liveset_has(const struct liveset *s, uint64_t lsn);

@@ -295,7 +295,8 @@ int saved_load_value(struct state *s, uint64_t as_of, const uint8_t **p, const u
 /* ---- looking ahead ---- */
 
 /* Passes over a backed value at p, behind its first byte; where it ends, or NULL. */
-static const uint8_t *saved_skim(const uint8_t *p, const uint8_t *end, int *db, struct slice *name)
+static const uint8_t *saved_skim(const uint8_t *p, const uint8_t *end, int *db, struct slice *name,
+                                 uint64_t *lsn)
 {
     uint64_t number;
     unsigned flags;
@@ -309,7 +310,7 @@ static const uint8_t *saved_skim(const uint8_t *p, const uint8_t *end, int *db, 
         return NULL;
     n_numbers = 2 + __builtin_popcount(flags & (SAVED_BACK | SAVED_EXPIRES | SAVED_STALE));
     for (int i = 0; i < n_numbers; i++)
-        if (!varint_get(&p, end, &number))
+        if (!varint_get(&p, end, i <= (flags & SAVED_BACK ? 1 : 0) ? lsn : &number))
             return NULL;
     return p;
 }
@@ -328,13 +329,15 @@ void saved_look_ahead(struct state *s, struct saved_ahead *a, uint8_t kind, cons
     while (a->n < SAVED_AHEAD && a->at < end && *a->at == kind) {
         unsigned i = (a->first + a->n) % SAVED_AHEAD;
         struct slice name;
+        uint64_t lsn = 0;
         int db;
-        const uint8_t *next = saved_skim(a->at + 1, end, &db, &name);
+        const uint8_t *next = saved_skim(a->at + 1, end, &db, &name, &lsn);
         if (next == NULL || db >= CONFIG_DATABASES)
             break;
         a->keys[i].names = state_names(s, db);
         a->keys[i].hash = dict_hash(s->hash_key, name.p, name.n);
         dict_expect_bucket(a->keys[i].names, a->keys[i].hash);
+        liveset_expect(&s->live, lsn);
         a->at = next;
         a->n++;
     }
