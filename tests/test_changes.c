@@ -187,6 +187,20 @@ static void a_reader_that_waits_gets_each_change(void **state)
     rig_free(r);
 }
 
+static void who_reads_it_waits_for_what_the_changes_wait_for(void **state)
+{
+    struct rig *r = rig_begin();
+    const struct stream *st = r->e.state.history->views[0]->st;
+
+    (void)state;
+    says(r, OKAY, "SET a 1");
+    assert_int_equal(object_always_lsn(&st->object), 0);
+    r->config.cache_durability = LOG_ALWAYS;
+    says(r, OKAY, "SET a 2");
+    assert_int_equal(object_always_lsn(&st->object), 1025);
+    rig_free(r);
+}
+
 static void the_changes_of_a_transaction_adjoin(void **state)
 {
     struct rig *r = rig_begin();
@@ -905,6 +919,7 @@ int main(void)
         cmocka_unit_test(it_is_not_among_the_keys_and_cannot_be_written),
         cmocka_unit_test(what_changes_nothing_is_not_shown),
         cmocka_unit_test(a_reader_that_waits_gets_each_change),
+        cmocka_unit_test(who_reads_it_waits_for_what_the_changes_wait_for),
         cmocka_unit_test(the_changes_of_a_transaction_adjoin),
         cmocka_unit_test(groups_read_it_and_are_there_after_a_start),
         cmocka_unit_test(a_view_shows_the_keys_of_its_prefix_from_when_it_was_made),

@@ -249,8 +249,11 @@ void changes_swapped(struct state *s, int a, int b)
 /* See history_added. */
 static void changes_counted(void *ctx, struct history_view *v, struct id id)
 {
+    const struct state *s = ctx;
     struct stream *st = v->st;
 
+    if (s->highest_always == id.seq) /* the record that was just appended */
+        st->always_lsn = id.seq;
     state_before_groups(ctx, st); /* its header changes */
     st->n_entries++;
     st->entries_added++;
