@@ -384,6 +384,7 @@ static int broker_open_parts(struct broker *b, struct err *e)
     if (rc != OK)
         return rc;
     b->engine_ready = true;
+    heap_begin(&b->engine.heap);
     rc = listener_open(&b->config, &b->listener, e);
     if (rc == OK)
         rc = anteroom_open(&b->listener, &b->config, &b->anteroom, e);

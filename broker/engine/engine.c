@@ -686,6 +686,7 @@ static bool engine_turn_log(struct engine *e)
 
 void engine_round_end(struct engine *e)
 {
+    heap_grown(&e->heap);
     uint64_t always = e->state.highest_always;
 
     engine_expire(e);

@@ -17,6 +17,7 @@
 #include "broker/config.h"
 #include "broker/engine/client.h"
 #include "broker/engine/command.h"
+#include "broker/engine/heap.h"
 #include "broker/engine/save.h"
 #include "broker/engine/state.h"
 #include "log/err.h"
@@ -61,6 +62,7 @@ struct engine {
     struct log *log;       /* borrowed */
     struct engine_host host;
     struct state state;
+    struct heap heap;
     struct save save; /* of the checkpoint that is being written */
     uint64_t clock;   /* hybrid, this round's: ms << 16 | counter; never goes back */
     uint64_t now_ms;  /* clock >> 16 */

@@ -14,6 +14,7 @@ static int host_load(void *ctx, uint64_t as_of_lsn, struct slice chunk, struct e
     struct engine *engine = ctx;
     int rc = engine->state.replay == NULL ? replay_begin(&engine->state, e) : OK;
 
+    heap_grown(&engine->heap);
     return rc == OK ? save_load(&engine->state, as_of_lsn, chunk, e) : rc;
 }
 
