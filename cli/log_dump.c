@@ -493,6 +493,18 @@ static int dump_segments(struct dump *d)
 
 /* ---- checkpoints ---- */
 
+enum { DUMP_HASH_KEY_BYTES = 16 };
+
+/* It is not shown: who knows it can choose names that collide. */
+static bool dump_hash_key(struct text *t, const uint8_t **p, const uint8_t *end)
+{
+    if (end - *p < DUMP_HASH_KEY_BYTES)
+        return false;
+    *p += DUMP_HASH_KEY_BYTES;
+    text_put_u64(t, DUMP_HASH_KEY_BYTES);
+    return true;
+}
+
 enum {
     DUMP_STREAM = 1,
     DUMP_DELETED = 2,
@@ -501,6 +513,7 @@ enum {
     DUMP_VALUE = 5, /* from here on nothing is of an object with an oid */
     DUMP_PIECE = 6,
     DUMP_NUMBER = 7,
+    DUMP_HASH_KEY = 8,
     DUMP_HISTORY = 16,
     DUMP_KINDS
 };
@@ -533,6 +546,7 @@ static const struct dump_table dump_objects[] = {
     [DUMP_VALUE] = { "value", { { "value", log_values_put_value } } },
     [DUMP_PIECE] = { "piece", { { "piece", log_values_put_piece } } },
     [DUMP_NUMBER] = { "number", { { "db", dump_number }, { "keys", dump_number } } },
+    [DUMP_HASH_KEY] = { "hash-key", { { "bytes", dump_hash_key } } },
     [DUMP_HISTORY] = { "history", { { "history", log_values_put_history } } },
 };
 

@@ -370,6 +370,8 @@ class Checkpoint:
                 self.values.read_piece(data)
             elif kind == 7:
                 data.varint(), data.varint()
+            elif kind == 8:
+                data.take(16)
             elif kind == 16:
                 self.values.read_history(data)
             else:
