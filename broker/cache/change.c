@@ -58,7 +58,7 @@ static inline int64_t change_unzigzag(uint64_t v)
 
 static inline uint64_t change_zigzag(int64_t v)
 {
-    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    return v < 0 ? ~((uint64_t)v << 1) : (uint64_t)v << 1;
 }
 
 /* Strings that one element takes; 0: there are none of that type. */

@@ -34,7 +34,7 @@ enum { SAVED_HEAD_MAX = 3 + 7 * VARINT_MAX };
 
 static inline uint64_t saved_zigzag(int64_t v)
 {
-    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+    return v < 0 ? ~((uint64_t)v << 1) : (uint64_t)v << 1;
 }
 
 static inline int64_t saved_unzigzag(uint64_t v)
