@@ -26,12 +26,12 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD") or "build")
 HANG_S = 3600  # only so that a suite that hangs ends at all
 
 # What runs more than one thread: the log's writer and syncer, alone and in beckd.
-THREADED = ["test_writer", "test_keeper", "test_blockcache", "test_pool", "test_broker", "e2e/kill9", "e2e/there_and_back", "e2e/streams", "e2e/disk_full", "e2e/net", "e2e/admin", "e2e/cold", "e2e/groups"]
+THREADED = ["test_writer", "test_keeper", "test_blockcache", "test_pool", "test_broker", "e2e/kill9", "e2e/there_and_back", "e2e/streams", "e2e/disk_full", "e2e/net", "e2e/admin", "e2e/cold", "e2e/groups", "e2e/kill9_cache", "test_anteroom"]
 # What has crashes, or random rounds that are worth more of them.
 CRASH = ["test_crash*", "test_groups_load", "test_groups_model", "test_grouplog", "test_planted_bugs", "test_host", "test_apply", "test_state", "test_stream", "test_dict", "test_resp"]
 CRASH += ["test_segment", "test_reader", "test_merge", "test_blockcache"]
 CRASH += ["test_retention", "test_simio", "test_keeper", "test_writer", "test_log", "e2e/kill9", "e2e/power_cut", "e2e/differential", "e2e/differential_groups", "e2e/differential_strings"]
-CRASH += ["test_hashes", "test_lists", "e2e/differential_hashes", "e2e/differential_lists"]
+CRASH += ["e2e/kill9_cache", "test_cache", "test_changes", "test_state_values", "test_wheel", "test_liveset", "test_hashes", "test_lists", "e2e/differential_hashes", "e2e/differential_lists"]
 
 
 def suites():
