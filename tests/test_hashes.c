@@ -465,6 +465,19 @@ static void more_random_fields_than_an_output_may_hold_are_not_made(void **state
     rig_free(r);
 }
 
+static void random_fields_have_an_end_without_a_limit_of_the_output(void **state)
+{
+    struct rig *r = rig_new(1);
+
+    (void)state;
+    rig_start(r);
+    two_fields(r);
+    rig_say(r, "HRANDFIELD h -9223372036854775807");
+    assert_true(r->c.close_now);
+    assert_false(r->c.out.failed);
+    rig_free(r);
+}
+
 static void events_are_told_in_redis_order(void **state)
 {
     static const struct {
@@ -619,6 +632,7 @@ int main(void)
         cmocka_unit_test(errors_are_those_of_redis_and_come_in_its_order),
         cmocka_unit_test(hscan_may_leave_out_the_values),
         cmocka_unit_test(more_random_fields_than_an_output_may_hold_are_not_made),
+        cmocka_unit_test(random_fields_have_an_end_without_a_limit_of_the_output),
         cmocka_unit_test(events_are_told_in_redis_order),
         cmocka_unit_test(random_changes_and_times_are_those_of_a_plain_array),
     };

@@ -14,6 +14,10 @@
 #include "broker/engine/glob.h"
 #include "broker/engine/reply.h"
 
+enum {
+    HASHES_DRAWN_MAX = 128 << 20
+}; /* unsent output, with fields drawn again and again, if the client has no limit */
+
 /* ---- HSCAN ---- */
 
 struct hashes_scan {
@@ -174,12 +178,14 @@ static void hashes_draw_any(const struct hashes_draw *x)
     hashes_reply_field(x, &f);
 }
 
-/* Whether the client has been given more than it may have; it is closed then. */
+/* Whether the client has been given more than it may have, or than one reply is worth if there is no limit; it is closed then. */
 static bool hashes_is_too_much(const struct hashes_draw *x)
 {
     uint64_t limit = x->e->config->output_normal.hard_bytes;
 
-    if (!x->c->out.failed && (limit == 0 || outbuf_size(&x->c->out) <= limit))
+    if (limit == 0)
+        limit = HASHES_DRAWN_MAX;
+    if (!x->c->out.failed && outbuf_size(&x->c->out) <= limit)
         return false;
     x->c->close_now = true;
     return true;

@@ -888,13 +888,21 @@ static inline struct object *engine_take_found(struct engine *e, int db, struct 
     return found ? e->found : engine_find_key(e, db, key);
 }
 
+/* A value's revision may be a record of a weaker class, written after cache-durability was lowered; nobody would sync that. What
+ * was an effect of the class `always` is no newer than the last of all. */
+static void engine_raise_always(const struct engine *e, struct client *c, const struct object *o)
+{
+    uint64_t lsn = object_always_lsn(o);
+
+    engine_raise(&c->need_durable, lsn < e->state.highest_always ? lsn : e->state.highest_always);
+}
+
 struct object *engine_peek(struct engine *e, struct client *c, struct slice key)
 {
     struct object *o = engine_take_found(e, c->db, key);
 
     if (o != NULL)
-        engine_raise(&c->need_durable,
-                     object_always_lsn(o)); /* that it expires too is told by a record */
+        engine_raise_always(e, c, o); /* that it expires too is told by a record */
     if (o != NULL && !engine_is_expired(e, o)) {
         e->stats.keyspace_hits++;
         return o;
@@ -923,7 +931,7 @@ struct object *engine_lookup_write(struct engine *e, struct client *c, struct sl
         engine_raise(&c->need_durable, e->state.last_always_unbind);
         return NULL;
     }
-    engine_raise(&c->need_durable, object_always_lsn(o));
+    engine_raise_always(e, c, o);
     if (!engine_is_expired(e, o)) {
         if (!c->no_touch)
             evict_touch(e, o);
