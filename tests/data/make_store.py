@@ -1,10 +1,11 @@
-"""Makes the samples store-3 and store-3-crashed, and beside each what is in it (.json), for tests/e2e/format.py.
+"""Makes the samples store-4 and store-4-crashed, and beside each what is in it (.json), for tests/e2e/format.py.
 
     /usr/bin/python3 tests/data/make_store.py [DIRECTORY]       # tests/data
 
 Every later version has to open them, so they are made anew for a new format only, under a new name. Each has a segment that was
 merged and others as they were sealed, blocks of every codec and both layouts, two checkpoints, deleted entries that still lie in
-segments, settings, idempotence IDs, expiry, names that changed, consumer groups, and a log. (store-2 was made before there were groups.) The first was closed in good order, the second killed.
+segments, settings, idempotence IDs, expiry, names that changed, consumer groups, and a log. Keys have values of every type, in records, segments and checkpoints,
+changed and renamed, with a view of their changes. (store-2 was made before there were groups, store-3 before there were values.) The first was closed in good order, the second killed.
 What beckd was started with is printed.
 """
 
@@ -43,6 +44,7 @@ def first_life(c):
     do(c, ("XADD", "binary", "1-0", b"\xff\x00", b"\r\n", "", ""), ("XADD", "old-name", "1-1", "f", "v"),
        ("XADD", "expires", "5-0", "f", "v"), ("PEXPIREAT", "expires", 4102444800000), ("XADD", "gone", "1-0", "f", "v"))
     first_life_of_groups(c)
+    first_life_of_values(c)
     do(c, ("BECK", "SEAL"))
     do(c, ("XDEL", "of-lz4", "5-0", "6-0"), ("DEL", "gone"), ("RENAME", "old-name", "new-name"),
        *[("XADD", "of-lz4", "%d-0" % i, "n", i) for i in range(100, 130)], ("SELECT", 7), ("XADD", "elsewhere", "1-0", "f", "v"), ("SELECT", 0))
@@ -71,7 +73,22 @@ def second_life_of_groups(c):
        ("XREADGROUP", "GROUP", "plain", "grace", "COUNT", 5, "STREAMS", "of-lz4", ">"), ("XDELEX", "of-lz4", "DELREF", "IDS", 1, "4-1"))
 
 
+def first_life_of_values(c):
+    do(c, *[("SET", "session:%d" % i, "%d %s" % (i, WORDS[i % 4]), "PXAT", 4102444800000 + i) for i in range(40)],
+       ("SET", "long", "x" * 2000), ("APPEND", "long", "tail"), ("SET", b"\xff\x00", b"\r\n"), ("HSET", "hash", "a", 1, "b", 2, "c", 3), ("HDEL", "hash", "b"),
+       ("HSET", "expiring", "f", 1, "g", 2), ("HPEXPIREAT", "expiring", 4102444800000, "FIELDS", 1, "f"), ("RPUSH", "list", *range(30)),
+       ("LPUSH", "list", "first"), ("LREM", "list", 1, 7), ("SET", "to-rename", "v"), ("SET", "gone-value", "v"))
+    do(c, *[("DEL", "session:%d" % i) for i in range(0, 40, 4)], ("RENAME", "to-rename", "renamed"))
+
+
+def second_life_of_values(c):
+    do(c, ("DEL", "gone-value"), ("SET", "session:1", "again"), ("HSET", "hash", "d", 4), ("RPUSH", "list", "last"), ("LPOP", "list"), ("SETRANGE", "long", 5, "patched"),
+       ("PERSIST", "session:2"), ("COPY", "hash", "copied"), ("SELECT", 7), ("SET", "elsewhere-too", 1), ("SELECT", 0), ("XGROUP", "CREATE", "beck:changes", "of-changes", "0"),
+       ("XREADGROUP", "GROUP", "of-changes", "alice", "COUNT", 3, "STREAMS", "beck:changes", ">"))
+
+
 def second_life(c):
+    second_life_of_values(c)
     second_life_of_groups(c)
     do(c, ("XDEL", "of-none", "7-0", "7-1", "20-0"), ("XTRIM", "of-zstd:1", "MINID", "10-0"), ("XDEL", "of-lz4", "100-0", "110-0"),
        *[("XADD", "of-none", "%d-0" % i, "n", i, "word", WORDS[i % 4]) for i in range(100, 130)])
@@ -113,13 +130,25 @@ def groups(c, key):
     return found
 
 
+def value(c, key):
+    kind = str(c.call("TYPE", key))
+    shown = {"string": ["GET", key], "hash": ["HGETALL", key], "list": ["LRANGE", key, 0, -1]}[kind]
+    bytes_of = c.call(*shown)
+    if kind == "hash":
+        bytes_of = [x for pair in sorted(zip(bytes_of[0::2], bytes_of[1::2])) for x in pair]
+    return {"type": kind, "value": plain(bytes_of), "expiry": c.call("PEXPIRETIME", key), "revision": c.call("GETREV", key)[1]}
+
+
 def contents(server):
-    """{database: {key: what the server says of it}}, as JSON has it."""
+    """{database: {stream: what the server says of it}}, and the same of values under "values", as JSON has it."""
     found = {}
     with server.connect() as c:
         for db in range(16):
             c.call("SELECT", db)
             for key in sorted(c.call("KEYS", "*")):
+                if c.call("TYPE", key) != "stream":
+                    found.setdefault("values", {}).setdefault(str(db), {})[json.dumps(plain(key))] = value(c, key)
+                    continue
                 info = c.call("XINFO", "STREAM", key)
                 info = dict(zip(info[0::2], info[1::2]))
                 found.setdefault(str(db), {})[key.decode()] = {
@@ -167,5 +196,5 @@ def make(to, crashed):
 
 if __name__ == "__main__":
     directory = sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "tests", "data")
-    make(os.path.join(directory, "store-3"), crashed=False)
-    make(os.path.join(directory, "store-3-crashed"), crashed=True)
+    make(os.path.join(directory, "store-4"), crashed=False)
+    make(os.path.join(directory, "store-4-crashed"), crashed=True)
