@@ -478,6 +478,82 @@ static void the_longest_rules_can_be_copied_with_the_configuration(void **state)
     assert_string_equal(c->stream_settings.text, text);
 }
 
+/* ---- changes of keys ---- */
+
+static void views_of_changes_add_up_in_files_and_flags(void **state)
+{
+    const char *path =
+        file_of("changes-view users user: VALUES yes\nchanges-view all \"\\\"\\\"\"\n");
+    struct config *c = *state;
+    struct err e;
+
+    assert_int_equal(FLAGS(c, &e, "--config", path), OK);
+    assert_string_equal(get(c, "changes-view"), "changes-view=users user: VALUES yes all \"\";");
+    assert_int_equal(set(c, "changes-view", "", &e), OK);
+    assert_int_equal(FLAGS(c, &e, "--changes-view", "a b:", "--config", path, "--changes-view",
+                           "c d: values NO"),
+                     OK);
+    assert_string_equal(get(c, "changes-view"), "changes-view=a b: c d:;");
+    assert_int_equal(set(c, "changes-view", "", &e), OK);
+    assert_string_equal(get(c, "changes-view"), "changes-view=;");
+}
+
+static void bad_views_of_changes_are_refused(void **state)
+{
+    static const struct {
+        const char *value, *want;
+    } cases[] = {
+        { "a", "the view 'a' needs a prefix of keys; \"\" for all" },
+        { "values b", "VALUES stands where the name of a view must be" },
+        { "a b VALUES maybe", "behind VALUES of the view 'a' comes yes or no" },
+        { "a b a c", "there are two views 'a'" },
+        { "1 a 2 a 3 a 4 a 5 a 6 a 7 a 8 a 9 a 10 a 11 a 12 a 13 a 14 a 15 a 16 a 17 a",
+          "at most 16 views are possible" },
+    };
+    struct config *c = *state;
+    struct err e;
+
+    assert_int_equal(set(c, "changes-view", "k l", &e), OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(set(c, "changes-view", cases[i].value, &e), ERR_USAGE);
+        if (strstr(e.text, cases[i].want) == NULL)
+            fail_msg("%s: %s", cases[i].want, e.text);
+        assert_string_equal(get(c, "changes-view"), "changes-view=k l;");
+    }
+}
+
+static void times_have_units(void **state)
+{
+    static const struct {
+        const char *value, *shown;
+        int64_t ms; /* 0: refused */
+    } cases[] = {
+        { "90m", "90m", 5400000 },
+        { "2H", "2h", 7200000 },
+        { "1500", "1500ms", 1500 },
+        { "86400s", "1d", 86400000 },
+        { "1001ms", "1001ms", 1001 },
+        { "1w", NULL, 0 },
+        { "", NULL, 0 },
+        { "-1s", NULL, 0 },
+        { "999ms", NULL, 0 },
+        { "99999999999999999999d", NULL, 0 },
+    };
+    struct config *c = *state;
+    char want[64];
+    struct err e;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(set(c, "cache-history-age", cases[i].value, &e),
+                         cases[i].ms > 0 ? OK : ERR_USAGE);
+        if (cases[i].ms == 0)
+            continue;
+        assert_int_equal(c->cache_history_age_ms, cases[i].ms);
+        snprintf(want, sizeof want, "cache-history-age=%s;", cases[i].shown);
+        assert_string_equal(get(c, "cache-history-age"), want);
+    }
+}
+
 #define WITH_CONFIG(test) cmocka_unit_test_setup_teardown(test, init, fini)
 
 int main(void)
@@ -499,6 +575,9 @@ int main(void)
         WITH_CONFIG(bad_rules_for_streams_are_refused_with_what_would_be_right),
         WITH_CONFIG(rules_for_streams_have_a_maximum),
         WITH_CONFIG(the_longest_rules_can_be_copied_with_the_configuration),
+        WITH_CONFIG(views_of_changes_add_up_in_files_and_flags),
+        WITH_CONFIG(bad_views_of_changes_are_refused),
+        WITH_CONFIG(times_have_units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
