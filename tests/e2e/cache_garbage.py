@@ -324,7 +324,7 @@ def waits_long(word):
     try:
         return not 0 < float(word) <= 0.01
     except ValueError:
-        return False
+        return word.lower().startswith(b"0x")  # which is a number for a broker
 
 
 def never_for_long(words):
