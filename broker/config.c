@@ -125,7 +125,7 @@ static const struct config_row config_rows[] = {
       "milliseconds after which less than that is sealed, if it is 1mb at least" },
     { "cache-bytes", CONFIG_BYTES, AT(cache_bytes), 64 << 10, INT64_C(1) << 40, "16mb", true, NULL,
       "memory for blocks of sealed entries that were read" },
-    { "checkpoint-bytes", CONFIG_BYTES, AT(checkpoint_bytes), 64 << 10, INT64_C(1) << 40, "32mb",
+    { "checkpoint-bytes", CONFIG_BYTES, AT(checkpoint_bytes), 64 << 10, INT64_C(1) << 40, "64mb",
       false, NULL, "log written after which a checkpoint is due, which bounds what a start reads" },
     { "max-batch-bytes", CONFIG_BYTES, AT(max_batch_bytes), 1 << 20, INT64_C(1) << 32, "256mb",
       false, NULL, "what one command, or one MULTI ... EXEC, may write" },
