@@ -404,6 +404,7 @@ def refusals(server, r):
 def too_much(server):
     """One request that asks for a reply without end: the client is closed, and others are served."""
     with server.connect() as c, server.connect() as greedy:
+        c.call("FLUSHALL")
         c.call("HSET", "h", "a", "1")
         greedy.send("HRANDFIELD", "h", -MAX)
         greedy.read_to_end()
