@@ -1077,7 +1077,8 @@ static int replay_change(struct state *s, struct replay_record *in, const struct
     if (x->op == CHANGE_SET)
         replay_drop_claims(s, x->db, x->key, in->r->lsn, NULL);
     if (x->op == CHANGE_RENAME)
-        replay_drop_claims(s, x->to_db, x->to, in->r->lsn, NULL);
+        replay_drop_older(s, x->to_db, x->to, in->r->lsn,
+                          NULL); /* even if who took it is not there */
     rc = restore_change(s, x, in->p, in->r->lsn, in->r->lsn > replay_end_lsn(s), in->e);
     return replay_where(in, rc);
 }
