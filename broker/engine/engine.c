@@ -923,11 +923,20 @@ struct object *engine_lookup(struct engine *e, struct client *c, struct slice ke
     return o;
 }
 
+/* A stream of changes is refused before a command writes, but shows itself to one that has just removed the key that hid it and
+ * names it again. To that there is no key. */
+static bool engine_is_uncovered(const struct engine *e, const struct client *c,
+                                const struct object *o)
+{
+    return o->type == OBJECT_STREAM && changes_view(stream_of(o)) != NULL && !e->asking &&
+           c->last_command != NULL && !(c->last_command->flags & CMD_OF_GROUPS);
+}
+
 struct object *engine_lookup_write(struct engine *e, struct client *c, struct slice key)
 {
     struct object *o = engine_take_found(e, c->db, key);
 
-    if (o == NULL) {
+    if (o == NULL || engine_is_uncovered(e, c, o)) {
         engine_raise(&c->need_durable, e->state.last_always_unbind);
         return NULL;
     }

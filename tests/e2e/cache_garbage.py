@@ -411,6 +411,19 @@ def too_much(server):
         checks.equal("the broker goes on", c.call("PING"), Simple("PONG"))
 
 
+def hidden_names(server):
+    """A key that hides a stream of changes, removed by a command that names it again: the stream stays out of reach."""
+    cases = [(("DEL", "s", "t", "s"), 2), (("UNLINK", "s", "s"), 1), (("MSETEX", 2, "s", 1, "s", 2, "PXAT", 1), 1)]
+    with server.connect() as c:
+        for words, want in cases:
+            c.call("CONFIG", "SET", "changes-key", "beck:changes")
+            c.call("MSET", "s", 1, "t", 1)
+            c.call("CONFIG", "SET", "changes-key", "s")
+            checks.equal("the key goes once: " + " ".join(map(str, words)), c.call(*words), want)
+            checks.equal("and then the stream is seen", c.call("TYPE", "s"), Simple("stream"))
+        c.call("CONFIG", "SET", "changes-key", "beck:changes")
+
+
 def batch(garbage, r):
     """Some requests to be sent at once."""
     requests = [garbage.request(pushes=False) for _ in range(r.randint(1, 12))]
@@ -491,6 +504,7 @@ def main():
         try:
             refusals(server, r)
             too_much(server)
+            hidden_names(server)
             starts_again(server, kill=True)
             storm(server, r)
             starts_again(server, kill=True)
