@@ -217,13 +217,13 @@ int replay_add_value(struct state *s, int db, struct slice name, const struct st
 
     if (holder != NULL && holder->rev > v->rev)
         return err_set(e, ERR_CORRUPT, "a key is there already, and newer");
-    if (holder != NULL && object_is_value(holder))
+    if (holder != NULL && object_is_value(holder)) {
         replay_doubt_live(s);
-    else if (holder != NULL)
+        state_unbind(s, holder);
+    } else if (holder != NULL) {
         rc = replay_displace(s, holder, e);
-    if (rc == OK && holder != NULL && !object_is_value(holder))
-        holder = NULL; /* displaced */
-    return rc == OK ? state_replace_value(s, db, name, holder, v, out, e) : rc;
+    }
+    return rc == OK ? state_replace_value(s, db, name, NULL, v, out, e) : rc;
 }
 
 void replay_doubt_live(struct state *s)
@@ -238,24 +238,29 @@ struct replay_live {
     int rc;
 };
 
-static void replay_live_node(void *ctx, struct dict_node *node)
+static void replay_live(struct replay_live *x, uint64_t lsn)
 {
-    const struct object *o = state_of_node(node);
-    struct replay_live *x = ctx;
-    uint64_t lsn;
-
-    if (!object_is_value(o) || !(o->flags & OBJECT_BACKED) || x->rc != OK)
-        return;
-    lsn = object_back_lsn(o);
-    x->rc = liveset_reserve(&x->s->live, lsn, lsn, x->e);
+    if (x->rc == OK)
+        x->rc = liveset_reserve(&x->s->live, lsn, lsn, x->e);
     if (x->rc == OK)
         liveset_add(&x->s->live, lsn);
 }
 
-/* Whatever backs a value lives. */
+static void replay_live_node(void *ctx, struct dict_node *node)
+{
+    const struct object *o = state_of_node(node);
+
+    if (object_is_value(o) && o->flags & OBJECT_BACKED)
+        replay_live(ctx, object_back_lsn(o));
+}
+
+/* Whatever backs a value lives, and what has done so while a start may need it. */
 static int replay_settle_live(struct state *s, struct err *e)
 {
     struct replay_live x = { s, e, OK };
+
+    for (size_t i = s->first_ending; i < s->n_endings; i++)
+        replay_live(&x, s->endings[i].lsn);
 
     for (int db = 0; db < CONFIG_DATABASES; db++) {
         uint64_t cursor = 0;
